@@ -1,0 +1,38 @@
+//! Devices: what answers when the guest touches a port or an address that is not memory.
+//!
+//! A device does not know where it lives, never ends the VM and never injects an interrupt itself.
+//! It is asked, and it answers: [`Device::write`] returns an [`Action`], [`Device::interrupt`] the
+//! level of its line. That keeps each device a pure state machine that a test can drive without KVM.
+
+mod bus;
+
+pub use bus::{Bus, Overlap};
+
+/// What the machine has to do after a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Action {
+    /// Nothing: the guest goes on.
+    Continue,
+    /// End the VM with this exit status.
+    Exit(u8),
+    /// The guest pulled the reset line.
+    Reset,
+}
+
+/// A device on a [`Bus`].
+///
+/// `offset` counts bytes from where the device was put. `data` is one access of 1, 2, 4 or 8 bytes,
+/// little-endian; the bus never passes one that reaches beyond the device's range.
+pub trait Device: Send {
+    /// The guest reads; fill all of `data`.
+    fn read(&mut self, offset: u64, data: &mut [u8]);
+
+    /// The guest writes.
+    fn write(&mut self, offset: u64, data: &[u8]) -> Action;
+
+    /// The level of the interrupt line, computed from the device's state each time it is asked.
+    fn interrupt(&self) -> bool {
+        false
+    }
+}

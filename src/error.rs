@@ -1,0 +1,148 @@
+//! What can go wrong, sorted by what a caller can do about it.
+//!
+//! `Display` is one short line that never repeats its `source`: whoever prints an [`Error`] prints
+//! the whole chain, once. A guest that crashes is not an error of ours: that is
+//! [`Outcome::Crashed`](crate::machine::Outcome).
+
+use std::io;
+use std::path::PathBuf;
+
+/// A result whose error is ours.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Everything that keeps a guest from being started or served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// This host cannot run a VM as it is: no /dev/kvm, no permission, a capability is missing.
+    #[error("cannot {what}")]
+    Host {
+        /// The step that failed, as the end of "cannot …".
+        what: &'static str,
+        /// What the operating system said.
+        source: io::Error,
+    },
+
+    /// There is no image of that name.
+    #[error("cannot open {}", path.display())]
+    NotFound {
+        /// The path as it was given.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+
+    /// The image is there, but cannot be booted.
+    #[error("cannot load {name}")]
+    Image {
+        /// The guest's name or the image's path.
+        name: String,
+        /// Why not.
+        source: ImageError,
+    },
+
+    /// The machine that was asked for cannot be built.
+    #[error("{0}")]
+    Config(String),
+
+    /// The guest wrote, and its output could not be passed on.
+    #[error("cannot write the guest's output")]
+    Output(#[source] io::Error),
+}
+
+/// Why an image cannot be booted.
+///
+/// Addresses are guest-physical; sizes are in bytes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// The file holds nothing.
+    #[error("the file is empty")]
+    Empty,
+
+    /// No boot protocol recognises the image.
+    #[error("not a kernel: no ELF, Multiboot or boot-sector signature (it begins {})", hex(head))]
+    Unknown {
+        /// The image's first bytes, at most eight.
+        head: Vec<u8>,
+    },
+
+    /// A protocol was asked for whose header the image does not have.
+    #[error("not {protocol}: {why}")]
+    Not {
+        /// The protocol's name.
+        protocol: &'static str,
+        /// What is missing.
+        why: &'static str,
+    },
+
+    /// A header is not as its specification has it.
+    #[error("{what} is damaged: {why}")]
+    Damaged {
+        /// The header or table.
+        what: &'static str,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+
+    /// The image ends before something its headers promise.
+    #[error("cut short: {what} ends at byte {end:#x}, the file at {len:#x}")]
+    Truncated {
+        /// The part that is cut.
+        what: &'static str,
+        /// Where in the file that part ends.
+        end: u64,
+        /// The length of the file.
+        len: u64,
+    },
+
+    /// A part does not fit the guest's memory.
+    #[error("{what} needs {start:#x}..{end:#x}, outside the guest's memory (it ends at {memory:#x})")]
+    Outside {
+        /// The part that does not fit.
+        what: &'static str,
+        /// Its first byte.
+        start: u64,
+        /// The byte after its last.
+        end: u64,
+        /// The end of the guest's memory.
+        memory: u64,
+    },
+
+    /// Two parts want the same bytes of guest memory.
+    #[error("{what} at {start:#x}..{end:#x} would overwrite {other}")]
+    Overlap {
+        /// The part that came second.
+        what: &'static str,
+        /// Its first byte.
+        start: u64,
+        /// The byte after its last.
+        end: u64,
+        /// What is already there.
+        other: &'static str,
+    },
+
+    /// Something is larger than the protocol allows.
+    #[error("{what} is {size} bytes, the limit is {limit}")]
+    TooLarge {
+        /// What is too large.
+        what: &'static str,
+        /// Its size.
+        size: u64,
+        /// The largest size that works.
+        limit: u64,
+    },
+
+    /// The guest would start where nothing was loaded.
+    #[error("the entry point {entry:#x} lies outside every loaded segment")]
+    Entry {
+        /// The entry point.
+        entry: u64,
+    },
+}
+
+/// Bytes as a reader expects them in a message: `6e 6f 74 20`.
+fn hex(bytes: &[u8]) -> String {
+    let words: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    words.join(" ")
+}

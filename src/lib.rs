@@ -1,0 +1,13 @@
+//! matchstick: a minimal Type-2 hypervisor on KVM.
+//!
+//! **A VMM is a loop around one ioctl.** Everything before it prepares a machine; inside it an exit
+//! becomes an action; after it there is an outcome.
+//!
+//! Not an emulator of a PC: it has the devices that a small kernel needs to speak and to leave.
+
+pub mod boot;
+pub mod device;
+pub mod error;
+pub mod x86;
+
+pub use error::{Error, Result};

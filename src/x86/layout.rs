@@ -1,0 +1,82 @@
+//! The guest-physical memory map, drawn, then named.
+//!
+//! ```text
+//!   0x0000_0000  interrupt vectors and BIOS data of real mode: left to the guest
+//!   0x0000_0500  GDT                        (flat64, elf)
+//!   0x0000_1000  boot information           (pvh, multiboot: 16 KiB)
+//!   0x0000_7000  zero page                  (elf: one page)
+//!   0x0000_7c00  boot sector                (flat16, up to LOW_MEMORY_END)
+//!   0x0000_9000  page tables: PML4, PDPT, one PD per mapped GiB (flat64, elf: 6 pages)
+//!   0x0001_0000  initial stack, growing down to the tables
+//!   0x0002_0000  command line               (64 KiB)
+//!   0x0009_fc00  extended BIOS data: reserved in every memory map
+//!   0x000a_0000  video memory and ROMs: nothing
+//!   0x0010_0000  kernel, then modules or the initrd as high as they fit
+//!   ............ end of memory, at most MMIO_START
+//!   0xc000_0000  a hole for devices: no memory
+//!   0xfec0_0000  IOAPIC
+//!   0xfee0_0000  local APICs
+//!   0x1_0000_0000  the memory that did not fit below the hole
+//! ```
+//!
+//! Each protocol takes only the parts named beside it, so a flat16 guest has low memory to itself.
+
+/// The GDT that a guest entered in long mode finds in place.
+pub const GDT: u64 = 0x500;
+/// Start of what PVH and Multiboot tell the guest: [`BOOT_INFO_SIZE`] bytes.
+pub const BOOT_INFO: u64 = 0x1000;
+/// Bytes kept for the boot information.
+pub const BOOT_INFO_SIZE: u64 = 0x4000;
+/// `struct boot_params` of the Linux boot protocol, one page.
+pub const ZERO_PAGE: u64 = 0x7000;
+/// Where a BIOS puts a boot sector, and where a flat16 image begins.
+pub const BOOT_SECTOR: u64 = 0x7c00;
+/// First page table; the tables fill [`PAGE_TABLES_SIZE`] bytes.
+pub const PAGE_TABLES: u64 = 0x9000;
+/// PML4, PDPT and four page directories.
+pub const PAGE_TABLES_SIZE: u64 = 6 * 0x1000;
+/// The first stack pointer of a guest entered in protected or long mode.
+pub const STACK_TOP: u64 = 0x1_0000;
+/// The command line, terminated by a zero byte.
+pub const CMDLINE: u64 = 0x2_0000;
+/// Bytes kept for the command line, its terminating zero included.
+pub const CMDLINE_SIZE: u64 = 0x1_0000;
+/// Where conventional memory ends: above lies the extended BIOS data area.
+pub const LOW_MEMORY_END: u64 = 0x9_fc00;
+/// First byte above the video memory and ROMs, where kernels are linked.
+pub const HIGH_MEMORY: u64 = 0x10_0000;
+/// Memory stops here and goes on at [`ABOVE_HOLE`].
+pub const MMIO_START: u64 = 0xc000_0000;
+/// The IOAPIC's registers.
+pub const IOAPIC: u64 = 0xfec0_0000;
+/// Each processor's own local APIC.
+pub const LOCAL_APIC: u64 = 0xfee0_0000;
+/// Where the memory beyond [`MMIO_START`] continues.
+pub const ABOVE_HOLE: u64 = 0x1_0000_0000;
+
+/// One entry of the memory map that boot protocols hand to the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MapEntry {
+    /// First byte.
+    pub start: u64,
+    /// Length in bytes.
+    pub len: u64,
+    /// True for usable memory, false for a range the guest must leave alone.
+    pub usable: bool,
+}
+
+/// The memory map of a guest with `memory` bytes, in ascending order (ACPI 6.5, section 15, E820).
+pub fn memory_map(memory: u64) -> Vec<MapEntry> {
+    let usable = |start, end: u64| MapEntry { start, len: end - start, usable: true };
+    let mut map = vec![
+        usable(0, LOW_MEMORY_END.min(memory)),
+        MapEntry { start: LOW_MEMORY_END, len: HIGH_MEMORY - LOW_MEMORY_END, usable: false },
+    ];
+    if memory > HIGH_MEMORY {
+        map.push(usable(HIGH_MEMORY, memory.min(MMIO_START)));
+    }
+    if memory > MMIO_START {
+        map.push(usable(ABOVE_HOLE, ABOVE_HOLE + (memory - MMIO_START)));
+    }
+    map
+}

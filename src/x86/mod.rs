@@ -1,0 +1,12 @@
+//! The x86-64 architecture, as far as a VMM must know it: where things lie in guest-physical memory,
+//! and which register values put a processor into a mode.
+//!
+//! Nothing here talks to KVM's file descriptors; the values are data that [`crate::kvm`] hands over.
+//! Sources: Intel SDM volume 3A and AMD64 APM volume 2, by section at each constant.
+
+pub mod layout;
+pub mod mode;
+pub mod paging;
+pub mod segment;
+
+pub use mode::{Entry, Mode};

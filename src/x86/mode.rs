@@ -1,0 +1,119 @@
+//! What a boot protocol is, as data: the mode, the instruction pointer and a few registers.
+//!
+//! Control registers are written whole from the constants below, so that the first instruction of a
+//! guest depends on nothing a reset left behind. Source: Intel SDM volume 3A, section 2.5 "Control
+//! Registers" and 2.2.1 "Extended Feature Enable Register".
+
+use super::segment::Segment;
+use kvm_bindings::{kvm_dtable, kvm_regs, kvm_sregs};
+
+/// CR0.PE, bit 0: protected mode.
+pub const CR0_PE: u64 = 1 << 0;
+/// CR0.ET, bit 4: always one since the 486.
+pub const CR0_ET: u64 = 1 << 4;
+/// CR0.PG, bit 31: paging.
+pub const CR0_PG: u64 = 1 << 31;
+/// CR4.PAE, bit 5: 8-byte page-table entries, which long mode needs.
+pub const CR4_PAE: u64 = 1 << 5;
+/// EFER.LME, bit 8: long mode wanted.
+pub const EFER_LME: u64 = 1 << 8;
+/// EFER.LMA, bit 10: long mode active.
+pub const EFER_LMA: u64 = 1 << 10;
+/// RFLAGS bit 1, which is always one; everything else is clear, interrupts included.
+pub const RFLAGS_RESERVED: u64 = 1 << 1;
+
+/// The processor mode in which a guest is entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// 16-bit real mode, all segments at 0.
+    Real,
+    /// 32-bit protected mode, flat segments, no paging.
+    Protected,
+    /// 64-bit long mode, flat segments, paging on.
+    Long {
+        /// Guest-physical address of the PML4.
+        cr3: u64,
+        /// Guest-physical address and limit of the GDT.
+        gdt: (u64, u16),
+    },
+}
+
+/// How a guest is entered: everything a boot protocol promises about registers.
+///
+/// Registers that are not named are zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// The processor's mode.
+    pub mode: Mode,
+    /// First instruction (an offset in segment 0 in real mode).
+    pub rip: u64,
+    /// Stack pointer.
+    pub rsp: u64,
+    /// EAX: Multiboot's magic number.
+    pub rax: u64,
+    /// EBX: the information structure of Multiboot and PVH.
+    pub rbx: u64,
+    /// RSI: the zero page of the Linux 64-bit protocol.
+    pub rsi: u64,
+}
+
+impl Entry {
+    /// An entry at `rip` with every other register zero.
+    pub const fn at(mode: Mode, rip: u64) -> Entry {
+        Entry { mode, rip, rsp: 0, rax: 0, rbx: 0, rsi: 0 }
+    }
+
+    /// The general registers, for `KVM_SET_REGS`.
+    pub fn regs(&self) -> kvm_regs {
+        kvm_regs {
+            rip: self.rip,
+            rsp: self.rsp,
+            rax: self.rax,
+            rbx: self.rbx,
+            rsi: self.rsi,
+            rflags: RFLAGS_RESERVED,
+            ..kvm_regs::default()
+        }
+    }
+
+    /// The system registers, for `KVM_SET_SREGS`.
+    pub fn sregs(&self) -> kvm_sregs {
+        let (code, data) = match self.mode {
+            Mode::Real => (Segment::REAL_CODE, Segment::REAL_DATA),
+            Mode::Protected => (Segment::CODE32, Segment::DATA),
+            Mode::Long { .. } => (Segment::CODE64, Segment::DATA),
+        };
+        let mut sregs = kvm_sregs {
+            cs: code.kvm(),
+            ds: data.kvm(),
+            es: data.kvm(),
+            fs: data.kvm(),
+            gs: data.kvm(),
+            ss: data.kvm(),
+            tr: Segment::TSS.kvm(),
+            // An empty LDT: present is what VM entry checks.
+            ldt: kvm_bindings::kvm_segment { type_: 2, present: 1, ..Default::default() },
+            cr0: CR0_ET,
+            apic_base: APIC_BASE_RESET,
+            ..kvm_sregs::default()
+        };
+        // The real-mode vector table; in the other modes a limit of 0 makes the first exception a
+        // triple fault instead of a jump through whatever lies at address 0.
+        sregs.idt.limit = if self.mode == Mode::Real { 0x3ff } else { 0 };
+        match self.mode {
+            Mode::Real => {}
+            Mode::Protected => sregs.cr0 |= CR0_PE,
+            Mode::Long { cr3, gdt: (base, limit) } => {
+                sregs.cr0 |= CR0_PE | CR0_PG;
+                sregs.cr3 = cr3;
+                sregs.cr4 = CR4_PAE;
+                sregs.efer = EFER_LME | EFER_LMA;
+                sregs.gdt = kvm_dtable { base, limit, ..Default::default() };
+            }
+        }
+        sregs
+    }
+}
+
+/// IA32_APIC_BASE as a reset leaves it on the boot processor: enabled at 0xfee0_0000 (SDM 11.4.4).
+const APIC_BASE_RESET: u64 = 0xfee0_0000 | 1 << 11 | 1 << 8;

@@ -1,0 +1,106 @@
+//! One segment, two encodings: the eight bytes of a GDT entry and KVM's struct come from one value.
+//!
+//! Source: Intel SDM volume 3A, section 3.4.5 "Segment Descriptors" (figure 3-8).
+
+use kvm_bindings::kvm_segment;
+
+/// A code, data or task-state segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// The selector the register holds: index × 8 for an entry of the GDT.
+    pub selector: u16,
+    /// Linear address of byte 0.
+    pub base: u64,
+    /// Last valid offset, in bytes: 0xffff_ffff is all 4 GiB.
+    pub limit: u32,
+    /// SDM 3.4.5.1: bit 3 code, bit 1 writable or readable, bit 0 accessed; 0xb is a busy TSS.
+    pub kind: u8,
+    /// Bit S: true for code and data, false for system segments.
+    pub code_or_data: bool,
+    /// Bit D/B: 32-bit operands and addresses by default.
+    pub big: bool,
+    /// Bit L: 64-bit code.
+    pub long: bool,
+}
+
+/// Readable code, already marked accessed.
+const CODE: u8 = 0xb;
+/// Writable data, already marked accessed.
+const DATA: u8 = 0x3;
+/// A 32- or 64-bit task-state segment in use.
+const BUSY_TSS: u8 = 0xb;
+
+impl Segment {
+    /// 64-bit code: base and limit do not count (SDM 3.4.5, bit L).
+    pub const CODE64: Segment = Segment {
+        selector: 0x10,
+        base: 0,
+        limit: 0xffff_ffff,
+        kind: CODE,
+        code_or_data: true,
+        big: false,
+        long: true,
+    };
+    /// 32-bit flat code.
+    pub const CODE32: Segment = Segment { big: true, long: false, ..Segment::CODE64 };
+    /// Flat data, for 32- and 64-bit guests alike.
+    pub const DATA: Segment = Segment { selector: 0x18, kind: DATA, ..Segment::CODE32 };
+    /// A task-state segment nobody switches to; VM entry demands that TR holds one (SDM 26.3.1.2).
+    pub const TSS: Segment = Segment {
+        selector: 0x20,
+        limit: 0x67,
+        kind: BUSY_TSS,
+        code_or_data: false,
+        big: false,
+        ..Segment::CODE32
+    };
+    /// Real-mode code at segment 0; the limit is what a reset leaves (SDM 9.1.4).
+    pub const REAL_CODE: Segment =
+        Segment { selector: 0, limit: 0xffff, big: false, long: false, ..Segment::CODE64 };
+    /// Real-mode data at segment 0.
+    pub const REAL_DATA: Segment = Segment { kind: DATA, ..Segment::REAL_CODE };
+
+    /// The limit field counts pages, not bytes, once it needs more than 20 bits (bit G).
+    const fn in_pages(self) -> bool {
+        self.limit > 0xf_ffff
+    }
+
+    /// The eight bytes of the segment's GDT entry.
+    pub const fn descriptor(self) -> u64 {
+        let limit = if self.in_pages() { self.limit >> 12 } else { self.limit } as u64;
+        let base = self.base;
+        let present = 1;
+        (limit & 0xffff)
+            | (base & 0xff_ffff) << 16
+            | (self.kind as u64) << 40
+            | (self.code_or_data as u64) << 44
+            | present << 47
+            | (limit >> 16 & 0xf) << 48
+            | (self.long as u64) << 53
+            | (self.big as u64) << 54
+            | (self.in_pages() as u64) << 55
+            | (base >> 24 & 0xff) << 56
+    }
+
+    /// The segment as KVM takes it: the processor's hidden copy of the descriptor.
+    pub fn kvm(self) -> kvm_segment {
+        kvm_segment {
+            base: self.base,
+            limit: self.limit,
+            selector: self.selector,
+            type_: self.kind,
+            present: 1,
+            dpl: 0,
+            db: self.big.into(),
+            s: self.code_or_data.into(),
+            l: self.long.into(),
+            g: self.in_pages().into(),
+            ..kvm_segment::default()
+        }
+    }
+}
+
+const _: () = assert!(Segment::CODE64.descriptor() == 0x00af_9b00_0000_ffff);
+const _: () = assert!(Segment::CODE32.descriptor() == 0x00cf_9b00_0000_ffff);
+const _: () = assert!(Segment::DATA.descriptor() == 0x00cf_9300_0000_ffff);
+const _: () = assert!(Segment::TSS.descriptor() == 0x0000_8b00_0000_0067);
