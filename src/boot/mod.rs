@@ -4,10 +4,6 @@
 
 use crate::error::ImageError;
 use crate::x86::Entry;
-use vm_memory::GuestMemoryMmap;
-
-/// The guest's memory.
-pub type Memory = GuestMemoryMmap<()>;
 
 /// How an image wants to be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,6 +17,8 @@ struct Slot {
     base: u64,
     /// The last address, inclusive, so that a range may end at the top of the address space.
     last: u64,
+    /// The pin of the interrupt controller that the device's line is soldered to.
+    pin: Option<u8>,
     device: Box<dyn Device>,
 }
 
@@ -32,15 +34,21 @@ impl Bus {
         Bus { slots: Vec::new() }
     }
 
-    /// Puts `device` at `base..base + len` (bytes).
-    pub fn insert(&mut self, base: u64, len: u64, device: Box<dyn Device>) -> Result<(), Overlap> {
+    /// Puts `device` at `base..base + len` (bytes) and its interrupt line on `pin`, if it has one.
+    pub fn insert(
+        &mut self,
+        base: u64,
+        len: u64,
+        pin: Option<u8>,
+        device: Box<dyn Device>,
+    ) -> Result<(), Overlap> {
         let overlap = Overlap { base, end: base.wrapping_add(len) };
         let last = len.checked_sub(1).and_then(|n| base.checked_add(n)).ok_or(overlap)?;
         let at = self.slots.partition_point(|slot| slot.last < base);
         if self.slots.get(at).is_some_and(|next| next.base <= last) {
             return Err(overlap);
         }
-        self.slots.insert(at, Slot { base, last, device });
+        self.slots.insert(at, Slot { base, last, pin, device });
         Ok(())
     }
 
@@ -75,6 +83,16 @@ impl Bus {
             done += len;
         }
         Action::Continue
+    }
+
+    /// Lets every device look for news from outside.
+    pub fn poll(&mut self) {
+        self.slots.iter_mut().for_each(|slot| slot.device.poll());
+    }
+
+    /// The level of every interrupt line, by pin.
+    pub fn interrupts(&self) -> impl Iterator<Item = (u8, bool)> {
+        self.slots.iter().filter_map(|slot| Some((slot.pin?, slot.device.interrupt())))
     }
 
     /// Who answers at `address`, and for how many of `want` bytes.

@@ -35,4 +35,7 @@ pub trait Device: Send {
     fn interrupt(&self) -> bool {
         false
     }
+
+    /// The world outside may have news, such as input: look for it. Called when the guest is not running.
+    fn poll(&mut self) {}
 }
