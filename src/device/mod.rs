@@ -5,8 +5,10 @@
 //! level of its line. That keeps each device a pure state machine that a test can drive without KVM.
 
 mod bus;
+mod uart;
 
 pub use bus::{Bus, Overlap};
+pub use uart::Uart;
 
 /// What the machine has to do after a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
