@@ -386,3 +386,6 @@ impl Uart {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
