@@ -5,8 +5,16 @@
 //! level of its line. That keeps each device a pure state machine that a test can drive without KVM.
 
 mod bus;
+mod debug_exit;
+mod i8042;
+mod post;
+mod uart;
 
 pub use bus::{Bus, Overlap};
+pub use debug_exit::DebugExit;
+pub use i8042::I8042;
+pub use post::Post;
+pub use uart::Uart;
 
 /// What the machine has to do after a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
