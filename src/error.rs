@@ -75,7 +75,9 @@ impl Error {
         use io::ErrorKind::{NotFound, OutOfMemory, PermissionDenied, StorageFull};
         Some(match self {
             Error::Host { source, .. } => match source.kind() {
-                NotFound => "load the module: sudo modprobe kvm_intel (or kvm_amd); inside a VM, switch nested virtualisation on",
+                NotFound => {
+                    "load the module: sudo modprobe kvm_intel (or kvm_amd); inside a VM, switch nested virtualisation on"
+                }
                 PermissionDenied => "sudo usermod -aG kvm $USER, then log in again",
                 OutOfMemory => "a guest of this size does not fit: a smaller -m or fewer -c",
                 _ => "this host's KVM cannot do it; matchstick needs Linux 4.7 or newer with KVM",

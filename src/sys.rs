@@ -74,8 +74,11 @@ impl Thread {
 /// Sends [`kick_signal`] to one thread when time is up.
 pub struct Timer(libc::timer_t);
 
-// SAFETY: a timer_t is the kernel's number for the timer, good in every thread of the process.
+// SAFETY: a timer_t is the kernel's number for the timer, good in every thread of the process; setting
+// it is one system call.
 unsafe impl Send for Timer {}
+// SAFETY: as above.
+unsafe impl Sync for Timer {}
 
 impl Timer {
     /// A timer for the calling thread, not yet set.
@@ -216,4 +219,10 @@ pub fn inherited_pipe(fd: i32) -> Option<File> {
     };
     // SAFETY: our parent opened it for us alone, and nothing in this process has asked for it before.
     is_pipe.then(|| unsafe { File::from_raw_fd(fd) })
+}
+
+/// Seconds since the start of 1970, UTC.
+pub fn unix_time() -> u64 {
+    let now = std::time::SystemTime::now();
+    now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -38,10 +38,8 @@ pub enum Phase {
     Post(u8),
     /// The guest runs to its end.
     Guest,
-    /// The VM is given back to the host.
+    /// The host takes process and VM apart, until the parent has reaped it.
     Teardown,
-    /// From our last instruction until the parent has reaped the process.
-    Reap,
 }
 
 impl fmt::Display for Phase {
@@ -60,8 +58,7 @@ impl fmt::Display for Phase {
             Phase::FirstByte => "guest: first byte",
             Phase::Post(code) => return f.pad(&format!("guest: POST {code:#04x}")),
             Phase::Guest => "guest: to its end",
-            Phase::Teardown => "VM torn down",
-            Phase::Reap => "exit to reaped",
+            Phase::Teardown => "exit to reaped",
         })
     }
 }

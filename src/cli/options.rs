@@ -209,7 +209,8 @@ fn size(text: &str) -> Result<u64, String> {
         Some((at, 't' | 'T')) => (&text[..at], 40),
         _ => (text, 20),
     };
-    let number: u64 = digits.parse().map_err(|_| "a size is a number of MiB, or has K, M, G or T".to_string())?;
+    let number: u64 =
+        digits.parse().map_err(|_| "a size is a number of MiB, or has K, M, G or T".to_string())?;
     number.checked_mul(1 << shift).ok_or_else(|| "that is more than 64 bits can count".into())
 }
 
@@ -237,7 +238,10 @@ fn time(text: &str) -> Result<Duration, String> {
 fn protocol(text: &str) -> Result<Option<Protocol>, String> {
     match text {
         "auto" => Ok(None),
-        name => name.parse().map(Some).map_err(|_| "it is one of auto, flat16, flat64, elf, multiboot, pvh".into()),
+        name => name
+            .parse()
+            .map(Some)
+            .map_err(|_| "it is one of auto, flat16, flat64, elf, multiboot, pvh".into()),
     }
 }
 
@@ -270,7 +274,9 @@ pub fn help(topic: Topic) -> String {
             }
             text + RUN_NOTES
         }
-        Topic::Guests => "List the guests of the gallery, one line each.\n\nUsage: matchstick guests\n".into(),
+        Topic::Guests => {
+            "List the guests of the gallery, one line each.\n\nUsage: matchstick guests\n".into()
+        }
     }
 }
 

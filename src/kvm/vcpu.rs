@@ -3,7 +3,7 @@
 //! Sources: KVM API document, sections 4.10 `KVM_RUN` and 5 "The kvm_run structure".
 
 use super::{Memory, host};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::x86::Entry;
 use crate::x86::mode::{CR0_PE, EFER_LMA, RFLAGS_DF, RFLAGS_IF, RFLAGS_TF};
 use kvm_bindings::{

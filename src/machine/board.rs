@@ -13,14 +13,13 @@
 
 use crate::device::{Action, Bus, Cable, Cmos, DebugExit, Device, I8042, Ioapic, Msi, Overlap, Post, Serial};
 use crate::kvm::Exit;
+use crate::sys;
 use crate::x86::layout;
 
 /// COM1's first register (its transmitter), and its eight ports.
 const COM1: (u64, u64) = (0x3f8, 8);
 /// COM1's interrupt: IRQ 4 since the first PC.
 const COM1_PIN: u8 = 4;
-/// Bytes of the IOAPIC's register window (82093AA, section 3.0).
-const IOAPIC_SIZE: u64 = 0x1000;
 
 /// All devices of one machine.
 pub(super) struct Board {
@@ -31,17 +30,25 @@ pub(super) struct Board {
 
 impl Board {
     pub fn new(memory: u64, cpus: u32, cable: Cable) -> Result<Board, Overlap> {
+        let (low, high) = (memory.min(layout::MMIO_START), memory.saturating_sub(layout::MMIO_START));
+        let extra_cpus = u8::try_from(cpus - 1).unwrap_or(u8::MAX);
         let mut ports = Bus::new();
         ports.insert(0x60, 5, None, Box::new(I8042::new()))?;
-        ports.insert(0x70, 2, None, Box::new(Cmos::new(memory, cpus)))?;
-        ports.insert(0x80, 1, None, Box::new(Post::new()))?;
+        ports.insert(0x70, 2, None, Box::new(Cmos::new(sys::unix_time, low, high, extra_cpus)))?;
+        ports.insert(0x80, 1, None, Box::new(Post::default()))?;
         ports.insert(0xf4, 1, None, Box::new(DebugExit))?;
         ports.insert(COM1.0, COM1.1, Some(COM1_PIN), Box::new(Serial::new(cable)))?;
         Ok(Board { ports, mmio: Bus::new(), ioapic: Ioapic::new() })
     }
 
     /// Puts a device of the caller's on the ports (`mmio` false) or the memory-mapped addresses.
-    pub fn insert(&mut self, mmio: bool, base: u64, len: u64, device: Box<dyn Device>) -> Result<(), Overlap> {
+    pub fn insert(
+        &mut self,
+        mmio: bool,
+        base: u64,
+        len: u64,
+        device: Box<dyn Device>,
+    ) -> Result<(), Overlap> {
         if mmio { &mut self.mmio } else { &mut self.ports }.insert(base, len, None, device)
     }
 
@@ -84,16 +91,19 @@ impl Board {
         self.mmio.poll();
     }
 
-    /// Carries the level of each interrupt line to the IOAPIC, and takes out the next message that this
-    /// or a write to the IOAPIC has caused.
-    pub fn interrupt(&mut self) -> Option<Msi> {
+    /// Carries the level of each interrupt line to the IOAPIC, and every message that this or a write to
+    /// the IOAPIC has caused to `send`.
+    pub fn interrupts<E>(&mut self, mut send: impl FnMut(Msi) -> Result<(), E>) -> Result<(), E> {
         for (pin, level) in self.ports.interrupts().chain(self.mmio.interrupts()) {
-            self.ioapic.set_line(pin, level);
+            self.ioapic.set_line(pin, level).map_or(Ok(()), &mut send)?;
         }
-        self.ioapic.take_message()
+        while let Some(message) = self.ioapic.take_message() {
+            send(message)?;
+        }
+        Ok(())
     }
 }
 
 fn ioapic_offset(address: u64) -> Option<u64> {
-    address.checked_sub(layout::IOAPIC).filter(|&offset| offset < IOAPIC_SIZE)
+    address.checked_sub(layout::IOAPIC).filter(|&offset| offset < Ioapic::SIZE)
 }

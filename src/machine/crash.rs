@@ -76,12 +76,30 @@ impl Crash {
             line(format_args!("mode        {}", self.registers.mode()));
             line(format_args!("code        {}  at rip {:#x}", hex(&self.code), r.rip));
             line(format_args!("idt         {idt}"));
-            line(format_args!("rax {:016x}  rbx {:016x}  rcx {:016x}  rdx {:016x}", r.rax, r.rbx, r.rcx, r.rdx));
-            line(format_args!("rsi {:016x}  rdi {:016x}  rbp {:016x}  rsp {:016x}", r.rsi, r.rdi, r.rbp, r.rsp));
-            line(format_args!("r8  {:016x}  r9  {:016x}  r10 {:016x}  r11 {:016x}", r.r8, r.r9, r.r10, r.r11));
-            line(format_args!("r12 {:016x}  r13 {:016x}  r14 {:016x}  r15 {:016x}", r.r12, r.r13, r.r14, r.r15));
-            line(format_args!("rip {:016x}  rflags {:#x}  cs {:#x}  ss {:#x}", r.rip, r.rflags, s.cs.selector, s.ss.selector));
-            line(format_args!("cr0 {:#x}  cr2 {:#x}  cr3 {:#x}  cr4 {:#x}  efer {:#x}", s.cr0, s.cr2, s.cr3, s.cr4, s.efer));
+            line(format_args!(
+                "rax {:016x}  rbx {:016x}  rcx {:016x}  rdx {:016x}",
+                r.rax, r.rbx, r.rcx, r.rdx
+            ));
+            line(format_args!(
+                "rsi {:016x}  rdi {:016x}  rbp {:016x}  rsp {:016x}",
+                r.rsi, r.rdi, r.rbp, r.rsp
+            ));
+            line(format_args!(
+                "r8  {:016x}  r9  {:016x}  r10 {:016x}  r11 {:016x}",
+                r.r8, r.r9, r.r10, r.r11
+            ));
+            line(format_args!(
+                "r12 {:016x}  r13 {:016x}  r14 {:016x}  r15 {:016x}",
+                r.r12, r.r13, r.r14, r.r15
+            ));
+            line(format_args!(
+                "rip {:016x}  rflags {:#x}  cs {:#x}  ss {:#x}",
+                r.rip, r.rflags, s.cs.selector, s.ss.selector
+            ));
+            line(format_args!(
+                "cr0 {:#x}  cr2 {:#x}  cr3 {:#x}  cr4 {:#x}  efer {:#x}",
+                s.cr0, s.cr2, s.cr3, s.cr4, s.efer
+            ));
         }
         match self.exits.as_slice() {
             [] => line(format_args!("exits       none before this one")),

@@ -77,7 +77,10 @@ impl Config {
     fn check(&self, kvm: &Kvm) -> Result<()> {
         let refuse = |why: String| Err(Error::Config(why));
         if !(Config::MIN_MEMORY..=MAX_MEMORY).contains(&self.memory) || self.memory % 0x1000 != 0 {
-            return refuse(format!("a guest's memory is 2M to 1024G in steps of 4K, not {} bytes", self.memory));
+            return refuse(format!(
+                "a guest's memory is 2M to 1024G in steps of 4K, not {} bytes",
+                self.memory
+            ));
         }
         match self.cpus {
             1 => Ok(()),
@@ -384,11 +387,8 @@ impl Run<'_> {
 
     /// Carries interrupts from the devices to the local APICs.
     fn deliver_interrupts(&self) -> Result<()> {
-        let mut board = lock(&self.shared.board);
-        while let Some(message) = board.interrupt() {
-            self.shared.vm.signal_msi(message.address, message.data)?;
-        }
-        Ok(())
+        let vm = &self.shared.vm;
+        lock(&self.shared.board).interrupts(|message| vm.signal_msi(message.address, message.data))
     }
 
     fn offer_output(&self) -> Result<()> {

@@ -44,7 +44,9 @@ impl Output {
             match self.sink.write(&bytes[done..]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(count) => done += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock && !give_up() => crate::sys::wait_for_stdout(),
+                Err(error) if error.kind() == ErrorKind::WouldBlock && !give_up() => {
+                    crate::sys::wait_for_stdout()
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted && !give_up() => {}
                 Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => break,
                 Err(error) => return Err(error),
