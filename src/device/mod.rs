@@ -5,14 +5,18 @@
 //! level of its line. That keeps each device a pure state machine that a test can drive without KVM.
 
 mod bus;
+mod cmos;
 mod debug_exit;
 mod i8042;
+mod ioapic;
 mod post;
 mod uart;
 
 pub use bus::{Bus, Overlap};
+pub use cmos::Cmos;
 pub use debug_exit::DebugExit;
 pub use i8042::I8042;
+pub use ioapic::{Ioapic, Msi};
 pub use post::Post;
 pub use uart::Uart;
 
