@@ -31,9 +31,18 @@ pub struct Payload<'a> {
     pub initrd: Option<&'a [u8]>,
 }
 /// TEMP
-pub fn load(_p: Option<Protocol>, payload: &Payload<'_>, memory: &crate::kvm::Memory) -> std::result::Result<Entry, ImageError> {
+pub fn load(
+    _p: Option<Protocol>,
+    payload: &Payload<'_>,
+    memory: &crate::kvm::Memory,
+) -> std::result::Result<Entry, ImageError> {
     use vm_memory::{Bytes, GuestAddress};
     memory.write_slice(payload.image, GuestAddress(0x7c00)).unwrap();
     Ok(Entry::at(crate::x86::Mode::Real, 0x7c00))
 }
-impl std::str::FromStr for Protocol { type Err = (); fn from_str(_: &str) -> std::result::Result<Protocol, ()> { Err(()) } }
+impl std::str::FromStr for Protocol {
+    type Err = ();
+    fn from_str(_: &str) -> std::result::Result<Protocol, ()> {
+        Err(())
+    }
+}

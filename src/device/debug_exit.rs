@@ -5,7 +5,8 @@
 
 use super::{Action, Device};
 
-/// One port; see the [module](self). Of a wide write the lowest byte counts, and reads give zero.
+/// The exit port: a written byte is the VM's exit status. Of a wide write the lowest counts; reads give
+/// zero.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DebugExit;
 

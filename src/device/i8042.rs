@@ -37,7 +37,7 @@ const A20: u8 = 1 << 1;
 /// What a keyboard would say had it not understood; the controller says so when there is none.
 const RESEND: u8 = 0xfe;
 
-/// Ports 0x60 to 0x64, as a device of 5 bytes; see the [module](self).
+/// The keyboard controller at ports 0x60 to 0x64, as a device of 5 bytes. No keyboard is attached.
 ///
 /// A wide access is one byte access after the other, as on an ISA bus.
 /// [`interrupt`](Device::interrupt) is IRQ 1.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::{Action, Device};
 
-/// One port; see the [module](self). Of a wide write the lowest byte counts.
+/// The POST port, 0x80: remembers the last code. Of a wide write the lowest byte counts.
 ///
 /// Clones share their code: one goes onto the bus, another stays with whoever wants to look.
 #[derive(Debug, Clone, Default)]

@@ -94,7 +94,8 @@ struct Character {
     errors: u8,
 }
 
-/// A 16550A; see the [module](self).
+/// A serial port, the 16550A, without the wire: bytes arrive by [`receive`](Uart::receive) and leave by
+/// [`write`](Uart::write).
 ///
 /// A clone is a snapshot: the device has no other state than its registers and its FIFO.
 #[derive(Debug, Clone, PartialEq, Eq)]
