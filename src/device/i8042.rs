@@ -213,6 +213,36 @@ mod tests {
     }
 
     #[test]
+    fn the_self_test_sets_the_system_flag() {
+        let mut device = I8042::new();
+        assert_eq!(ask(&mut device, 0x60), None);
+        assert_eq!(device.write(DATA, &[0]), Action::Continue);
+        assert_eq!(read(&mut device, COMMAND) & SYSTEM_FLAG, 0);
+        assert_eq!(ask(&mut device, 0xaa), Some(0x55));
+        assert_eq!(read(&mut device, COMMAND) & SYSTEM_FLAG, SYSTEM_FLAG);
+    }
+
+    #[test]
+    fn the_status_tells_a_command_from_data() {
+        let mut device = I8042::new();
+        assert_eq!(ask(&mut device, 0x60), None);
+        assert_eq!(read(&mut device, COMMAND) & WAS_COMMAND, WAS_COMMAND);
+        assert_eq!(device.write(DATA, &[0]), Action::Continue);
+        assert_eq!(read(&mut device, COMMAND) & WAS_COMMAND, 0);
+    }
+
+    #[test]
+    fn both_loops_give_their_byte_back_without_a_timeout() {
+        for command in [0xd2, 0xd3] {
+            let mut device = I8042::new();
+            assert_eq!(ask(&mut device, command), None);
+            assert_eq!(device.write(DATA, &[0x5a]), Action::Continue);
+            assert_eq!(read(&mut device, COMMAND) & (OUTPUT_FULL | TIMEOUT), OUTPUT_FULL);
+            assert_eq!(read(&mut device, DATA), 0x5a);
+        }
+    }
+
+    #[test]
     fn the_command_byte_reads_back_and_the_port_switches_change_it() {
         let mut device = I8042::new();
         assert_eq!(ask(&mut device, 0x60), None);

@@ -172,6 +172,7 @@ impl Uart {
                 self.deltas = 0;
                 msr
             }
+            // Seven, SCR, is the only one left.
             (_, _) => self.scr,
         }
     }

@@ -80,8 +80,8 @@ fn reading_the_divisor_does_not_take_a_received_byte() {
 #[test]
 fn only_three_address_lines_count() {
     let mut uart = Uart::new();
-    uart.write(8 + SCR, 0x5a);
-    assert_eq!((uart.read(SCR), uart.read(0xf8 + SCR)), (0x5a, 0x5a));
+    uart.write(8 + LCR, 0x1b);
+    assert_eq!((uart.read(LCR), uart.read(0xf8 + LCR)), (0x1b, 0x1b));
 }
 
 #[test]
