@@ -20,7 +20,6 @@ impl Serial {
 impl Device for Serial {
     fn read(&mut self, offset: u64, data: &mut [u8]) {
         for (register, byte) in (offset as u8..).zip(data) {
-            self.poll();
             *byte = self.uart.read(register);
         }
     }
@@ -31,8 +30,6 @@ impl Device for Serial {
                 self.cable.put(sent);
             }
         }
-        // A write may have emptied the receiver's FIFO.
-        self.poll();
         Action::Continue
     }
 

@@ -85,15 +85,19 @@ impl Board {
         Action::Continue
     }
 
-    /// Input may have come: let the devices see.
-    pub fn poll(&mut self) {
+    /// After an access or a signal: shows the IOAPIC what has become of each interrupt line, lets the devices
+    /// take input from outside, and shows it again. In this order, as an edge-triggered pin must see the line
+    /// fall when the guest has read a byte before it sees it rise for the next.
+    pub fn settle<E>(&mut self, mut send: impl FnMut(Msi) -> Result<(), E>) -> Result<(), E> {
+        self.interrupts(&mut send)?;
         self.ports.poll();
         self.mmio.poll();
+        self.interrupts(&mut send)
     }
 
     /// Carries the level of each interrupt line to the IOAPIC, and every message that this or a write to
     /// the IOAPIC has caused to `send`.
-    pub fn interrupts<E>(&mut self, mut send: impl FnMut(Msi) -> Result<(), E>) -> Result<(), E> {
+    fn interrupts<E>(&mut self, mut send: impl FnMut(Msi) -> Result<(), E>) -> Result<(), E> {
         for (pin, level) in self.ports.interrupts().chain(self.mmio.interrupts()) {
             self.ioapic.set_line(pin, level).map_or(Ok(()), &mut send)?;
         }

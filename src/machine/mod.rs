@@ -76,7 +76,7 @@ impl Config {
 
     fn check(&self, kvm: &Kvm) -> Result<()> {
         let refuse = |why: String| Err(Error::Config(why));
-        if !(Config::MIN_MEMORY..=MAX_MEMORY).contains(&self.memory) || self.memory % 0x1000 != 0 {
+        if !(Config::MIN_MEMORY..=MAX_MEMORY).contains(&self.memory) || !self.memory.is_multiple_of(0x1000) {
             return refuse(format!(
                 "a guest's memory is 2M to 1024G in steps of 4K, not {} bytes",
                 self.memory
@@ -342,7 +342,7 @@ impl Run<'_> {
                 Exit::Failed { why, code } => format!("{why} ({code:#x})"),
                 access => {
                     let action = lock(&self.shared.board).serve(access);
-                    self.deliver_interrupts()?;
+                    self.settle()?;
                     self.offer_output()?;
                     match action {
                         Action::Continue => continue,
@@ -360,8 +360,7 @@ impl Run<'_> {
         if self.is_over() {
             return Ok(Some(Outcome::Stopped));
         }
-        lock(&self.shared.board).poll();
-        self.deliver_interrupts()?;
+        self.settle()?;
         let asleep = vcpu.is_asleep_for_good()?;
         if index > 0 {
             self.asleep[index - 1].store(asleep, Ordering::SeqCst);
@@ -385,10 +384,10 @@ impl Run<'_> {
         Ok(None)
     }
 
-    /// Carries interrupts from the devices to the local APICs.
-    fn deliver_interrupts(&self) -> Result<()> {
+    /// Lets the devices take input, and carries their interrupts to the local APICs.
+    fn settle(&self) -> Result<()> {
         let vm = &self.shared.vm;
-        lock(&self.shared.board).interrupts(|message| vm.signal_msi(message.address, message.data))
+        lock(&self.shared.board).settle(|message| vm.signal_msi(message.address, message.data))
     }
 
     fn offer_output(&self) -> Result<()> {
