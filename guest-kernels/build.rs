@@ -1,15 +1,127 @@
-use std::{env, fs, path::Path};
+//! Compiles the guests of the gallery with the compiler that builds the VMM: nothing to install.
+//!
+//! Each guest is one file beside this one, and says in its first lines what it is:
+//!
+//! ```text
+//! //! hello: one line about it
+//! //! expect: a line of its output (one for each line; `*` stands for any characters)
+//! //! exit: its status, 0 if absent
+//! //! needs: what it needs of a machine, separated by commas
+//! //! input: a line to type
+//! ```
+//!
+//! The result is `$OUT_DIR/gallery.rs`, a slice of `Guest` literals to be included.
+
+use std::path::Path;
+use std::process::{Command, exit};
+use std::{env, fs};
+
+/// What the linker makes of a guest.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    /// 512 bytes, loaded to 0x7c00 in real mode.
+    BootSector,
+    /// An ELF file entered in long mode.
+    Elf,
+}
+use Kind::{BootSector, Elf};
+
+/// In the order of a lesson: up the processor's modes first.
+const GALLERY: &[(&str, Kind)] = &[("real", BootSector), ("hello", Elf), ("noop", Elf)];
+
 fn main() {
-    let out = env::var("OUT_DIR").unwrap();
-    let code: Vec<u8> = vec![
-        0xbe, 0x00, 0x7d, 0xb9, 29, 0, 0xba, 0xf8, 0x03, 0xfc, 0xf3, 0x6e, 0xba, 0xf4, 0, 0xb0, 0, 0xee, 0xf4,
-    ];
-    let mut image = vec![0u8; 512];
-    image[..code.len()].copy_from_slice(&code);
-    image[0x100..0x100 + 29].copy_from_slice(b"Hello from a virtual machine\n");
-    image[510] = 0x55;
-    image[511] = 0xaa;
-    let p = Path::new(&out).join("hello.bin");
-    fs::write(&p, &image).unwrap();
-    fs::write(Path::new(&out).join("gallery.rs"), format!("&[Guest {{ name: \"hello\", about: \"x\", expect: &[], exit: 0, input: \"\", needs: &[], image: include_bytes!({p:?}) }}]")).unwrap();
+    println!("cargo::rerun-if-changed=guest-kernels");
+    println!("cargo::rerun-if-env-changed=RUSTC");
+    let out = variable("OUT_DIR");
+    let sources = Path::new(&variable("CARGO_MANIFEST_DIR")).join("guest-kernels");
+    let target = target();
+
+    let mut gallery = String::from("&[\n");
+    for &(name, kind) in GALLERY {
+        let image = Path::new(&out).join(name);
+        compile(&sources, name, kind, &target, &image);
+        let source = sources.join(name).with_extension("rs");
+        let text =
+            fs::read_to_string(&source).unwrap_or_else(|e| fail(&format!("{}: {e}", source.display())));
+        gallery += &literal(name, &text, &image);
+    }
+    gallery += "]\n";
+    fs::write(Path::new(&out).join("gallery.rs"), gallery)
+        .unwrap_or_else(|e| fail(&format!("gallery.rs: {e}")));
+}
+
+/// The bare-metal target if it is installed, else the host's with everything switched off that needs an
+/// operating system. They give the same code; only the second works with a bare `rustup` toolchain.
+fn target() -> String {
+    let bare = "x86_64-unknown-none";
+    let dir = Command::new(variable("RUSTC")).args(["--print", "target-libdir", "--target", bare]).output();
+    match dir {
+        Ok(dir) if Path::new(String::from_utf8_lossy(&dir.stdout).trim()).exists() => bare.to_owned(),
+        _ => variable("HOST"),
+    }
+}
+
+/// Compiles `name`.rs to `image`, or prints what the compiler says and gives up.
+fn compile(sources: &Path, name: &str, kind: Kind, target: &str, image: &Path) {
+    // Build id and RELRO are for programs that a dynamic linker loads; -n drops the padding to pages.
+    let mut link =
+        String::from("-nostdlib -static -no-pie -Wl,--build-id=none,--gc-sections,-z,norelro,-n,-s");
+    link += match kind {
+        Elf => ",-T,guest.ld",
+        BootSector => ",-T,boot_sector.ld,--oformat=binary",
+    };
+    let mut rustc = Command::new(variable("RUSTC"));
+    rustc
+        // Relative names keep this machine's paths out of panic messages.
+        .current_dir(sources)
+        .arg(format!("{name}.rs"))
+        .arg("-o")
+        .arg(image)
+        .args(["--edition=2024", "--crate-type=bin", "--target", target])
+        .args(["-Clinker=cc", "-Clinker-flavor=gcc", &format!("-Clink-args={link}")])
+        .args(["-Copt-level=s", "-Cpanic=abort", "-Crelocation-model=static"])
+        // An interrupt pushes its frame right below the stack pointer, where a red zone would be.
+        .arg("-Cno-redzone=yes")
+        // No guest saves vector registers, and some hypervisors emulate ring 0 without them.
+        .arg("-Ctarget-feature=-mmx,-sse,-sse2,+soft-float")
+        // Recompiles the prebuilt core library under these flags too.
+        .arg("-Clto=fat");
+
+    let output = rustc.output().unwrap_or_else(|e| fail(&format!("cannot start {rustc:?}: {e}")));
+    // Success is silent: rustc warns that this target wants SSE2, which is the point (rust-lang/rust#116344).
+    if !output.status.success() {
+        fail(&format!("guest `{name}` does not compile:\n{}", String::from_utf8_lossy(&output.stderr)));
+    }
+}
+
+/// The Rust expression that describes a guest.
+fn literal(name: &str, source: &str, image: &Path) -> String {
+    let header: Vec<&str> =
+        source.lines().take_while(|line| line.starts_with("//!")).map(|line| line[3..].trim()).collect();
+    let all = |key: &str| -> Vec<&str> {
+        let values = header.iter().filter_map(|line| line.strip_prefix(key)?.strip_prefix(": "));
+        values.map(str::trim).collect()
+    };
+    let about = all(name).first().copied();
+    let about = about.unwrap_or_else(|| fail(&format!("{name}.rs does not begin with `//! {name}: ...`")));
+    let exit = all("exit").first().map_or(Ok(0), |status| status.parse::<u8>());
+    let exit = exit.unwrap_or_else(|e| fail(&format!("{name}.rs: exit: {e}")));
+    let needs = all("needs").join(",");
+    let needs: Vec<&str> =
+        needs.split(',').map(str::trim).filter(|word| !["", "nothing"].contains(word)).collect();
+    let input = all("input").iter().map(|line| format!("{line}\n")).collect::<String>();
+    format!(
+        "    Guest {{ name: {name:?}, about: {about:?}, expect: &{:?}, exit: {exit}, needs: &{needs:?}, \
+         input: {input:?}, image: include_bytes!({image:?}) }},\n",
+        all("expect"),
+    )
+}
+
+fn variable(name: &str) -> String {
+    env::var(name).unwrap_or_else(|e| fail(&format!("{name}: {e}")))
+}
+
+fn fail(message: &str) -> ! {
+    eprintln!("{message}");
+    exit(1)
 }
