@@ -115,6 +115,24 @@ pub enum ImageError {
         head: Vec<u8>,
     },
 
+    /// A kind of file that is recognised, but not booted.
+    #[error("it is {kind}; {advice}")]
+    Unsupported {
+        /// What it is, with its article.
+        kind: &'static str,
+        /// What to do instead.
+        advice: &'static str,
+    },
+
+    /// Something was given that the protocol cannot hand to the guest; it is not dropped silently.
+    #[error("{protocol} has no way to pass {what} to the guest")]
+    Unpassable {
+        /// The protocol's name.
+        protocol: &'static str,
+        /// What would be lost.
+        what: &'static str,
+    },
+
     /// A protocol was asked for whose header the image does not have.
     #[error("not {protocol}: {why}")]
     Not {
