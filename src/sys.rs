@@ -226,3 +226,20 @@ pub fn unix_time() -> u64 {
     let now = std::time::SystemTime::now();
     now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
+
+/// What std does before `main`, for a program that is started without it: writing to a closed pipe is an
+/// error instead of a signal, and descriptors 0 to 2 are not free for the next file that is opened.
+///
+/// A closed one becomes /dev/null, but opened for reading: what is written to it fails instead of vanishing.
+pub fn begin() {
+    let mut standard = [0, 1, 2].map(|fd| libc::pollfd { fd, events: 0, revents: 0 });
+    // SAFETY: poll is given as many entries as it is told; signal and open take constants. open returns the
+    // lowest free number, and we ask in ascending order.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_IGN);
+        libc::poll(standard.as_mut_ptr(), standard.len() as libc::nfds_t, 0);
+        for closed in standard.iter().filter(|poll| poll.revents & libc::POLLNVAL != 0) {
+            libc::open(c"/dev/null".as_ptr(), if closed.fd == 0 { libc::O_RDWR } else { libc::O_RDONLY });
+        }
+    }
+}
