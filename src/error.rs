@@ -80,7 +80,7 @@ impl Error {
                 }
                 PermissionDenied => "sudo usermod -aG kvm $USER, then log in again",
                 OutOfMemory => "a guest of this size does not fit: a smaller -m or fewer -c",
-                _ => "this host's KVM cannot do it; matchstick needs Linux 4.7 or newer with KVM",
+                _ => "this host's KVM cannot do it; matchstick needs Linux 4.17 or newer",
             },
             Error::NotFound { .. } => "`matchstick guests` lists the guests that need no file",
             Error::Unreadable { .. } => "an image is a regular file that you may read",

@@ -28,7 +28,7 @@ pub enum Phase {
     Load,
     /// `KVM_CREATE_VCPU` for each processor.
     CreateVcpus,
-    /// `KVM_SET_CPUID2`, `KVM_SET_SREGS`, `KVM_SET_REGS`.
+    /// The boot processor's registers; `KVM_SET_CPUID2` for a guest that wants it.
     Registers,
     /// Devices, signals, timer: everything that is left before the guest runs.
     Devices,

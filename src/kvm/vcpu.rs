@@ -124,10 +124,15 @@ impl Vcpu {
         Vcpu { fd, memory, string: [0; STRING_MAX], plain_out: u64::MAX }
     }
 
-    /// Puts the processor where a boot protocol wants it (`KVM_SET_SREGS`, `KVM_SET_REGS`).
-    pub fn enter(&mut self, entry: &Entry) -> Result<()> {
-        self.fd.set_sregs(&entry.sregs()).map_err(host("set the vCPU's system registers"))?;
-        self.fd.set_regs(&entry.regs()).map_err(host("set the vCPU's registers"))
+    /// Puts the processor where a boot protocol wants it.
+    ///
+    /// The registers go into the shared page, from which the next `KVM_RUN` takes them (`KVM_CAP_SYNC_REGS`):
+    /// two ioctls fewer than `KVM_SET_SREGS` and `KVM_SET_REGS`.
+    pub fn enter(&mut self, entry: &Entry) {
+        let sync = self.fd.sync_regs_mut();
+        (sync.regs, sync.sregs) = (entry.regs(), entry.sregs());
+        self.fd.set_sync_dirty_reg(SyncReg::Register);
+        self.fd.set_sync_dirty_reg(SyncReg::SystemRegister);
     }
 
     /// Decides what the CPUID instruction shows (`KVM_SET_CPUID2`). Without it, every leaf is zero.

@@ -212,7 +212,7 @@ impl Machine {
                 vcpu.set_cpuid(&own)?;
             }
         }
-        vcpus[0].enter(&entry)?;
+        vcpus[0].enter(&entry);
         probe.mark(Phase::Registers);
         let cable = Cable::default();
         let board = Board::new(config.memory, config.cpus, cable.clone())
