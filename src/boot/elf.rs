@@ -12,25 +12,21 @@ use crate::error::ImageError;
 
 /// The first four bytes of every ELF file.
 pub const ELFMAG: &[u8] = b"\x7fELF";
-/// Index of the byte that tells ELF32 from ELF64.
+/// Indices into `e_ident`: ELF32 or ELF64, and the byte order.
 const EI_CLASS: usize = 4;
+const EI_DATA: usize = 5;
 const ELFCLASS32: u8 = 1;
 const ELFCLASS64: u8 = 2;
-/// Index of the byte that tells the byte order.
-const EI_DATA: usize = 5;
 const ELFDATA2LSB: u8 = 1;
-const ELFDATA2MSB: u8 = 2;
 /// Length of `e_ident`, which the fields of the header follow.
 const EI_NIDENT: usize = 16;
 
 const ET_REL: u16 = 1;
 const ET_EXEC: u16 = 2;
 const ET_DYN: u16 = 3;
-const ET_CORE: u16 = 4;
 const EM_386: u16 = 3;
 const EM_X86_64: u16 = 62;
 const EM_AARCH64: u16 = 183;
-const EM_RISCV: u16 = 243;
 
 const PT_LOAD: u32 = 1;
 const PT_NOTE: u32 = 4;
@@ -58,7 +54,17 @@ pub struct Elf<'a> {
     program_headers: &'a [u8],
 }
 
-/// One entry of the program header table: a segment. Fields that a loader ignores are left out.
+/// The file header. Fields that a loader ignores are left out, here and below.
+struct Header {
+    e_type: u16,
+    e_machine: u16,
+    e_entry: u64,
+    e_phoff: u64,
+    e_phentsize: usize,
+    e_phnum: usize,
+}
+
+/// One entry of the program header table: a segment.
 #[derive(Debug, Clone, Copy)]
 struct ProgramHeader {
     p_type: u32,
@@ -70,14 +76,12 @@ struct ProgramHeader {
 }
 
 impl Class {
-    /// `sizeof(Elf32_Ehdr)`, `sizeof(Elf64_Ehdr)`.
-    const fn header_size(self) -> u64 {
-        if matches!(self, Class::Elf32) { 52 } else { 64 }
-    }
-
-    /// `sizeof(Elf32_Phdr)`, `sizeof(Elf64_Phdr)`.
-    const fn program_header_size(self) -> usize {
-        if matches!(self, Class::Elf32) { 32 } else { 56 }
+    /// Bytes of the file header and of a program header.
+    const fn sizes(self) -> (usize, usize) {
+        match self {
+            Class::Elf32 => (52, 32),
+            Class::Elf64 => (64, 56),
+        }
     }
 
     /// A field as wide as an address.
@@ -100,37 +104,21 @@ impl<'a> Elf<'a> {
         if !image.starts_with(ELFMAG) {
             return Err(ImageError::Not { protocol: "ELF", why: "it does not begin with 7f 45 4c 46" });
         }
-        let class = match image.get(EI_CLASS) {
-            Some(&ELFCLASS32) => Class::Elf32,
-            Some(&ELFCLASS64) | None => Class::Elf64,
-            Some(_) => return Err(damaged("its class is neither 32 nor 64 bits")),
+        let class = match image.get(EI_CLASS..=EI_DATA) {
+            Some(&[ELFCLASS32, ELFDATA2LSB]) => Class::Elf32,
+            Some(&[ELFCLASS64, ELFDATA2LSB]) => Class::Elf64,
+            Some(_) => return Err(damaged("it is neither 32- nor 64-bit, or not little-endian")),
+            None => return Err(truncated("the ELF header", EI_NIDENT as u64, image)),
         };
-        match image.get(EI_DATA) {
-            Some(&ELFDATA2LSB) | None => {}
-            Some(&ELFDATA2MSB) => return Err(unsupported("a big-endian ELF file", "x86 is little-endian")),
-            Some(_) => return Err(damaged("its byte order is unknown")),
+        let (header_size, program_header_size) = class.sizes();
+        let cut = || truncated("the ELF header", header_size as u64, image);
+        let header = Header::parse(image, class).ok_or_else(cut)?;
+        header.check(class)?;
+        if header.e_phnum > 0 && header.e_phentsize != program_header_size {
+            return Err(damaged("its program headers have the wrong size"));
         }
-        let cut = || truncated("the ELF header", class.header_size(), image);
-        let header = image.get(..class.header_size() as usize).ok_or_else(cut)?;
-        Elf::parse_header(image, header, class).ok_or_else(cut)?
-    }
-
-    /// The fields behind `e_ident`, in their order; `None` if there are not enough bytes.
-    fn parse_header(image: &'a [u8], header: &[u8], class: Class) -> Option<Result<Elf<'a>, ImageError>> {
-        let mut fields = Fields::at(header, EI_NIDENT)?;
-        let (e_type, e_machine, _e_version) = (fields.u16()?, fields.u16()?, fields.u32()?);
-        let (e_entry, e_phoff) = (class.word(&mut fields)?, class.word(&mut fields)?);
-        let (_e_shoff, _e_flags, _e_ehsize) = (class.word(&mut fields)?, fields.u32()?, fields.u16()?);
-        let (e_phentsize, e_phnum) = (usize::from(fields.u16()?), usize::from(fields.u16()?));
-
-        let checked = executable(e_type, e_machine, class).and_then(|()| {
-            if e_phnum > 0 && e_phentsize != class.program_header_size() {
-                return Err(damaged("its program headers have the wrong size"));
-            }
-            let program_headers = table(image, e_phoff, e_phentsize * e_phnum)?;
-            Ok(Elf { image, class, e_entry, program_headers })
-        });
-        Some(checked)
+        let program_headers = table(image, header.e_phoff, header.e_phentsize * header.e_phnum)?;
+        Ok(Elf { image, class, e_entry: header.e_entry, program_headers })
     }
 
     /// Places every segment that is to be loaded, and makes sure that `entry` lies in the code or
@@ -141,9 +129,12 @@ impl<'a> Elf<'a> {
     /// hold, [`ImageError::Entry`], and what the [`Placer`] refuses.
     pub fn load(&self, entry: u64, placer: &mut Placer) -> Result<(), ImageError> {
         let (mut loaded, mut entered) = (false, false);
-        for segment in self.segments(PT_LOAD).filter(|segment| segment.p_memsz > 0) {
+        for segment in self.segments(PT_LOAD) {
             if segment.p_filesz > segment.p_memsz {
                 return Err(damaged("a segment is larger in the file than in memory"));
+            }
+            if segment.p_memsz == 0 {
+                continue;
             }
             let bytes = self.bytes("a kernel segment", &segment)?;
             placer.write_padded("a kernel segment", segment.p_paddr, bytes, segment.p_memsz)?;
@@ -168,15 +159,45 @@ impl<'a> Elf<'a> {
     fn segments(&self, p_type: u32) -> impl Iterator<Item = ProgramHeader> {
         let class = self.class;
         self.program_headers
-            .chunks_exact(class.program_header_size())
+            .chunks_exact(class.sizes().1)
             .filter_map(move |entry| ProgramHeader::parse(entry, class))
             .filter(move |segment| segment.p_type == p_type)
     }
 
-    /// The bytes of a segment in the file.
+    /// The bytes of a segment in the file; the offset of a segment without any does not count.
     fn bytes(&self, what: &'static str, segment: &ProgramHeader) -> Result<&'a [u8], ImageError> {
+        if segment.p_filesz == 0 {
+            return Ok(&[]);
+        }
         let end = segment.p_offset.saturating_add(segment.p_filesz);
         range(self.image, segment.p_offset, end).ok_or_else(|| truncated(what, end, self.image))
+    }
+}
+
+impl Header {
+    /// The fields behind `e_ident`, in their order.
+    fn parse(image: &[u8], class: Class) -> Option<Header> {
+        let mut fields = Fields::at(image, EI_NIDENT)?;
+        let (e_type, e_machine, _e_version) = (fields.u16()?, fields.u16()?, fields.u32()?);
+        let (e_entry, e_phoff) = (class.word(&mut fields)?, class.word(&mut fields)?);
+        let (_e_shoff, _e_flags, _e_ehsize) = (class.word(&mut fields)?, fields.u32()?, fields.u16()?);
+        let (e_phentsize, e_phnum) = (fields.u16()?.into(), fields.u16()?.into());
+        Some(Header { e_type, e_machine, e_entry, e_phoff, e_phentsize, e_phnum })
+    }
+
+    /// Is this an executable, linked to fixed addresses, of the machine that its class belongs to?
+    fn check(&self, class: Class) -> Result<(), ImageError> {
+        let native = matches!((self.e_machine, class), (EM_X86_64, Class::Elf64) | (EM_386, Class::Elf32));
+        let (kind, advice) = match (native, self.e_type, self.e_machine) {
+            (true, ET_EXEC, _) => return Ok(()),
+            (true, ET_REL, _) => ("a relocatable ELF object", "link it to a fixed address first"),
+            (true, ET_DYN, _) => ("a position-independent ELF file", "link it with -static -no-pie"),
+            (true, ..) => ("an ELF file of another type", "only executables can be booted"),
+            (false, _, EM_X86_64) => ("an x32 ELF file", "build it for x86-64 or the i386"),
+            (false, _, EM_AARCH64) => ("an ELF file for AArch64", "only x86 guests run here"),
+            (false, ..) => ("an ELF file for another machine", "only x86 guests run here"),
+        };
+        Err(ImageError::Unsupported { kind, advice })
     }
 }
 
@@ -196,29 +217,6 @@ impl ProgramHeader {
         }
         let p_align = class.word(&mut fields)?;
         Some(ProgramHeader { p_type, p_offset, p_paddr, p_filesz, p_memsz, p_align })
-    }
-}
-
-/// Is this an executable, linked to fixed addresses, of the machine that its class belongs to?
-fn executable(e_type: u16, e_machine: u16, class: Class) -> Result<(), ImageError> {
-    match (e_machine, class) {
-        (EM_X86_64, Class::Elf64) | (EM_386, Class::Elf32) => {}
-        (EM_X86_64, Class::Elf32) => {
-            return Err(unsupported("an x32 ELF file", "build it for x86-64 or the i386"));
-        }
-        (EM_AARCH64, _) => return Err(unsupported("an ELF file for AArch64", "only x86 guests run here")),
-        (EM_RISCV, _) => return Err(unsupported("an ELF file for RISC-V", "only x86 guests run here")),
-        _ => return Err(unsupported("an ELF file for another machine", "only x86 guests run here")),
-    }
-    match e_type {
-        ET_EXEC => Ok(()),
-        ET_REL => Err(unsupported("a relocatable ELF object", "link it to a fixed address first")),
-        ET_DYN => Err(unsupported(
-            "a shared object or position-independent executable",
-            "link it to a fixed address (-static -no-pie)",
-        )),
-        ET_CORE => Err(unsupported("a core dump", "boot the kernel that left it instead")),
-        _ => Err(damaged("its type is unknown")),
     }
 }
 
@@ -244,6 +242,140 @@ fn damaged(why: &'static str) -> ImageError {
     ImageError::Damaged { what: "the ELF file", why }
 }
 
-fn unsupported(kind: &'static str, advice: &'static str) -> ImageError {
-    ImageError::Unsupported { kind, advice }
+#[cfg(test)]
+mod tests {
+    use super::super::images::{self, AT, Image, guest};
+    use super::*;
+    use crate::x86::layout::{GDT, PAGE_TABLES, ZERO_PAGE};
+
+    /// Loads a file's segments and nothing else into 2 MiB.
+    fn load(image: &[u8]) -> Result<(), ImageError> {
+        let memory = guest(2 << 20);
+        let elf = Elf::parse(image)?;
+        elf.load(elf.e_entry, &mut Placer::new(&memory))
+    }
+
+    fn damage(image: &Image, at: usize, bytes: &[u8]) -> Result<(), ImageError> {
+        let mut image = image.bytes();
+        image[at..at + bytes.len()].copy_from_slice(bytes);
+        load(&image)
+    }
+
+    /// Offsets in an ELF64 file whose program headers follow its file header.
+    const E_TYPE: usize = 16;
+    const E_MACHINE: usize = 18;
+    const E_PHOFF: usize = 32;
+    const E_PHENTSIZE: usize = 54;
+    const E_PHNUM: usize = 56;
+    const P_OFFSET: usize = 64 + 8;
+    const P_PADDR: usize = 64 + 24;
+    const P_FILESZ: usize = 64 + 32;
+    const P_MEMSZ: usize = 64 + 40;
+
+    #[test]
+    fn segments_go_to_their_physical_addresses_and_their_bss_stays_zero() {
+        for image in [Image::elf64(), Image::elf32()] {
+            let memory = guest(2 << 20);
+            let image = image.load(AT + 0x5000, b"data", 0x100).bytes();
+            let elf = Elf::parse(&image).unwrap();
+            elf.load(AT, &mut Placer::new(&memory)).unwrap();
+            assert_eq!(images::read(&memory, AT, images::CODE.len()), images::CODE);
+            assert_eq!(images::read(&memory, AT + 0x5000, 8), b"data\0\0\0\0");
+        }
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_is_an_error() {
+        for image in [Image::elf64().bytes(), Image::elf32().bytes()] {
+            assert_eq!(load(&image), Ok(()));
+            for len in 0..image.len() {
+                assert!(load(&image[..len]).is_err(), "{len} of {} bytes loaded", image.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_segment_that_ends_after_the_file_says_where() {
+        let image = Image::elf64().bytes();
+        let (end, len) = (image.len() as u64, image.len() as u64 - 1);
+        let cut = ImageError::Truncated { what: "a kernel segment", end, len };
+        assert_eq!(load(&image[..image.len() - 1]), Err(cut));
+    }
+
+    #[test]
+    fn damaged_headers_are_told_apart() {
+        let image = Image::elf64();
+        let why = |result: Result<(), ImageError>| result.unwrap_err().to_string();
+        assert!(why(damage(&image, E_PHENTSIZE, &[55])).contains("wrong size"));
+        assert!(why(damage(&image, E_PHNUM, &[0])).contains("no segment to load"));
+        assert!(why(damage(&image, 64, &[6])).contains("no segment to load"));
+        assert!(why(damage(&image, P_MEMSZ, &[1, 0])).contains("larger in the file than in memory"));
+        assert!(why(damage(&image, P_MEMSZ, &[0, 0])).contains("larger in the file than in memory"));
+        assert!(why(damage(&image, E_PHOFF, &[0xff; 8])).contains("cut short: the program header table"));
+        assert!(why(damage(&image, P_OFFSET, &[0xff; 8])).contains("cut short: a kernel segment"));
+        assert!(why(damage(&image, P_FILESZ, &[0xff; 8])).contains("larger in the file than in memory"));
+        assert!(why(damage(&image, EI_CLASS, &[3])).contains("neither 32- nor 64-bit"));
+        assert!(why(damage(&image, EI_DATA, &[2])).contains("not little-endian"));
+        assert!(why(damage(&image, E_PHNUM, &[0xff, 0xff])).contains("the limit is 65536"));
+    }
+
+    #[test]
+    fn what_is_no_executable_of_this_machine_is_called_by_its_name() {
+        let kind = |at, byte| match damage(&Image::elf64(), at, &[byte]) {
+            Err(ImageError::Unsupported { kind, .. }) => kind,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(kind(E_TYPE, 1), "a relocatable ELF object");
+        assert_eq!(kind(E_TYPE, 3), "a position-independent ELF file");
+        assert_eq!(kind(E_TYPE, 4), "an ELF file of another type");
+        assert_eq!(kind(E_MACHINE, 183), "an ELF file for AArch64");
+        assert_eq!(kind(E_MACHINE, 243), "an ELF file for another machine");
+        assert_eq!(kind(EI_CLASS, ELFCLASS32), "an x32 ELF file");
+    }
+
+    #[test]
+    fn a_segment_that_wraps_or_leaves_memory_is_refused() {
+        for paddr in [u64::MAX, u64::MAX - 1, 2 << 20, (2 << 20) - 1, 0xc000_0000, 1 << 32] {
+            let outside = damage(&Image::elf64(), P_PADDR, &paddr.to_le_bytes());
+            assert!(
+                matches!(outside, Err(ImageError::Outside { start, .. }) if start == paddr),
+                "{outside:?}"
+            );
+        }
+        let endless = damage(&Image::elf64(), P_MEMSZ, &[0xff; 8]);
+        assert!(matches!(endless, Err(ImageError::Outside { end: u64::MAX, .. })), "{endless:?}");
+    }
+
+    #[test]
+    fn a_segment_that_overlaps_another_or_the_boot_structures_is_refused() {
+        let overlap = |image: Image| match images::boot(None, &image.bytes(), 2 << 20) {
+            Err(ImageError::Overlap { other, .. }) => other,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(overlap(Image::elf64().load(AT + 1, b"x", 1)), "a kernel segment");
+        assert_eq!(overlap(Image::elf64().load(PAGE_TABLES + 0x5fff, b"x", 1)), "the page tables");
+        assert_eq!(overlap(Image::elf64().load(GDT, b"x", 1)), "the GDT");
+        assert_eq!(overlap(Image::elf64().load(0xf000, b"x", 1)), "the stack");
+        assert_eq!(overlap(Image::elf64().load(0xb_8000, b"x", 1)), "video memory and ROMs");
+        // The zero page is written last: there the segment was first.
+        assert_eq!(overlap(Image::elf64().load(ZERO_PAGE, b"x", 1)), "a kernel segment");
+    }
+
+    #[test]
+    fn the_entry_point_must_be_code_that_was_loaded() {
+        let code = images::CODE.len() as u64;
+        for (entry, good) in
+            [(AT, true), (AT + code - 1, true), (AT + code, false), (AT - 1, false), (0, false)]
+        {
+            let result = load(&Image { entry, ..Image::elf64() }.bytes());
+            assert_eq!(result, if good { Ok(()) } else { Err(ImageError::Entry { entry }) });
+        }
+    }
+
+    #[test]
+    fn a_bss_segment_needs_no_place_in_the_file() {
+        let mut image = Image::elf64().load(AT + 0x5000, b"", 0x100).bytes();
+        image[P_OFFSET + 56..][..8].copy_from_slice(&[0xff; 8]);
+        assert_eq!(load(&image), Ok(()));
+    }
 }

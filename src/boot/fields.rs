@@ -26,8 +26,33 @@ impl<'a> Fields<'a> {
         self.next().map(u32::from_le_bytes)
     }
 
+    /// The next `N` times four bytes.
+    pub fn u32s<const N: usize>(&mut self) -> Option<[u32; N]> {
+        let mut words = [0; N];
+        for word in &mut words {
+            *word = self.u32()?;
+        }
+        Some(words)
+    }
+
     /// The next eight bytes.
     pub fn u64(&mut self) -> Option<u64> {
         self.next().map(u64::from_le_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_little_endian_and_end_with_the_image() {
+        let image: Vec<u8> = (1..=15).collect();
+        let mut fields = Fields::at(&image, 1).unwrap();
+        assert_eq!(fields.u16(), Some(0x0302));
+        assert_eq!(fields.u32s(), Some([0x0706_0504]));
+        assert_eq!(fields.u64(), Some(0x0f0e_0d0c_0b0a_0908));
+        assert_eq!(fields.u16(), None);
+        assert!(Fields::at(&image, 16).is_none());
     }
 }

@@ -35,3 +35,54 @@ fn nothing_else(protocol: &'static str, payload: &Payload) -> Result<(), ImageEr
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::images::{CODE, guest, read};
+    use super::super::{Protocol, load};
+    use super::*;
+    use crate::x86::layout::LOW_MEMORY_END;
+
+    #[test]
+    fn a_boot_sector_runs_in_real_mode_with_its_stack_below_it() {
+        let memory = guest(0x1_0000);
+        let payload = Payload { image: CODE, ..Payload::default() };
+        let entry = load(Some(Protocol::Flat16), &payload, &memory).unwrap();
+        assert_eq!(entry, Entry { rsp: 0x7c00, ..Entry::at(Mode::Real, 0x7c00) });
+        assert_eq!(read(&memory, 0x7c00, CODE.len()), CODE);
+    }
+
+    #[test]
+    fn a_real_mode_image_ends_below_the_bios_data() {
+        let room = (LOW_MEMORY_END - BOOT_SECTOR) as usize;
+        for (size, fits) in [(room, true), (room + 1, false)] {
+            let payload = Payload { image: &vec![1; size], ..Payload::default() };
+            let result = load(Some(Protocol::Flat16), &payload, &guest(2 << 20));
+            assert_eq!(result.is_ok(), fits, "{size:#x}: {result:?}");
+        }
+    }
+
+    #[test]
+    fn flat64_is_entered_in_long_mode_at_1_mib() {
+        let memory = guest(2 << 20);
+        let payload = Payload { image: CODE, ..Payload::default() };
+        let entry = load(Some(Protocol::Flat64), &payload, &memory).unwrap();
+        assert_eq!((entry.rip, entry.rsp, entry.rsi), (0x10_0000, 0x1_0000, 0));
+        assert!(matches!(entry.mode, Mode::Long { cr3: 0x9000, gdt: (0x7f00, 47) }));
+        assert_eq!(read(&memory, HIGH_MEMORY, CODE.len()), CODE);
+    }
+
+    #[test]
+    fn what_a_flat_image_cannot_be_told_is_refused() {
+        for protocol in [Protocol::Flat16, Protocol::Flat64] {
+            let told = [
+                Payload { image: CODE, cmdline: b"quiet", initrd: None },
+                Payload { image: CODE, cmdline: b"", initrd: Some(b"") },
+            ];
+            for payload in told {
+                let result = load(Some(protocol), &payload, &guest(2 << 20));
+                assert!(matches!(result, Err(ImageError::Unpassable { .. })), "{result:?}");
+            }
+        }
+    }
+}

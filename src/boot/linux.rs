@@ -65,3 +65,91 @@ pub(super) fn load(payload: &Payload, placer: &mut Placer) -> Result<Entry, Imag
 
     Ok(Entry { rsp, rsi: ZERO_PAGE, ..Entry::at(mode, elf.e_entry) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::images::{AT, CODE, Image, guest, read, u32_at, u64_at};
+    use super::super::{Memory, load as boot};
+    use super::*;
+    use crate::x86::Mode;
+    use std::collections::BTreeSet;
+
+    fn zero_page(cmdline: &[u8], initrd: Option<&[u8]>, size: usize) -> (Memory, Vec<u8>) {
+        let memory = guest(size);
+        boot(None, &Payload { image: &Image::elf64().bytes(), cmdline, initrd }, &memory).unwrap();
+        let page = read(&memory, ZERO_PAGE, 0x1000);
+        (memory, page)
+    }
+
+    #[test]
+    fn rsi_holds_the_zero_page_and_rip_the_entry_point() {
+        let entry =
+            boot(None, &Payload { image: &Image::elf64().bytes(), ..Payload::default() }, &guest(2 << 20));
+        let mode = Mode::Long { cr3: 0x9000, gdt: (GDT, 47) };
+        assert_eq!(entry, Ok(Entry { rsp: 0x1_0000, rsi: ZERO_PAGE, ..Entry::at(mode, AT) }));
+    }
+
+    #[test]
+    fn the_zero_page_has_its_fields_where_boot_rst_has_them() {
+        let (memory, page) = zero_page(b"console=ttyS0", Some(&[7; 0x1800]), 4 << 20);
+        assert_eq!(page[0x210], 0xff, "type_of_loader");
+        assert_eq!(page[0x1fe..0x200], [0x55, 0xaa], "boot_flag");
+        assert_eq!(page[0x202..0x206], *b"HdrS", "header");
+        assert_eq!(page[0x1ef], 0, "sentinel");
+        let ramdisk = u32_at(&page, 0x218);
+        assert_eq!((ramdisk, u32_at(&page, 0x21c)), (0x3f_e000, 0x1800), "ramdisk_image, ramdisk_size");
+        assert_eq!(read(&memory, ramdisk.into(), 0x1801), [vec![7; 0x1800], vec![0]].concat());
+        assert_eq!(read(&memory, u32_at(&page, 0x228).into(), 14), b"console=ttyS0\0", "cmd_line_ptr");
+        assert_eq!(u32_at(&page, 0x238), 13, "cmdline_size");
+    }
+
+    #[test]
+    fn the_e820_map_is_the_machine_s() {
+        let (_, page) = zero_page(b"", None, 4 << 20);
+        let entry = |index: usize| {
+            let at = 0x2d0 + index * 20;
+            (u64_at(&page, at), u64_at(&page, at + 8), u32_at(&page, at + 16))
+        };
+        assert_eq!(page[0x1e8], 3, "e820_entries");
+        assert_eq!(entry(0), (0, 0x9_fc00, 1));
+        assert_eq!(entry(1), (0x9_fc00, 0x6_0400, 2));
+        assert_eq!(entry(2), (0x10_0000, 3 << 20, 1));
+        assert_eq!(entry(3), (0, 0, 0));
+    }
+
+    #[test]
+    fn an_empty_command_line_is_not_there() {
+        let (memory, page) = zero_page(b"", None, 2 << 20);
+        assert_eq!((u32_at(&page, 0x228), u32_at(&page, 0x238)), (0, 0));
+        assert_eq!(read(&memory, 0x2_0000, 1), [0]);
+    }
+
+    #[test]
+    fn the_gdt_in_the_zero_page_s_padding_has_code_at_10_and_data_at_18() {
+        let (_, page) = zero_page(b"", None, 2 << 20);
+        assert_eq!(u64_at(&page, 0xf10), 0x00af_9b00_0000_ffff);
+        assert_eq!(u64_at(&page, 0xf18), 0x00cf_9300_0000_ffff);
+    }
+
+    #[test]
+    fn a_tiny_guest_costs_six_pages() {
+        let (memory, _) = zero_page(b"", None, 2 << 20);
+        let bytes = read(&memory, 0, 2 << 20);
+        let touched: BTreeSet<usize> =
+            (0..bytes.len()).filter(|&at| bytes[at] != 0).map(|at| at >> 12).collect();
+        // Zero page with GDT; PML4, PDPT, two page directories; the kernel.
+        assert_eq!(Vec::from_iter(touched), [0x7, 0x9, 0xa, 0xb, 0xe, 0x100]);
+        assert_eq!(read(&memory, AT, CODE.len()), CODE);
+    }
+
+    #[test]
+    fn a_32_bit_kernel_is_not_entered_in_long_mode() {
+        let image = Image::elf32().bytes();
+        let result = boot(
+            Some(super::super::Protocol::Elf),
+            &Payload { image: &image, ..Payload::default() },
+            &guest(2 << 20),
+        );
+        assert!(matches!(result, Err(ImageError::Not { protocol: "elf", .. })), "{result:?}");
+    }
+}

@@ -119,3 +119,68 @@ impl<'m> Placer<'m> {
         paging::identity(self.memory, self.end).map_err(outside)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::images::{guest, read};
+    use super::*;
+
+    const SIZE: usize = 2 << 20;
+    const AT: u64 = HIGH_MEMORY;
+
+    #[test]
+    fn ranges_may_touch_but_not_overlap() {
+        let memory = guest(SIZE);
+        let mut placer = Placer::new(&memory);
+        assert_eq!(placer.reserve("middle", AT + 0x1000, 0x1000), Ok(()));
+        assert_eq!(placer.reserve("below", AT, 0x1000), Ok(()));
+        assert_eq!(placer.reserve("above", AT + 0x2000, 1), Ok(()));
+        for (start, len) in [(AT + 0xfff, 2), (AT + 0x1fff, 1), (AT + 0x1100, 1), (AT - 1, 0x4000)] {
+            let refused = placer.reserve("late", start, len);
+            assert!(matches!(refused, Err(ImageError::Overlap { .. })), "{start:#x} {len:#x}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_byte_of_memory_can_be_taken_and_the_next_cannot() {
+        let memory = guest(SIZE);
+        let end = SIZE as u64;
+        let mut placer = Placer::new(&memory);
+        assert_eq!(placer.write("last", end - 1, b"x"), Ok(()));
+        for (start, len) in [(end, 1), (end - 2, 3), (u64::MAX, 1), (u64::MAX, u64::MAX), (0, u64::MAX)] {
+            let refused = placer.reserve("late", start, len);
+            assert!(matches!(refused, Err(ImageError::Outside { .. })), "{start:#x} {len:#x}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_when_a_place_is_refused() {
+        let memory = guest(SIZE);
+        let mut placer = Placer::new(&memory);
+        placer.write("first", AT, b"first").unwrap();
+        placer.write("second", AT + 4, b"second").unwrap_err();
+        assert_eq!(read(&memory, AT, 12), b"first\0\0\0\0\0\0\0");
+        assert_eq!(placer.placed().last().unwrap().what, "first");
+    }
+
+    #[test]
+    fn padding_is_taken_but_never_less_than_the_bytes() {
+        let memory = guest(SIZE);
+        let mut placer = Placer::new(&memory);
+        placer.write_padded("padded", AT, b"abc", 0x10).unwrap();
+        placer.write_padded("short", AT + 0x10, b"abc", 1).unwrap();
+        let ends: Vec<u64> = placer.placed().iter().map(|placed| placed.end).collect();
+        assert_eq!(ends[1..], [AT + 0x10, AT + 0x13]);
+    }
+
+    #[test]
+    fn a_module_goes_to_the_last_page_that_holds_it() {
+        let memory = guest(SIZE);
+        let mut placer = Placer::new(&memory);
+        assert_eq!(placer.write_high("one", &[1; 0x1001]), Ok(SIZE as u64 - 0x2000));
+        assert_eq!(read(&memory, SIZE as u64 - 0x1000, 2), [1, 0]);
+        let large = Placer::new(&memory).write_high("large", &vec![0; SIZE + 1]);
+        let limit = SIZE as u64;
+        assert_eq!(large, Err(ImageError::TooLarge { what: "large", size: limit + 1, limit }));
+    }
+}
