@@ -27,7 +27,17 @@ enum Kind {
 use Kind::{BootSector, Elf};
 
 /// In the order of a lesson: up the processor's modes first.
-const GALLERY: &[(&str, Kind)] = &[("real", BootSector), ("hello", Elf), ("noop", Elf)];
+const GALLERY: &[(&str, Kind)] = &[
+    ("real", BootSector),
+    ("protected", BootSector),
+    ("long", BootSector),
+    ("hello", Elf),
+    ("noop", Elf),
+    ("echo", Elf),
+    ("fault", Elf),
+    ("paging", Elf),
+    ("timer", Elf),
+];
 
 fn main() {
     println!("cargo::rerun-if-changed=guest-kernels");

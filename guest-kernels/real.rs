@@ -9,25 +9,27 @@
 #![no_main]
 
 core::arch::global_asm!(
-    ".section .boot, \"awx\"",
-    ".code16",
-    "    xor ax, ax",
-    "    mov ds, ax", // address = segment * 16 + offset (SDM 3A, 20.1.1); segment 0 makes it plain
-    "    mov si, offset message", // DS:SI is where OUTS reads
-    "    mov cx, offset message_length", // and CX how often
-    "    mov dx, 0x3f8", // the serial port COM1
-    "    cld",        // SI counts upwards
-    "    rep outsb",  // the whole line
-    "    mov dx, 0xf4", // the port that ends the machine
-    "    xor al, al", // with status 0
-    "    out dx, al",
-    "halt: cli", // on a machine without that port: sleep for ever
-    "    hlt",
-    "    jmp halt",
-    "message: .ascii \"real mode: 16 bits, no protection\\n\"",
-    "message_length = . - message",
-    ".org 510",
-    "    .word 0xaa55", // bytes 55 aa: bootable
+    r#"
+.section .boot, "awx"
+.code16
+    xor ax, ax
+    mov ds, ax                          // address = segment * 16 + offset (SDM 3A, 20.1.1)
+    mov si, offset message              // DS:SI is where OUTS reads
+    mov cx, offset message_length       // and CX how often
+    mov dx, 0x3f8                       // the serial port COM1
+    cld                                 // SI counts upwards
+    rep outsb                           // the whole line
+    mov dx, 0xf4                        // the port that ends the machine
+    xor al, al                          // with status 0
+    out dx, al
+halt: cli                               // on a machine without that port: sleep for ever
+    hlt
+    jmp halt
+message: .ascii "real mode: 16 bits, no protection\n"
+message_length = . - message
+.org 510
+    .word 0xaa55                        // bytes 55 aa: bootable
+"#,
 );
 
 // Nothing here can panic; the compiler asks all the same.

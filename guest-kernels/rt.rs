@@ -11,84 +11,85 @@ use core::arch::{asm, global_asm};
 use core::fmt::{self, Write};
 
 global_asm!(
-    ".section .text.start, \"ax\"",
-    ".global start",
-    "start:",
-    "    mov esp, offset stack_top",
-    "    lea rdi, [rsi + 0x228]", // boot_params.hdr.cmd_line_ptr: where the command line's address is
-    "run:",
-    "    call main",
-    "leave:",
-    "    mov edx, {exit_port}",
-    "    out dx, al",
-    "    mov al, 0xfe", // still here: nobody listens at that port. Pulse the reset line instead
-    "    out {reset_port}, al",
-    "    cli",
-    "    hlt",
+    r#"
+.section .text.start, "ax"
+.global start
+start:
+    mov esp, offset stack_top
+    lea rdi, [rsi + 0x228]              // boot_params.hdr.cmd_line_ptr: where the command line's address is
+run:
+    call main
+leave:
+    mov edx, {exit_port}
+    out dx, al
+    mov al, 0xfe                        // still here: nobody listens at that port. Pulse the reset line instead
+    out {reset_port}, al
+    cli
+    hlt
+"#,
     exit_port = const EXIT,
     reset_port = const RESET,
 );
 
 // The PVH road. Protected mode, paging off, EBX = hvm_start_info. Long mode needs page tables before it
-// can be switched on, so: four tables, PAE, EFER.LME, paging, and a far return into 64-bit code.
+// can be switched on, so: four tables, PAE, EFER.LME, paging, and a far jump into 64-bit code.
 // (PVH: xen/include/public/arch-x86/hvm/start_info.h; the order of steps: Intel SDM 3A, 9.8.5.)
 global_asm!(
-    ".section .pvh, \"awx\"",
-    ".code32",
-    "start_pvh:",
-    "    mov esp, offset stack_top",
-    "    lea edi, [ebx + 24]",                        // hvm_start_info.cmdline_paddr
-    "    mov dword ptr [pml4], offset pdpt + 3",      // 3: present, writable
-    "    mov dword ptr [pdpt], offset pd_memory + 3", // the first GiB
-    "    mov dword ptr [pdpt + 3 * 8], offset pd_devices + 3", // the fourth
-    "    mov dword ptr [pd_devices + 502 * 8], 0xfec00093", // IOAPIC, 2 MiB: present, writable, uncached
-    "    mov dword ptr [pd_devices + 503 * 8], 0xfee00093", // local APIC
-    "    xor ecx, ecx",
-    "2:  mov eax, ecx", // the first 32 MiB of memory, 2 MiB an entry
-    "    shl eax, 21",
-    "    or eax, 0x83", // present, writable, large
-    "    mov [pd_memory + ecx * 8], eax",
-    "    inc ecx",
-    "    cmp ecx, 16",
-    "    jb 2b",
-    "    mov eax, offset pml4",
-    "    mov cr3, eax",
-    "    mov eax, cr4",
-    "    or eax, 1 << 5", // CR4.PAE
-    "    mov cr4, eax",
-    "    mov ecx, 0xc0000080", // EFER
-    "    rdmsr",
-    "    or eax, 1 << 8", // EFER.LME
-    "    wrmsr",
-    "    mov eax, cr0",
-    "    or eax, 1 << 31", // CR0.PG: with it, long mode becomes active
-    "    mov cr0, eax",
-    "    lgdt [gdt_pointer]",
-    "    mov eax, 0x18",
-    "    mov ss, eax", // IRETQ will want a stack segment that exists
-    "    push 0x10",
-    "    mov eax, offset long_mode",
-    "    push eax",
-    "    retf", // loads CS with a segment whose L bit says 64 bits
-    ".code64",
-    "long_mode: jmp run",
-    ".balign 8",
-    "gdt: .quad 0, 0", // the selectors are those of the 64-bit entry: 0x10 and 0x18
-    "    .quad 0x00af9b000000ffff", // 0x10: code, L, present
-    "    .quad 0x00cf93000000ffff", // 0x18: data, present, writable
-    "gdt_pointer: .word 4 * 8 - 1",
-    "    .long gdt",
-    ".section .tables, \"aw\", @nobits",
-    ".balign 4096",
-    "pml4: .skip 4096",
-    "pdpt: .skip 4096",
-    "pd_memory: .skip 4096",
-    "pd_devices: .skip 4096",
-    ".section .note.Xen, \"a\", @note",
-    ".balign 4",
-    "    .long 4, 8, 18", // sizes of name and value; XEN_ELFNOTE_PHYS32_ENTRY
-    "    .asciz \"Xen\"",
-    "    .quad start_pvh",
+    r#"
+.section .pvh, "awx"
+.code32
+start_pvh:
+    mov esp, offset stack_top
+    lea edi, [ebx + 24]                 // hvm_start_info.cmdline_paddr
+    mov dword ptr [pml4], offset pdpt + 3 // 3: present, writable
+    mov dword ptr [pdpt], offset pd_memory + 3 // the first GiB
+    mov dword ptr [pdpt + 3 * 8], offset pd_devices + 3 // the fourth
+    mov dword ptr [pd_devices + 502 * 8], 0xfec00093 // IOAPIC, 2 MiB: present, writable, uncached
+    mov dword ptr [pd_devices + 503 * 8], 0xfee00093 // local APIC
+    xor ecx, ecx
+2:  mov eax, ecx                        // the first 32 MiB of memory, 2 MiB an entry
+    shl eax, 21
+    or eax, 0x83                        // present, writable, large
+    mov [pd_memory + ecx * 8], eax
+    inc ecx
+    cmp ecx, 16
+    jb 2b
+    mov eax, offset pml4
+    mov cr3, eax
+    mov eax, cr4
+    or eax, 1 << 5                      // CR4.PAE
+    mov cr4, eax
+    mov ecx, 0xc0000080                 // EFER
+    rdmsr
+    or eax, 1 << 8                      // EFER.LME
+    wrmsr
+    mov eax, cr0
+    or eax, 1 << 31                     // CR0.PG: with it, long mode becomes active
+    mov cr0, eax
+    lgdt [gdt_pointer]
+    mov eax, 0x18
+    mov ss, eax                         // IRETQ will want a stack segment that exists
+    ljmp 0x10, offset long_mode         // loads CS with a segment whose L bit says 64 bits
+.code64
+long_mode: jmp run
+.balign 8
+gdt: .quad 0, 0                         // the selectors are those of the 64-bit entry: 0x10 and 0x18
+    .quad 0x00af9b000000ffff            // 0x10: code, L, present
+    .quad 0x00cf93000000ffff            // 0x18: data, present, writable
+gdt_pointer: .word 4 * 8 - 1
+    .long gdt
+.section .tables, "aw", @nobits
+.balign 4096
+pml4: .skip 4096
+pdpt: .skip 4096
+pd_memory: .skip 4096
+pd_devices: .skip 4096
+.section .note.Xen, "a", @note
+.balign 4
+    .long 4, 8, 18                      // sizes of name and value; XEN_ELFNOTE_PHYS32_ENTRY
+    .asciz "Xen"
+    .quad start_pvh
+"#,
 );
 
 /// First port of the serial line COM1.
@@ -183,6 +184,44 @@ pub fn print_line(text: fmt::Arguments) {
     let _ = line.write_fmt(text);
     let _ = line.write_str("\n");
     print(&line.bytes[..line.len]);
+}
+
+// Four functions that the compiler calls by name, and that a libc would have.
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, len: usize) -> *mut u8 {
+    // SAFETY: the caller's promise: both hold `len` bytes and do not overlap.
+    unsafe { asm!("rep movsb", inout("rcx") len => _, inout("rdi") to => _, inout("rsi") from => _) }
+    to
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn memset(to: *mut u8, byte: i32, len: usize) -> *mut u8 {
+    // SAFETY: the caller's promise: `to` holds `len` bytes.
+    unsafe { asm!("rep stosb", inout("rcx") len => _, inout("rdi") to => _, in("al") byte as u8) }
+    to
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, len: usize) -> i32 {
+    for i in 0..len {
+        // SAFETY: the caller's promise: both hold `len` bytes. Volatile, or the loop becomes a call of memcmp.
+        let (a, b) = unsafe { (a.add(i).read_volatile(), b.add(i).read_volatile()) };
+        if a != b {
+            return a as i32 - b as i32;
+        }
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn strlen(text: *const u8) -> usize {
+    let mut len = 0;
+    // SAFETY: the caller's promise: a zero byte follows somewhere. Volatile for the same reason.
+    while unsafe { text.add(len).read_volatile() } != 0 {
+        len += 1;
+    }
+    len
 }
 
 /// The status of a guest that panicked, as Rust programs have it.
