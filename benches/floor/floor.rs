@@ -175,7 +175,7 @@ pub unsafe fn start(hello: &[u8], line: impl FnOnce(&[u8])) -> Started {
             apic_base: 0xfee0_0900,
             interrupt_bitmap: [0; 4],
         };
-        
+
         let mut regs = [0u64; 18];
         regs[7 - 1] = 0x1_0000; // rsp
         regs[16] = little(hello, 24) as u64; // rip
