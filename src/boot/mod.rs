@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A loader never touches a vCPU: what it promises about registers is the value it returns. It
-//! writes to guest memory only through a [`Placer`](placer::Placer), and nothing twice. An image is
+//! writes to guest memory only through a [`Placer`], and nothing twice. An image is
 //! input from a stranger: whatever is wrong with it ends in an [`ImageError`], never in a panic.
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used)]
