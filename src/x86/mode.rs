@@ -15,6 +15,8 @@ pub const CR0_ET: u64 = 1 << 4;
 pub const CR0_PG: u64 = 1 << 31;
 /// CR4.PAE, bit 5: 8-byte page-table entries, which long mode needs.
 pub const CR4_PAE: u64 = 1 << 5;
+/// CR4.LA57, bit 12: page tables of five levels.
+pub const CR4_LA57: u64 = 1 << 12;
 /// EFER.LME, bit 8: long mode wanted.
 pub const EFER_LME: u64 = 1 << 8;
 /// EFER.LMA, bit 10: long mode active.

@@ -63,6 +63,31 @@ pub fn identity(guest: &GuestMemoryMmap<()>, memory: u64) -> Result<u64, GuestMe
     Ok(pml4)
 }
 
+/// Bits 12 to 51: the physical address in an entry, and in CR3.
+const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+
+/// Walks tables of four levels as the processor does, and returns the guest-physical address that
+/// `linear` means; `None` where an entry is not present or a table is not in memory.
+///
+/// It does not ask whether the access would be allowed.
+pub fn translate(guest: &GuestMemoryMmap<()>, cr3: u64, linear: u64) -> Option<u64> {
+    let mut table = cr3 & ADDRESS;
+    // Where the index of each level begins: PML4, page-directory-pointer table, directory, table.
+    for shift in [39, 30, 21, 12] {
+        let index = linear >> shift & (ENTRIES as u64 - 1);
+        let entry = u64::from_le(guest.read_obj(GuestAddress(table + index * 8)).ok()?);
+        if entry & PRESENT == 0 {
+            return None;
+        }
+        if shift == 12 || shift < 39 && entry & LARGE != 0 {
+            let page = (1 << shift) - 1;
+            return Some(entry & ADDRESS & !page | linear & page);
+        }
+        table = entry & ADDRESS;
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,8 +102,8 @@ mod tests {
         guest
     }
 
-    /// Walks the tables as the processor does: the physical address and the flags of the page.
-    fn translate(guest: &GuestMemoryMmap<()>, virtual_address: u64) -> Option<(u64, u64)> {
+    /// Walks the tables and checks each entry on the way: the physical address and the flags of the page.
+    fn walk(guest: &GuestMemoryMmap<()>, virtual_address: u64) -> Option<(u64, u64)> {
         let address = 0x000f_ffff_ffff_f000;
         let mut table = PAGE_TABLES;
         for shift in [39, 30, 21] {
@@ -111,10 +136,10 @@ mod tests {
                 } else {
                     None
                 };
-                assert_eq!(translate(&guest, page), expected, "{page:#x} of {memory:#x}");
+                assert_eq!(walk(&guest, page), expected, "{page:#x} of {memory:#x}");
             }
-            assert_eq!(translate(&guest, 0x1234).map(|(at, _)| at), Some(0x1234));
-            assert_eq!(translate(&guest, 1 << 39), None);
+            assert_eq!(walk(&guest, 0x1234).map(|(at, _)| at), Some(0x1234));
+            assert_eq!(walk(&guest, 1 << 39), None);
         }
     }
 
