@@ -37,6 +37,10 @@ const GALLERY: &[(&str, Kind)] = &[
     ("fault", Elf),
     ("paging", Elf),
     ("timer", Elf),
+    ("exits", Elf),
+    ("smp", Elf),
+    ("rings", Elf),
+    ("primes", Elf),
 ];
 
 fn main() {
