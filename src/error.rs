@@ -32,6 +32,15 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// The image is there, but cannot be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The path as it was given.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+
     /// The image is there, but cannot be booted.
     #[error("cannot load {name}")]
     Image {
@@ -50,6 +59,45 @@ pub enum Error {
     Output(#[source] io::Error),
 }
 
+impl Error {
+    /// The exit status of a command that ends with this error; the numbers are those of env(1), timeout(1)
+    /// and `docker run`.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Error::Config(_) | Error::Output(_) => 125,
+            Error::Host { .. } | Error::Unreadable { .. } | Error::Image { .. } => 126,
+            Error::NotFound { .. } => 127,
+        }
+    }
+
+    /// One line about what to do, where that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        use io::ErrorKind::{NotFound, OutOfMemory, PermissionDenied, StorageFull};
+        Some(match self {
+            Error::Host { source, .. } => match source.kind() {
+                NotFound => {
+                    "load the module: sudo modprobe kvm_intel (or kvm_amd); inside a VM, switch nested virtualisation on"
+                }
+                PermissionDenied => "sudo usermod -aG kvm $USER, then log in again",
+                OutOfMemory => "a guest of this size does not fit: a smaller -m or fewer -c",
+                _ => "this host's KVM cannot do it; matchstick needs Linux 4.17 or newer",
+            },
+            Error::NotFound { .. } => "`matchstick guests` lists the guests that need no file",
+            Error::Unreadable { .. } => "an image is a regular file that you may read",
+            Error::Image { source, .. } => match source {
+                ImageError::Unknown { .. } | ImageError::Not { .. } => {
+                    "--boot flat16|flat64|elf|multiboot|pvh names the protocol; `matchstick help run` tells of each"
+                }
+                ImageError::Outside { .. } => "more memory: -m 512M",
+                _ => "is it the file you meant, and whole?",
+            },
+            Error::Config(_) => return None,
+            Error::Output(source) if source.kind() == StorageFull => "make room where standard output goes",
+            Error::Output(_) => "is whatever reads standard output still there?",
+        })
+    }
+}
+
 /// Why an image cannot be booted.
 ///
 /// Addresses are guest-physical; sizes are in bytes.
@@ -65,6 +113,24 @@ pub enum ImageError {
     Unknown {
         /// The image's first bytes, at most eight.
         head: Vec<u8>,
+    },
+
+    /// A kind of file that is recognised, but not booted.
+    #[error("it is {kind}; {advice}")]
+    Unsupported {
+        /// What it is, with its article.
+        kind: &'static str,
+        /// What to do instead.
+        advice: &'static str,
+    },
+
+    /// Something was given that the protocol cannot hand to the guest; it is not dropped silently.
+    #[error("{protocol} has no way to pass {what} to the guest")]
+    Unpassable {
+        /// The protocol's name.
+        protocol: &'static str,
+        /// What would be lost.
+        what: &'static str,
     },
 
     /// A protocol was asked for whose header the image does not have.

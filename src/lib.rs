@@ -6,8 +6,15 @@
 //! Not an emulator of a PC: it has the devices that a small kernel needs to speak and to leave.
 
 pub mod boot;
+pub mod cli;
+pub mod console;
 pub mod device;
 pub mod error;
+pub mod guest;
+pub mod kvm;
+pub mod machine;
+pub mod sys;
+pub mod timeline;
 pub mod x86;
 
 pub use error::{Error, Result};

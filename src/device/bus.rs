@@ -17,10 +17,12 @@ struct Slot {
     base: u64,
     /// The last address, inclusive, so that a range may end at the top of the address space.
     last: u64,
+    /// The pin of the interrupt controller that the device's line is soldered to.
+    pin: Option<u8>,
     device: Box<dyn Device>,
 }
 
-/// Devices by address, sorted; see the [module](self).
+/// Devices by address, sorted. Where there is none, reads give all ones and writes vanish.
 #[derive(Default)]
 pub struct Bus {
     slots: Vec<Slot>,
@@ -32,15 +34,21 @@ impl Bus {
         Bus { slots: Vec::new() }
     }
 
-    /// Puts `device` at `base..base + len` (bytes).
-    pub fn insert(&mut self, base: u64, len: u64, device: Box<dyn Device>) -> Result<(), Overlap> {
+    /// Puts `device` at `base..base + len` (bytes) and its interrupt line on `pin`, if it has one.
+    pub fn insert(
+        &mut self,
+        base: u64,
+        len: u64,
+        pin: Option<u8>,
+        device: Box<dyn Device>,
+    ) -> Result<(), Overlap> {
         let overlap = Overlap { base, end: base.wrapping_add(len) };
         let last = len.checked_sub(1).and_then(|n| base.checked_add(n)).ok_or(overlap)?;
         let at = self.slots.partition_point(|slot| slot.last < base);
         if self.slots.get(at).is_some_and(|next| next.base <= last) {
             return Err(overlap);
         }
-        self.slots.insert(at, Slot { base, last, device });
+        self.slots.insert(at, Slot { base, last, pin, device });
         Ok(())
     }
 
@@ -77,6 +85,16 @@ impl Bus {
         Action::Continue
     }
 
+    /// Lets every device look for news from outside.
+    pub fn poll(&mut self) {
+        self.slots.iter_mut().for_each(|slot| slot.device.poll());
+    }
+
+    /// The level of every interrupt line, by pin.
+    pub fn interrupts(&self) -> impl Iterator<Item = (u8, bool)> {
+        self.slots.iter().filter_map(|slot| Some((slot.pin?, slot.device.interrupt())))
+    }
+
     /// Who answers at `address`, and for how many of `want` bytes.
     fn claim(&mut self, address: u64, want: usize) -> (Option<&mut Slot>, usize) {
         let at = self.slots.partition_point(|slot| slot.last < address);
@@ -87,6 +105,176 @@ impl Bus {
             }
             // One byte at a time through a gap: a device may begin right behind it.
             _ => (None, 1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Who was given which byte at which offset.
+    type Log = Arc<Mutex<Vec<(u8, u64, u8)>>>;
+
+    /// Reads give `name` and the offset mixed; writes go to the log, and 0xee ends the VM.
+    struct Probe {
+        name: u8,
+        log: Log,
+    }
+
+    const fn content(name: u8, offset: u64) -> u8 {
+        name.wrapping_mul(16).wrapping_add(offset as u8)
+    }
+
+    impl Device for Probe {
+        fn read(&mut self, offset: u64, data: &mut [u8]) {
+            for (byte, offset) in data.iter_mut().zip(offset..) {
+                *byte = content(self.name, offset);
+            }
+        }
+
+        fn write(&mut self, offset: u64, data: &[u8]) -> Action {
+            let mut log = self.log.lock().unwrap();
+            log.extend(data.iter().zip(offset..).map(|(&byte, offset)| (self.name, offset, byte)));
+            if data.contains(&0xee) { Action::Exit(self.name) } else { Action::Continue }
+        }
+    }
+
+    /// A bus with devices 1, 2, … at `ranges` of base and length; a range that overlaps stays empty.
+    fn bus(ranges: &[(u64, u64)]) -> (Bus, Log) {
+        let (mut bus, log) = (Bus::new(), Log::default());
+        for (&(base, len), name) in ranges.iter().zip(1..) {
+            let _ = bus.insert(base, len, None, Box::new(Probe { name, log: log.clone() }));
+        }
+        (bus, log)
+    }
+
+    fn read<const N: usize>(bus: &mut Bus, address: u64) -> [u8; N] {
+        let mut data = [0; N];
+        bus.read(address, &mut data);
+        data
+    }
+
+    fn fits(ranges: &[(u64, u64)], base: u64, len: u64) -> bool {
+        bus(ranges).0.insert(base, len, None, Box::new(Probe { name: 0, log: Log::default() })).is_ok()
+    }
+
+    #[test]
+    fn an_overlap_is_refused_from_every_side() {
+        let taken = [(0x10, 0x10)];
+        for (base, len) in [(0x10, 0x10), (0x08, 0x09), (0x1f, 1), (0x14, 2), (0x00, 0x100)] {
+            assert!(!fits(&taken, base, len), "{base:#x}, {len:#x}");
+        }
+        assert!(fits(&taken, 0x08, 8), "right below");
+        assert!(fits(&taken, 0x20, 8), "right above");
+    }
+
+    #[test]
+    fn what_was_refused_leaves_no_trace() {
+        let (mut bus, _) = bus(&[(0x10, 4), (0x0e, 4)]);
+        assert_eq!(read(&mut bus, 0x0e), [0xff, 0xff, content(1, 0), content(1, 1)]);
+    }
+
+    #[test]
+    fn an_empty_range_and_one_that_wraps_are_refused() {
+        assert!(!fits(&[], 0x10, 0));
+        assert!(!fits(&[], u64::MAX, 2));
+        assert!(!fits(&[], 2, u64::MAX));
+    }
+
+    #[test]
+    fn a_range_may_end_at_the_top_of_the_address_space() {
+        let (mut bus, _) = bus(&[(u64::MAX - 1, 2)]);
+        assert_eq!(read(&mut bus, u64::MAX - 2), [0xff, content(1, 0), content(1, 1)]);
+    }
+
+    #[test]
+    fn an_access_at_the_top_goes_on_at_zero() {
+        let (mut bus, log) = bus(&[(u64::MAX, 1), (0, 1)]);
+        assert_eq!(read(&mut bus, u64::MAX), [content(1, 0), content(2, 0), 0xff]);
+        assert_eq!(bus.write(u64::MAX, &[7, 8, 9]), Action::Continue);
+        assert_eq!(*log.lock().unwrap(), [(1, 0, 7), (2, 0, 8)]);
+    }
+
+    #[test]
+    fn nobody_answers_with_all_ones_and_swallows_writes() {
+        let (mut bus, log) = bus(&[(0x10, 1)]);
+        assert_eq!(read(&mut bus, 0x11), [0xff; 8]);
+        assert_eq!(bus.write(0x11, &[0xee]), Action::Continue);
+        assert!(log.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn an_access_over_a_gap_reaches_both_sides() {
+        let (mut bus, log) = bus(&[(0x12, 2), (0x10, 1)]);
+        assert_eq!(read(&mut bus, 0x10), [content(2, 0), 0xff, content(1, 0), content(1, 1)]);
+        assert_eq!(bus.write(0x10, &[1, 2, 3, 4]), Action::Continue);
+        assert_eq!(*log.lock().unwrap(), [(2, 0, 1), (1, 0, 3), (1, 1, 4)]);
+    }
+
+    #[test]
+    fn a_wide_access_to_one_device_is_not_cut() {
+        struct Whole;
+        impl Device for Whole {
+            fn read(&mut self, _offset: u64, data: &mut [u8]) {
+                data.fill(data.len() as u8);
+            }
+            fn write(&mut self, _offset: u64, data: &[u8]) -> Action {
+                Action::Exit(data.len() as u8)
+            }
+        }
+        let mut bus = Bus::new();
+        bus.insert(0x10, 8, None, Box::new(Whole)).unwrap();
+        assert_eq!(read(&mut bus, 0x10), [8; 8]);
+        assert_eq!(bus.write(0x14, &[0; 4]), Action::Exit(4));
+    }
+
+    #[test]
+    fn the_first_device_that_ends_the_vm_keeps_the_rest_from_the_others() {
+        let (mut bus, log) = bus(&[(0x10, 1), (0x11, 1), (0x12, 1)]);
+        assert_eq!(bus.write(0x10, &[0, 0xee, 0xee]), Action::Exit(2));
+        assert_eq!(*log.lock().unwrap(), [(1, 0, 0), (2, 0, 0xee)]);
+    }
+
+    proptest! {
+        #[test]
+        fn each_byte_of_an_access_reaches_exactly_the_device_that_claims_it(
+            // Around both ends of the address space, where arithmetic goes wrong.
+            ranges in prop::collection::vec((-12..12i64, 0..6u64), 0..8),
+            start in -14..14i64,
+            // Without 0xee.
+            data in prop::collection::vec(0..0x80u8, 1..9),
+        ) {
+            // A model that knows single bytes only: the first to claim all of its range gets it.
+            let mut owners = std::collections::HashMap::new();
+            let ranges: Vec<(u64, u64)> = ranges.iter().map(|&(base, len)| (base as u64, len)).collect();
+            for (&(base, len), name) in ranges.iter().zip(1u8..) {
+                let bytes: Vec<Option<u64>> = (0..len).map(|n| base.checked_add(n)).collect();
+                if bytes.iter().all(|byte| byte.is_some_and(|byte| !owners.contains_key(&byte))) {
+                    owners.extend(bytes.into_iter().flatten().zip(0..).map(|(byte, n)| (byte, (name, n))));
+                }
+            }
+            let claims: Vec<Option<(u8, u64)>> = (0..data.len() as u64)
+                .map(|n| owners.get(&(start as u64).wrapping_add(n)).copied())
+                .collect();
+
+            let (mut bus, log) = bus(&ranges);
+            let mut seen = vec![0; data.len()];
+            bus.read(start as u64, &mut seen);
+            let expected: Vec<u8> =
+                claims.iter().map(|claim| claim.map_or(0xff, |(name, offset)| content(name, offset))).collect();
+            prop_assert_eq!(seen, expected);
+
+            prop_assert_eq!(bus.write(start as u64, &data), Action::Continue);
+            let expected: Vec<(u8, u64, u8)> = claims
+                .iter()
+                .zip(&data)
+                .filter_map(|(claim, &byte)| claim.map(|(name, offset)| (name, offset, byte)))
+                .collect();
+            prop_assert_eq!(&*log.lock().unwrap(), &expected);
         }
     }
 }

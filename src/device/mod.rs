@@ -5,8 +5,24 @@
 //! level of its line. That keeps each device a pure state machine that a test can drive without KVM.
 
 mod bus;
+mod cable;
+mod cmos;
+mod debug_exit;
+mod i8042;
+mod ioapic;
+mod post;
+mod serial;
+mod uart;
 
 pub use bus::{Bus, Overlap};
+pub use cable::Cable;
+pub use cmos::Cmos;
+pub use debug_exit::DebugExit;
+pub use i8042::I8042;
+pub use ioapic::{Ioapic, Msi};
+pub use post::Post;
+pub use serial::Serial;
+pub use uart::Uart;
 
 /// What the machine has to do after a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,4 +51,7 @@ pub trait Device: Send {
     fn interrupt(&self) -> bool {
         false
     }
+
+    /// The world outside may have news, such as input: look for it. Called when the guest is not running.
+    fn poll(&mut self) {}
 }

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!   0x0000_0000  interrupt vectors and BIOS data of real mode: left to the guest
-//!   0x0000_0500  GDT                        (flat64, elf)
 //!   0x0000_1000  boot information           (pvh, multiboot: 16 KiB)
 //!   0x0000_7000  zero page                  (elf: one page)
+//!   0x0000_7f00  GDT                        (flat64, elf: in the padding that ends the zero page)
 //!   0x0000_7c00  boot sector                (flat16, up to LOW_MEMORY_END)
 //!   0x0000_9000  page tables: PML4, PDPT, one PD per mapped GiB (flat64, elf: 6 pages)
 //!   0x0001_0000  initial stack, growing down to the tables
@@ -21,14 +21,15 @@
 //!
 //! Each protocol takes only the parts named beside it, so a flat16 guest has low memory to itself.
 
-/// The GDT that a guest entered in long mode finds in place.
-pub const GDT: u64 = 0x500;
 /// Start of what PVH and Multiboot tell the guest: [`BOOT_INFO_SIZE`] bytes.
 pub const BOOT_INFO: u64 = 0x1000;
 /// Bytes kept for the boot information.
 pub const BOOT_INFO_SIZE: u64 = 0x4000;
 /// `struct boot_params` of the Linux boot protocol, one page.
 pub const ZERO_PAGE: u64 = 0x7000;
+/// The GDT that a guest entered in long mode finds in place. It lies in the 276 bytes of padding at
+/// the end of the zero page, so that a start touches one page of memory for both.
+pub const GDT: u64 = ZERO_PAGE + 0xf00;
 /// Where a BIOS puts a boot sector, and where a flat16 image begins.
 pub const BOOT_SECTOR: u64 = 0x7c00;
 /// First page table; the tables fill [`PAGE_TABLES_SIZE`] bytes.
@@ -37,6 +38,8 @@ pub const PAGE_TABLES: u64 = 0x9000;
 pub const PAGE_TABLES_SIZE: u64 = 6 * 0x1000;
 /// The first stack pointer of a guest entered in protected or long mode.
 pub const STACK_TOP: u64 = 0x1_0000;
+/// Bytes of stack between [`STACK_TOP`] and the page tables.
+pub const STACK_SIZE: u64 = 0x1000;
 /// The command line, terminated by a zero byte.
 pub const CMDLINE: u64 = 0x2_0000;
 /// Bytes kept for the command line, its terminating zero included.
@@ -53,6 +56,10 @@ pub const IOAPIC: u64 = 0xfec0_0000;
 pub const LOCAL_APIC: u64 = 0xfee0_0000;
 /// Where the memory beyond [`MMIO_START`] continues.
 pub const ABOVE_HOLE: u64 = 0x1_0000_0000;
+
+const _: () = assert!(PAGE_TABLES + PAGE_TABLES_SIZE + STACK_SIZE == STACK_TOP);
+const _: () = assert!(ZERO_PAGE + 0x1000 <= PAGE_TABLES && STACK_TOP <= CMDLINE);
+const _: () = assert!(BOOT_INFO + BOOT_INFO_SIZE <= ZERO_PAGE);
 
 /// One entry of the memory map that boot protocols hand to the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

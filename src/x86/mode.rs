@@ -22,6 +22,13 @@ pub const EFER_LMA: u64 = 1 << 10;
 /// RFLAGS bit 1, which is always one; everything else is clear, interrupts included.
 pub const RFLAGS_RESERVED: u64 = 1 << 1;
 
+/// RFLAGS.TF, bit 8: trap after each instruction.
+pub const RFLAGS_TF: u64 = 1 << 8;
+/// RFLAGS.IF, bit 9: maskable interrupts are accepted.
+pub const RFLAGS_IF: u64 = 1 << 9;
+/// RFLAGS.DF, bit 10: string instructions count down.
+pub const RFLAGS_DF: u64 = 1 << 10;
+
 /// The processor mode in which a guest is entered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {

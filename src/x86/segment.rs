@@ -100,6 +100,11 @@ impl Segment {
     }
 }
 
+/// The descriptor table of a guest that starts in long mode: each entry lies at its selector. The
+/// last eight bytes are the upper half of the task-state segment (SDM 8.2.3).
+pub const GDT: [u64; 6] =
+    [0, 0, Segment::CODE64.descriptor(), Segment::DATA.descriptor(), Segment::TSS.descriptor(), 0];
+
 const _: () = assert!(Segment::CODE64.descriptor() == 0x00af_9b00_0000_ffff);
 const _: () = assert!(Segment::CODE32.descriptor() == 0x00cf_9b00_0000_ffff);
 const _: () = assert!(Segment::DATA.descriptor() == 0x00cf_9300_0000_ffff);

@@ -1,0 +1,155 @@
+//! The Linux 64-bit boot protocol, as far as an uncompressed kernel needs it: ELF64, entered in long
+//! mode with RSI at the zero page.
+//!
+//! Not bzImage, and no setup header to copy, as an ELF file has none: only the fields that a boot
+//! loader fills are set, all others are zero. A kernel that is not Linux may ignore RSI altogether.
+//! Source: Linux, Documentation/arch/x86/boot.rst, "64-bit Boot Protocol", and zero-page.rst.
+
+use super::elf::{Class, Elf};
+use super::placer::Placer;
+use super::{Payload, cmdline, initrd, long_mode, stack};
+use crate::error::ImageError;
+use crate::x86::layout::{GDT, ZERO_PAGE, memory_map};
+use crate::x86::{Entry, segment};
+use linux_loader::loader::bootparam::{boot_e820_entry, boot_params};
+use std::mem::{offset_of, size_of_val};
+use vm_memory::ByteValued;
+
+/// The padding that ends the zero page is not written: the GDT has a place there.
+const ZERO_PAGE_SIZE: usize = offset_of!(boot_params, _pad9);
+const _: () = assert!(ZERO_PAGE + ZERO_PAGE_SIZE as u64 <= GDT);
+const _: () = assert!(GDT + size_of_val(&segment::GDT) as u64 <= ZERO_PAGE + 0x1000);
+
+/// `type_of_loader` of a boot loader without a number of its own.
+const LOADER_UNDEFINED: u8 = 0xff;
+/// `boot_flag`, the signature of a boot sector.
+const BOOT_FLAG: u16 = 0xaa55;
+/// `header`, the letters `HdrS`.
+const HEADER: u32 = u32::from_le_bytes(*b"HdrS");
+/// ACPI's address range types (ACPI 6.5, table 15.2).
+const E820_RAM: u32 = 1;
+const E820_RESERVED: u32 = 2;
+
+/// Places an ELF64 kernel, its page tables, GDT, stack and zero page.
+pub(super) fn load(payload: &Payload, placer: &mut Placer) -> Result<Entry, ImageError> {
+    let elf = Elf::parse(payload.image)?;
+    if elf.class != Class::Elf64 {
+        let why = "it is ELF32, and long mode is entered in 64-bit code";
+        return Err(ImageError::Not { protocol: "elf", why });
+    }
+    let mode = long_mode(placer)?;
+    let rsp = stack(placer)?;
+    // Taken before the kernel is placed, so that a kernel that collides is the one to blame.
+    let cmd_line_ptr = cmdline(payload, placer)?;
+    elf.load(elf.e_entry, placer)?;
+    let ramdisk = initrd(payload, placer)?;
+
+    let mut zero_page = boot_params::default();
+    zero_page.hdr.type_of_loader = LOADER_UNDEFINED;
+    zero_page.hdr.boot_flag = BOOT_FLAG;
+    zero_page.hdr.header = HEADER;
+    // Everything is placed below 4 GiB: the casts lose nothing.
+    zero_page.hdr.cmd_line_ptr = cmd_line_ptr as u32;
+    zero_page.hdr.cmdline_size = payload.cmdline.len() as u32;
+    zero_page.hdr.ramdisk_image = ramdisk.start as u32;
+    zero_page.hdr.ramdisk_size = (ramdisk.end - ramdisk.start) as u32;
+
+    let map = memory_map(placer.memory_size());
+    zero_page.e820_entries = map.len() as u8;
+    for (slot, range) in zero_page.e820_table.iter_mut().zip(&map) {
+        let r#type = if range.usable { E820_RAM } else { E820_RESERVED };
+        *slot = boot_e820_entry { addr: range.start, size: range.len, r#type };
+    }
+    let bytes = zero_page.as_slice();
+    placer.write("the zero page", ZERO_PAGE, bytes.get(..ZERO_PAGE_SIZE).unwrap_or(bytes))?;
+
+    Ok(Entry { rsp, rsi: ZERO_PAGE, ..Entry::at(mode, elf.e_entry) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::images::{AT, CODE, Image, guest, read, u32_at, u64_at};
+    use super::super::{Memory, load as boot};
+    use super::*;
+    use crate::x86::Mode;
+    use std::collections::BTreeSet;
+
+    fn zero_page(cmdline: &[u8], initrd: Option<&[u8]>, size: usize) -> (Memory, Vec<u8>) {
+        let memory = guest(size);
+        boot(None, &Payload { image: &Image::elf64().bytes(), cmdline, initrd }, &memory).unwrap();
+        let page = read(&memory, ZERO_PAGE, 0x1000);
+        (memory, page)
+    }
+
+    #[test]
+    fn rsi_holds_the_zero_page_and_rip_the_entry_point() {
+        let entry =
+            boot(None, &Payload { image: &Image::elf64().bytes(), ..Payload::default() }, &guest(2 << 20));
+        let mode = Mode::Long { cr3: 0x9000, gdt: (GDT, 47) };
+        assert_eq!(entry, Ok(Entry { rsp: 0x1_0000, rsi: ZERO_PAGE, ..Entry::at(mode, AT) }));
+    }
+
+    #[test]
+    fn the_zero_page_has_its_fields_where_boot_rst_has_them() {
+        let (memory, page) = zero_page(b"console=ttyS0", Some(&[7; 0x1800]), 4 << 20);
+        assert_eq!(page[0x210], 0xff, "type_of_loader");
+        assert_eq!(page[0x1fe..0x200], [0x55, 0xaa], "boot_flag");
+        assert_eq!(page[0x202..0x206], *b"HdrS", "header");
+        assert_eq!(page[0x1ef], 0, "sentinel");
+        let ramdisk = u32_at(&page, 0x218);
+        assert_eq!((ramdisk, u32_at(&page, 0x21c)), (0x3f_e000, 0x1800), "ramdisk_image, ramdisk_size");
+        assert_eq!(read(&memory, ramdisk.into(), 0x1801), [vec![7; 0x1800], vec![0]].concat());
+        assert_eq!(read(&memory, u32_at(&page, 0x228).into(), 14), b"console=ttyS0\0", "cmd_line_ptr");
+        assert_eq!(u32_at(&page, 0x238), 13, "cmdline_size");
+    }
+
+    #[test]
+    fn the_e820_map_is_the_machine_s() {
+        let (_, page) = zero_page(b"", None, 4 << 20);
+        let entry = |index: usize| {
+            let at = 0x2d0 + index * 20;
+            (u64_at(&page, at), u64_at(&page, at + 8), u32_at(&page, at + 16))
+        };
+        assert_eq!(page[0x1e8], 3, "e820_entries");
+        assert_eq!(entry(0), (0, 0x9_fc00, 1));
+        assert_eq!(entry(1), (0x9_fc00, 0x6_0400, 2));
+        assert_eq!(entry(2), (0x10_0000, 3 << 20, 1));
+        assert_eq!(entry(3), (0, 0, 0));
+    }
+
+    #[test]
+    fn an_empty_command_line_is_not_there() {
+        let (memory, page) = zero_page(b"", None, 2 << 20);
+        assert_eq!((u32_at(&page, 0x228), u32_at(&page, 0x238)), (0, 0));
+        assert_eq!(read(&memory, 0x2_0000, 1), [0]);
+    }
+
+    #[test]
+    fn the_gdt_in_the_zero_page_s_padding_has_code_at_10_and_data_at_18() {
+        let (_, page) = zero_page(b"", None, 2 << 20);
+        assert_eq!(u64_at(&page, 0xf10), 0x00af_9b00_0000_ffff);
+        assert_eq!(u64_at(&page, 0xf18), 0x00cf_9300_0000_ffff);
+    }
+
+    #[test]
+    fn a_tiny_guest_costs_six_pages() {
+        let (memory, _) = zero_page(b"", None, 2 << 20);
+        let bytes = read(&memory, 0, 2 << 20);
+        let touched: BTreeSet<usize> =
+            (0..bytes.len()).filter(|&at| bytes[at] != 0).map(|at| at >> 12).collect();
+        // Zero page with GDT; PML4, PDPT, two page directories; the kernel.
+        assert_eq!(Vec::from_iter(touched), [0x7, 0x9, 0xa, 0xb, 0xe, 0x100]);
+        assert_eq!(read(&memory, AT, CODE.len()), CODE);
+    }
+
+    #[test]
+    fn a_32_bit_kernel_is_not_entered_in_long_mode() {
+        let image = Image::elf32().bytes();
+        let result = boot(
+            Some(super::super::Protocol::Elf),
+            &Payload { image: &image, ..Payload::default() },
+            &guest(2 << 20),
+        );
+        assert!(matches!(result, Err(ImageError::Not { protocol: "elf", .. })), "{result:?}");
+    }
+}

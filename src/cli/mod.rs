@@ -1,0 +1,76 @@
+//! The command line: what was typed becomes a [`Command`], a command becomes an exit status.
+//!
+//! Guest output goes to stdout and nothing else does; everything of ours goes to stderr.
+
+mod guests;
+mod options;
+mod run;
+mod timings;
+
+pub use options::{COMMANDS, CommandHelp, OptionHelp, RUN_OPTIONS};
+
+use crate::error::Error;
+use options::{Command, Topic, Usage};
+use std::error::Error as _;
+use std::ffi::OsString;
+use std::io::Write;
+
+/// The guest asked for a reset: not an end it chose, and not a crash.
+pub const STATUS_RESET: u8 = 122;
+/// The guest crashed; see [`crate::machine::Crash`].
+pub const STATUS_CRASH: u8 = 123;
+/// The guest ran out of time, as timeout(1) has it.
+pub const STATUS_TIMEOUT: u8 = 124;
+/// We failed: bad usage, no memory, nowhere to write to.
+pub const STATUS_FAILURE: u8 = 125;
+/// Whoever read our output has gone: 128 + SIGPIPE.
+const STATUS_PIPE: u8 = 141;
+
+/// Runs the command in `args` (without the program's name) and returns the exit status.
+pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
+    let done = match options::parse(args) {
+        Ok(Command::Run(run)) => run::run(&run),
+        Ok(Command::Guests) => print(&guests::list()),
+        Ok(Command::Help(topic)) => print(&options::help(topic)),
+        Ok(Command::Version) => print(concat!("matchstick ", env!("CARGO_PKG_VERSION"), "\n")),
+        Err(usage) => return complain_of(&usage),
+    };
+    match done {
+        Ok(status) => status,
+        // The reader of our output has what it wanted: no reason to complain.
+        Err(Error::Output(source)) if source.kind() == std::io::ErrorKind::BrokenPipe => STATUS_PIPE,
+        Err(error) => {
+            let mut line = format!("error: {error}");
+            let mut source = error.source();
+            while let Some(cause) = source {
+                line += &format!(": {cause}");
+                source = cause.source();
+            }
+            complain(&line, error.hint());
+            error.exit_status()
+        }
+    }
+}
+
+/// Writes text of ours to stdout.
+fn print(text: &str) -> Result<u8, Error> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(Error::Output)?;
+    Ok(0)
+}
+
+/// One line and one hint, on stderr. When even that is gone, there is nobody left to tell.
+fn complain(line: &str, hint: Option<&str>) {
+    let hint = hint.map_or(String::new(), |hint| format!(" hint: {hint}\n"));
+    let _ = write!(std::io::stderr(), "{line}\n{hint}");
+}
+
+fn complain_of(usage: &Usage) -> u8 {
+    let hint = match usage.topic {
+        Topic::All => "`matchstick --help` shows what there is",
+        Topic::Run => "`matchstick run --help` shows all options",
+        Topic::Guests => "`matchstick guests` takes no options",
+    };
+    complain(&format!("error: {}", usage.what), Some(hint));
+    STATUS_FAILURE
+}

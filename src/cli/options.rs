@@ -1,0 +1,300 @@
+//! What can be typed: one table of commands and options, the parser, and the help made from the table.
+//!
+//! The man page and the completions in `docs/` are kept by hand; a test holds them against this table.
+
+use crate::boot::Protocol;
+use lexopt::{Arg, Parser, ValueExt};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A command, for the help.
+pub struct CommandHelp {
+    /// The word.
+    pub name: &'static str,
+    /// What follows it.
+    pub arguments: &'static str,
+    /// One line about it.
+    pub about: &'static str,
+}
+
+/// All commands.
+pub const COMMANDS: &[CommandHelp] = &[
+    CommandHelp {
+        name: "run",
+        arguments: "[OPTIONS] [GUEST|PATH] [-- ARGS...]",
+        about: "start a guest of the gallery, or any image",
+    },
+    CommandHelp { name: "guests", arguments: "", about: "list the gallery" },
+    CommandHelp { name: "help", arguments: "[COMMAND]", about: "explain a command" },
+];
+
+/// An option, for the help.
+pub struct OptionHelp {
+    /// The letter, if it has one.
+    pub short: Option<char>,
+    /// The word.
+    pub long: &'static str,
+    /// What its value is, if it takes one.
+    pub value: Option<&'static str>,
+    /// What it does; a second line where one is not enough.
+    pub about: &'static str,
+}
+
+const fn option(
+    short: Option<char>,
+    long: &'static str,
+    value: Option<&'static str>,
+    about: &'static str,
+) -> OptionHelp {
+    OptionHelp { short, long, value, about }
+}
+
+/// The options of `run`.
+pub const RUN_OPTIONS: &[OptionHelp] = &[
+    option(Some('k'), "kernel", Some("PATH"), "the image to start, instead of GUEST|PATH"),
+    option(Some('i'), "initrd", Some("PATH"), "a module or initial RAM disk for it"),
+    option(None, "initramfs", Some("PATH"), "the same as --initrd"),
+    option(Some('p'), "cmdline", Some("TEXT"), "the kernel's command line; ARGS are appended"),
+    option(Some('c'), "cpus", Some("N"), "number of CPUs [default: 1, or what the guest needs]"),
+    option(
+        Some('m'),
+        "memory",
+        Some("SIZE"),
+        "memory: a number is MiB, or with K, M, G, T\n[default: 2M for the gallery, 128M for a file]",
+    ),
+    option(
+        None,
+        "boot",
+        Some("PROTOCOL"),
+        "auto, flat16, flat64, elf, multiboot or pvh\n[default: auto, from the image]",
+    ),
+    option(None, "timeout", Some("TIME"), "end the guest after TIME: 2, 0.5, 500ms, 2m (status 124)"),
+    option(None, "timings", None, "show each phase from exec to teardown, on stderr"),
+    option(Some('q'), "quiet", None, "no remarks; errors in one line"),
+    option(Some('v'), "verbose", None, "say what is started and how it ended"),
+    option(Some('h'), "help", None, "show this"),
+];
+
+/// What the user wants.
+#[derive(Debug, PartialEq)]
+pub enum Command {
+    /// Start a guest.
+    Run(RunArgs),
+    /// List the gallery.
+    Guests,
+    /// Explain.
+    Help(Topic),
+    /// Name the version.
+    Version,
+}
+
+/// What help is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topic {
+    /// Everything, briefly.
+    All,
+    /// `run`.
+    Run,
+    /// `guests`.
+    Guests,
+}
+
+/// `run` as it was typed.
+#[derive(Debug, Default, PartialEq)]
+pub struct RunArgs {
+    /// A name of the gallery or a path.
+    pub target: Option<OsString>,
+    /// `--kernel`
+    pub kernel: Option<PathBuf>,
+    /// `--initrd`
+    pub initrd: Option<PathBuf>,
+    /// `--cmdline`
+    pub cmdline: Option<OsString>,
+    /// What follows `--`.
+    pub args: Vec<OsString>,
+    /// `--cpus`
+    pub cpus: Option<u32>,
+    /// `--memory`, in bytes
+    pub memory: Option<u64>,
+    /// `--boot`; `None` is auto
+    pub boot: Option<Protocol>,
+    /// `--timeout`
+    pub timeout: Option<Duration>,
+    /// `--timings`
+    pub timings: bool,
+    /// `--quiet`
+    pub quiet: bool,
+    /// `--verbose`
+    pub verbose: bool,
+}
+
+/// What was typed makes no sense.
+#[derive(Debug, PartialEq)]
+pub struct Usage {
+    /// The complaint.
+    pub what: String,
+    /// Whose help would have helped.
+    pub topic: Topic,
+}
+
+/// Reads the arguments, without the program's name.
+pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Usage> {
+    let mut parser = Parser::from_args(args);
+    let usage = |what: String| Usage { what, topic: Topic::All };
+    let command = match parser.next().map_err(|error| usage(error.to_string()))? {
+        None => return Ok(Command::Help(Topic::All)),
+        Some(Arg::Value(word)) => word,
+        Some(Arg::Short('h') | Arg::Long("help")) => return Ok(Command::Help(Topic::All)),
+        Some(Arg::Short('V') | Arg::Long("version")) => return Ok(Command::Version),
+        Some(other) => return Err(usage(other.unexpected().to_string())),
+    };
+    let in_topic = |topic| move |error: lexopt::Error| Usage { what: error.to_string(), topic };
+    match command.to_str() {
+        Some("run") => parse_run(&mut parser).map_err(in_topic(Topic::Run)),
+        Some("guests") => match parser.next().map_err(in_topic(Topic::Guests))? {
+            None => Ok(Command::Guests),
+            Some(Arg::Short('h') | Arg::Long("help")) => Ok(Command::Help(Topic::Guests)),
+            Some(other) => Err(in_topic(Topic::Guests)(other.unexpected())),
+        },
+        Some("help") => match parser.next().map_err(in_topic(Topic::All))? {
+            None => Ok(Command::Help(Topic::All)),
+            Some(Arg::Value(word)) if word == "run" => Ok(Command::Help(Topic::Run)),
+            Some(Arg::Value(word)) if word == "guests" => Ok(Command::Help(Topic::Guests)),
+            Some(other) => Err(in_topic(Topic::All)(other.unexpected())),
+        },
+        _ => Err(usage(format!("no such command: {}", command.display()))),
+    }
+}
+
+fn parse_run(parser: &mut Parser) -> Result<Command, lexopt::Error> {
+    let mut run = RunArgs::default();
+    loop {
+        // What follows `--` belongs to the guest, whatever it looks like.
+        if let Some(mut raw) = parser.try_raw_args()
+            && raw.next_if(|next| next == "--").is_some()
+        {
+            run.args = raw.collect();
+            break;
+        }
+        let Some(arg) = parser.next()? else { break };
+        match arg {
+            Arg::Short('k') | Arg::Long("kernel") => run.kernel = Some(parser.value()?.into()),
+            Arg::Short('i') | Arg::Long("initrd" | "initramfs") => run.initrd = Some(parser.value()?.into()),
+            Arg::Short('p') | Arg::Long("cmdline") => run.cmdline = Some(parser.value()?),
+            Arg::Short('c') | Arg::Long("cpus") => run.cpus = Some(parser.value()?.parse()?),
+            Arg::Short('m') | Arg::Long("memory") => run.memory = Some(parser.value()?.parse_with(size)?),
+            Arg::Long("boot") => run.boot = parser.value()?.parse_with(protocol)?,
+            Arg::Long("timeout") => run.timeout = Some(parser.value()?.parse_with(time)?),
+            Arg::Long("timings") => run.timings = true,
+            Arg::Short('q') | Arg::Long("quiet") => run.quiet = true,
+            Arg::Short('v') | Arg::Long("verbose") => run.verbose = true,
+            Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help(Topic::Run)),
+            Arg::Value(target) if run.target.is_none() => run.target = Some(target),
+            other => return Err(other.unexpected()),
+        }
+    }
+    if run.kernel.is_some() && run.target.is_some() {
+        return Err("either --kernel PATH or GUEST|PATH, not both".into());
+    }
+    Ok(Command::Run(run))
+}
+
+/// `64` (MiB), `512K`, `64M`, `2G`, `1T`, in bytes.
+fn size(text: &str) -> Result<u64, String> {
+    let (digits, shift) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 10),
+        Some((at, 'm' | 'M')) => (&text[..at], 20),
+        Some((at, 'g' | 'G')) => (&text[..at], 30),
+        Some((at, 't' | 'T')) => (&text[..at], 40),
+        _ => (text, 20),
+    };
+    let number: u64 =
+        digits.parse().map_err(|_| "a size is a number of MiB, or has K, M, G or T".to_string())?;
+    number.checked_mul(1 << shift).ok_or_else(|| "that is more than 64 bits can count".into())
+}
+
+/// `2` (seconds), `0.5`, `500ms`, `2s`, `3m`.
+fn time(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.find(|c: char| c.is_ascii_alphabetic()) {
+        Some(at) => text.split_at(at),
+        None => (text, "s"),
+    };
+    let seconds = match unit {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err("a time is a number of seconds, or has ms, s, m or h".into()),
+    };
+    let number: f64 = number.parse().map_err(|_| "a time is a number of seconds, or has ms, s, m or h")?;
+    match Duration::try_from_secs_f64(number * seconds) {
+        Ok(time) if !time.is_zero() => Ok(time),
+        _ => Err("a time is more than nothing and less than for ever".into()),
+    }
+}
+
+/// A protocol's name, or `auto`.
+fn protocol(text: &str) -> Result<Option<Protocol>, String> {
+    match text {
+        "auto" => Ok(None),
+        name => name
+            .parse()
+            .map(Some)
+            .map_err(|_| "it is one of auto, flat16, flat64, elf, multiboot, pvh".into()),
+    }
+}
+
+/// The help on `topic`.
+pub fn help(topic: Topic) -> String {
+    match topic {
+        Topic::All => {
+            let mut text = String::from(
+                "matchstick: a minimal hypervisor. It starts a virtual machine in about a millisecond.\n\n\
+                 Usage: matchstick COMMAND\n\nCommands:\n",
+            );
+            for command in COMMANDS {
+                text += &format!("  {:<8}{}\n", command.name, command.about);
+            }
+            text += "\nOptions:\n  -h, --help     show this\n  -V, --version  show the version\n\n\
+                     Try `matchstick run hello`, then `matchstick help run`.\n";
+            text
+        }
+        Topic::Run => {
+            let mut text = format!(
+                "Start a guest of the gallery (`matchstick guests`; hello by default), or any image.\n\n\
+                 Usage: matchstick run {}\n\nOptions:\n",
+                COMMANDS[0].arguments
+            );
+            for option in RUN_OPTIONS {
+                let short = option.short.map_or("    ".into(), |short| format!("-{short}, "));
+                let value = option.value.map_or(String::new(), |value| format!(" {value}"));
+                let head = format!("{short}--{}{value}", option.long);
+                text += &format!("  {head:<22}  {}\n", option.about.replace('\n', &format!("\n{:26}", "")));
+            }
+            text + RUN_NOTES
+        }
+        Topic::Guests => {
+            "List the guests of the gallery, one line each.\n\nUsage: matchstick guests\n".into()
+        }
+    }
+}
+
+/// What a user of `run` has to know besides the options.
+const RUN_NOTES: &str = "
+Boot protocols (found out from the image, or named with --boot):
+  flat16     a boot sector: 16-bit code at 0x7c00 that ends with 55 aa at byte 510
+  flat64     64-bit code at 1 MiB without any header; has to be named
+  elf        ELF64, entered in long mode with the registers of Linux's 64-bit protocol
+  multiboot  Multiboot 1: ELF32, ELF64 or an address field, entered in protected mode
+  pvh        an ELF with a PVH note, entered in protected mode
+
+On a terminal the keys go to the guest, Ctrl-C included. Ctrl-a x leaves; Ctrl-a Ctrl-a sends one Ctrl-a.
+
+Exit status:
+  the guest's own, as it wrote it to port 0xf4; 0 if it halted for good or you left with Ctrl-a x
+  122  the guest asked for a reset      125  matchstick failed, or was used wrongly
+  123  the guest crashed                126  the image cannot be booted, or this host cannot run it
+  124  --timeout is over                127  there is no such image
+  128+N  ended by signal N
+";

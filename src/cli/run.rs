@@ -1,0 +1,176 @@
+//! `matchstick run`: from what was typed to a machine, and from its outcome to an exit status.
+
+use super::options::RunArgs;
+use super::{STATUS_CRASH, STATUS_RESET, STATUS_TIMEOUT, complain, timings};
+use crate::console::{self, Console};
+use crate::error::{Error, ImageError, Result};
+use crate::guest::Guest;
+use crate::machine::{Config, Crash, Machine, Outcome};
+use crate::timeline::{Phase, Probe};
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// The memory of a gallery guest that does not say how much it needs. It is the least there is, as the
+/// host prepares tables in proportion to it.
+const GALLERY_MEMORY: u64 = 2 << 20;
+
+/// Runs `run` and returns the exit status.
+pub fn run(args: &RunArgs) -> Result<u8> {
+    if args.timings {
+        return timings::run_if_inside(args).unwrap_or_else(timings::measure);
+    }
+    run_with(args, &mut ())
+}
+
+/// An image with the machine it wants.
+struct Image {
+    name: String,
+    bytes: Cow<'static, [u8]>,
+    config: Config,
+}
+
+/// The same, watched by `probe`.
+pub(super) fn run_with<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<u8> {
+    let image = image(args)?;
+    probe.mark(Phase::Prepare);
+    // A descriptor of its own, without the line buffer of std's stdout.
+    let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(Error::Output)?;
+    let mut machine =
+        Machine::new(&image.config, &image.name, &image.bytes, Box::new(File::from(stdout)), probe)?;
+    if args.verbose {
+        let Config { memory, cpus, .. } = image.config;
+        complain(&format!("starting {}: {} KiB of memory, {cpus} CPU(s)", image.name, memory >> 10), None);
+    }
+    let os = |source| Error::Host { what: "set up signals and the terminal", source };
+    console::catch_signals(machine.remote()).map_err(os)?;
+    let announce = || {
+        if !args.quiet {
+            complain("the keys go to the guest; Ctrl-a x leaves", None);
+        }
+    };
+    let console = Console::connect(machine.cable(), machine.remote(), announce).map_err(os)?;
+    let outcome = machine.run(probe);
+    drop(console);
+    console::die_of_signal();
+    let outcome = outcome?;
+    // Not dropped: a process that ends gives its VM back faster than one that closes it and lives on,
+    // as the host then need not wait until nobody can look at the guest's pages any more.
+    std::mem::forget(machine);
+    Ok(conclude(&image.name, &outcome, args))
+}
+
+/// Says how it ended, where that is worth a word, and gives the exit status.
+fn conclude(name: &str, outcome: &Outcome, args: &RunArgs) -> u8 {
+    let remark = |text: &str, hint| {
+        if !args.quiet {
+            complain(text, hint);
+        }
+    };
+    match outcome {
+        Outcome::Exited(status) => {
+            if args.verbose {
+                remark(&format!("{name} ended with status {status}"), None);
+            }
+            *status
+        }
+        Outcome::Halted => {
+            remark(
+                &format!("{name} halted with interrupts off"),
+                Some("a write to port 0xf4 ends it with a status"),
+            );
+            0
+        }
+        Outcome::Reset => {
+            remark(&format!("{name} asked for a reset"), None);
+            STATUS_RESET
+        }
+        Outcome::Stopped => 0,
+        Outcome::TimedOut => {
+            complain(&format!("error: {name} did not end within its time"), None);
+            STATUS_TIMEOUT
+        }
+        Outcome::Crashed(crash) => {
+            post_mortem(crash, args.quiet);
+            STATUS_CRASH
+        }
+    }
+}
+
+fn post_mortem(crash: &Crash, quiet: bool) {
+    if quiet {
+        complain(&format!("error: guest crashed: {crash}"), None);
+        return;
+    }
+    complain(&format!("error: guest crashed: {crash}"), Some(crash.hint()));
+    for line in crash.report().lines() {
+        complain(&format!("  {line}"), None);
+    }
+}
+
+/// Finds the image and decides on its machine.
+fn image(args: &RunArgs) -> Result<Image> {
+    let hello = OsStr::new("hello");
+    let target = args.target.as_deref().unwrap_or(hello);
+    let guest = match args.kernel {
+        Some(_) => None,
+        None => target.to_str().and_then(Guest::find),
+    };
+    let mut config = match guest {
+        Some(guest) => machine_for(guest),
+        None => Config::default(),
+    };
+    config.memory = args.memory.unwrap_or(config.memory);
+    config.cpus = args.cpus.unwrap_or(config.cpus);
+    config.protocol = args.boot;
+    config.timeout = args.timeout;
+    config.cmdline = cmdline(args);
+    let limit = config.memory;
+    config.initrd = args.initrd.as_deref().map(|path| read(path, limit)).transpose()?;
+    let (name, bytes) = match guest {
+        Some(guest) => (guest.name.into(), Cow::Borrowed(guest.image)),
+        None => {
+            let path = args.kernel.as_deref().unwrap_or(Path::new(target));
+            (path.display().to_string(), Cow::Owned(read(path, limit)?))
+        }
+    };
+    Ok(Image { name, bytes, config })
+}
+
+/// A gallery guest gets what it says it needs, and nothing else: what it does not need would cost time.
+fn machine_for(guest: &Guest) -> Config {
+    let number =
+        |word| guest.needs_value(word).and_then(|value| value.trim_end_matches('M').parse::<u64>().ok());
+    Config {
+        memory: number("memory").map_or(GALLERY_MEMORY, |mib| mib << 20),
+        cpus: number("cpus").unwrap_or(1) as u32,
+        cpuid: guest.needs("cpuid"),
+        ..Config::default()
+    }
+}
+
+/// `--cmdline`, then what follows `--`, with spaces between.
+fn cmdline(args: &RunArgs) -> Vec<u8> {
+    let words = args.cmdline.iter().chain(&args.args).map(|word| word.as_bytes());
+    words.collect::<Vec<_>>().join(&b' ')
+}
+
+/// Reads a file that has to fit a guest's memory of `limit` bytes; an endless one stops there.
+fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let unreadable = |source| Error::Unreadable { path: path.into(), source };
+    let file = File::open(path).map_err(|source| match source.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => Error::NotFound { path: path.into(), source },
+        _ => unreadable(source),
+    })?;
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > limit {
+        let source = ImageError::TooLarge { what: "the file", size: bytes.len() as u64, limit };
+        return Err(Error::Image { name: path.display().to_string(), source });
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,77 @@
+//! `run --timings`: the waterfall from exec to reaped.
+//!
+//! A process cannot see its own beginning, nor its end. So we start ourselves once more, exactly as a
+//! shell would, and watch: the child notes its phases on the same clock and hands them over a pipe.
+
+use super::options::RunArgs;
+use super::{complain, run};
+use crate::error::{Error, Result};
+use crate::sys;
+use crate::timeline::{Phase, Timeline, waterfall};
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+use std::time::Duration;
+
+/// How the parent tells the child: `FD,NANOSECONDS`, where to write to and when it was started.
+const VARIABLE: &str = "MATCHSTICK_TIMINGS";
+
+/// The child's part: runs the guest with a timeline and hands it over. `None` in any other process.
+pub fn run_if_inside(args: &RunArgs) -> Option<Result<u8>> {
+    let value = std::env::var(VARIABLE).ok()?;
+    let (fd, start) = value.split_once(',')?;
+    let mut pipe = sys::inherited_pipe(fd.parse().ok()?)?;
+    let started = Duration::from_nanos(start.parse().ok()?);
+    let mut timeline = Timeline::since(started);
+    crate::timeline::Probe::mark(&mut timeline, Phase::Exec);
+    let status = run::run_with(args, &mut timeline);
+    let mut lines = String::new();
+    for (phase, end) in timeline.marks() {
+        lines += &format!("{}\t{phase}\n", end.as_nanos());
+    }
+    // Should the parent be gone, nobody is left who wants to know.
+    let _ = pipe.write_all(lines.as_bytes());
+    Some(status)
+}
+
+/// The parent's part: starts the child, waits for it and shows where its time went.
+pub fn measure() -> Result<u8> {
+    let os = |source| Error::Host { what: "start a process to measure", source };
+    let (mut reader, writer) = sys::pipe_for_child().map_err(os)?;
+    // The child decides what a signal means; we stay to show what it measured.
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        extern "C" fn ignore(_signal: i32) {}
+        sys::on_signal(signal, ignore).map_err(os)?;
+    }
+    let mut command = Command::new(std::env::current_exe().map_err(os)?);
+    command.args(std::env::args_os().skip(1));
+    let start = sys::monotonic();
+    command.env(VARIABLE, format!("{},{}", writer.as_raw_fd(), start.as_nanos()));
+    let mut child = command.spawn().map_err(os)?;
+    drop(writer);
+    let status = child.wait().map_err(os)?;
+    let reaped = sys::monotonic() - start;
+    let mut lines = String::new();
+    reader.read_to_string(&mut lines).map_err(os)?;
+    let mut marks: Vec<(String, Duration)> = Vec::new();
+    for line in lines.lines() {
+        if let Some((end, phase)) = line.split_once('\t')
+            && let Ok(end) = end.parse()
+        {
+            marks.push((phase.into(), Duration::from_nanos(end)));
+        }
+    }
+    if !marks.is_empty() {
+        marks.push((Phase::Teardown.to_string(), reaped));
+        let _ = io::stderr().write_all(waterfall(&marks).as_bytes());
+    }
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Ok(code as u8),
+        (None, Some(signal)) => sys::die_of(signal),
+        (None, None) => {
+            complain("error: the measured process ended without a status", None);
+            Ok(super::STATUS_FAILURE)
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The user's side of the serial cable: keys to the guest, a way out, and the terminal as it was.
+//!
+//! On a terminal every key goes to the guest, Ctrl-C included; Ctrl-a is ours: `Ctrl-a x` leaves,
+//! `Ctrl-a Ctrl-a` sends one Ctrl-a. Through a pipe there are no such keys, and every byte passes.
+
+use crate::device::Cable;
+use crate::machine::Remote;
+use crate::sys::{self, Input};
+use std::io::{self, Read};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::thread;
+
+/// Ctrl-a, as a terminal sends it.
+const CTRL_A: u8 = 0x01;
+/// Ctrl-d, the end of input.
+const CTRL_D: u8 = 0x04;
+
+/// Splits what a terminal sends into the guest's bytes and our commands.
+#[derive(Debug, Default)]
+pub struct Keys {
+    escaped: bool,
+}
+
+impl Keys {
+    /// Appends the guest's bytes to `guest`; true when the user wants to leave.
+    pub fn feed(&mut self, typed: &[u8], guest: &mut Vec<u8>) -> bool {
+        for &key in typed {
+            match (std::mem::take(&mut self.escaped), key) {
+                (false, CTRL_A) => self.escaped = true,
+                (true, b'x') => return true,
+                (true, CTRL_A) | (false, _) => guest.push(key),
+                // Not a command of ours: the guest gets both keys.
+                (true, _) => guest.extend([CTRL_A, key]),
+            }
+        }
+        false
+    }
+}
+
+/// Connects standard input; dropping it restores the terminal.
+pub struct Console(());
+
+impl Console {
+    /// Starts passing standard input on to `cable`, if there is any: a terminal goes raw, /dev/null is
+    /// left alone. `announce` is told when the keys of [`Keys`] work.
+    pub fn connect(cable: Cable, remote: Remote, announce: impl FnOnce()) -> io::Result<Console> {
+        let input = sys::stdin_kind();
+        if input == Input::Nothing {
+            return Ok(Console(()));
+        }
+        let console = Console(());
+        if input == Input::Terminal {
+            sys::raw_terminal()?;
+            announce();
+        }
+        thread::Builder::new().name("stdin".into()).spawn(move || {
+            sys::block_signals();
+            pump(io::stdin(), input == Input::Terminal, &cable, &remote);
+        })?;
+        Ok(console)
+    }
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        sys::restore_terminal();
+    }
+}
+
+/// Moves bytes from `source` to the cable until it ends or the user leaves.
+fn pump(mut source: impl Read, terminal: bool, cable: &Cable, remote: &Remote) {
+    let mut keys = Keys::default();
+    let mut buffer = [0; 4096];
+    loop {
+        let typed = match source.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => &buffer[..count],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => break,
+        };
+        let mut guest = Vec::new();
+        let leave = if terminal {
+            keys.feed(typed, &mut guest)
+        } else {
+            guest.extend(typed);
+            false
+        };
+        cable.send(&guest);
+        if leave {
+            remote.stop();
+            return;
+        }
+        remote.kick();
+    }
+    // A guest cannot see a closed pipe; it can see the key that stands for it.
+    cable.send(&[CTRL_D]);
+    remote.kick();
+}
+
+/// The signal that ended us, or 0.
+static SIGNAL: AtomicI32 = AtomicI32::new(0);
+static MACHINE: OnceLock<Remote> = OnceLock::new();
+
+/// From now on SIGINT, SIGTERM and SIGHUP end the run instead of the process, so that output and
+/// terminal are taken care of first. [`die_of_signal`] does the rest.
+pub fn catch_signals(remote: Remote) -> io::Result<()> {
+    extern "C" fn stop(signal: i32) {
+        SIGNAL.store(signal, Ordering::SeqCst);
+        if let Some(remote) = MACHINE.get() {
+            remote.stop_from_signal();
+        }
+    }
+    MACHINE.get_or_init(|| remote);
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        sys::on_signal(signal, stop)?;
+    }
+    Ok(())
+}
+
+/// If a signal ended the run, lets it end the process too.
+pub fn die_of_signal() {
+    match SIGNAL.load(Ordering::SeqCst) {
+        0 => {}
+        signal => sys::die_of(signal),
+    }
+}

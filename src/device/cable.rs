@@ -1,0 +1,61 @@
+//! The serial cable: two queues of bytes between a [`Serial`](super::Serial) port and the world.
+//!
+//! The device holds one end and never waits; the machine's run loop and the thread that reads standard
+//! input hold the other. No file descriptor is in sight, so a test can be the world.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+/// Bytes that may wait for the guest before [`Cable::send`] blocks.
+const WAITING_MAX: usize = 64 << 10;
+
+/// One cable; clones are its ends.
+#[derive(Clone, Default)]
+pub struct Cable {
+    queues: Arc<Queues>,
+}
+
+#[derive(Default)]
+struct Queues {
+    to_guest: Mutex<VecDeque<u8>>,
+    taken: Condvar,
+    from_guest: Mutex<Vec<u8>>,
+}
+
+/// A queue stays a queue when the thread that held it panicked.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+impl Cable {
+    /// World to guest: blocks while the guest has not read what was sent before.
+    pub fn send(&self, bytes: &[u8]) {
+        let mut waiting = lock(&self.queues.to_guest);
+        while waiting.len() >= WAITING_MAX {
+            waiting = self.queues.taken.wait(waiting).unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
+        waiting.extend(bytes);
+    }
+
+    /// Device side: takes up to `room` bytes that wait for the guest.
+    pub(super) fn take(&self, room: usize, mut each: impl FnMut(u8)) {
+        let mut waiting = lock(&self.queues.to_guest);
+        let count = room.min(waiting.len());
+        waiting.drain(..count).for_each(&mut each);
+        drop(waiting);
+        // Waking nobody is a system call all the same.
+        if count > 0 {
+            self.queues.taken.notify_one();
+        }
+    }
+
+    /// Device side: guest to world.
+    pub(super) fn put(&self, byte: u8) {
+        lock(&self.queues.from_guest).push(byte);
+    }
+
+    /// World side: what the guest has written, to be drained by the caller.
+    pub fn written(&self) -> MutexGuard<'_, Vec<u8>> {
+        lock(&self.queues.from_guest)
+    }
+}

@@ -1,0 +1,43 @@
+//! The gallery: guest kernels that are part of this program.
+//!
+//! Their sources are in `guest-kernels/`; the build script compiles them and writes the table that is
+//! included here, from the `//! expect:` and `//! needs:` lines of each source.
+
+/// A guest kernel of the gallery.
+#[derive(Debug, Clone, Copy)]
+pub struct Guest {
+    /// What `matchstick run` calls it.
+    pub name: &'static str,
+    /// One line about it.
+    pub about: &'static str,
+    /// The lines it prints, where `*` stands for figures that differ from run to run.
+    pub expect: &'static [&'static str],
+    /// The exit status it ends with.
+    pub exit: u8,
+    /// What a test types, before Ctrl-D.
+    pub input: &'static str,
+    /// What it needs of a machine (`cpuid`, `cpus 4`, `memory 4M`, `input`) and of a host (`iretq`).
+    pub needs: &'static [&'static str],
+    /// The image.
+    pub image: &'static [u8],
+}
+
+/// All of them, in the order in which they are best read.
+pub static GALLERY: &[Guest] = include!(concat!(env!("OUT_DIR"), "/gallery.rs"));
+
+impl Guest {
+    /// The guest of that name.
+    pub fn find(name: &str) -> Option<&'static Guest> {
+        GALLERY.iter().find(|guest| guest.name == name)
+    }
+
+    /// Whether `need` is one of its needs.
+    pub fn needs(&self, need: &str) -> bool {
+        self.needs.contains(&need)
+    }
+
+    /// What follows `word` among its needs: `needs_value("cpus")` is `Some("4")` for `cpus 4`.
+    pub fn needs_value(&self, word: &str) -> Option<&'static str> {
+        self.needs.iter().find_map(|need| need.strip_prefix(word)?.strip_prefix(' '))
+    }
+}

@@ -1,0 +1,27 @@
+//! The only module that talks to /dev/kvm.
+//!
+//! ```text
+//!   Kvm ──KVM_CREATE_VM──▶ Vm ──KVM_CREATE_VCPU──▶ Vcpu ──KVM_RUN──▶ Exit
+//!                           │
+//!                           └─KVM_SET_USER_MEMORY_REGION─▶ Memory
+//! ```
+//!
+//! Not a wrapper for all of KVM: what matchstick does not call is not here. The ioctls themselves come
+//! from the kvm-ioctls crate. Source: the kernel's Documentation/virt/kvm/api.rst; each ioctl is named
+//! there as it is here.
+#![allow(unsafe_code)]
+
+mod memory;
+mod vcpu;
+mod vm;
+
+pub use memory::{MAX_MEMORY, Memory};
+pub use vcpu::{Exit, Registers, Vcpu, kick_this_thread};
+pub use vm::{Kvm, Vm};
+
+use crate::error::Error;
+
+/// Turns an ioctl's error into ours: `what` completes the sentence "cannot …".
+fn host<E: Into<std::io::Error>>(what: &'static str) -> impl FnOnce(E) -> Error {
+    move |source| Error::Host { what, source: source.into() }
+}

@@ -1,0 +1,328 @@
+//! A virtual processor: `KVM_RUN`, and what comes back from it.
+//!
+//! Sources: KVM API document, sections 4.10 `KVM_RUN` and 5 "The kvm_run structure".
+
+use super::{Memory, host};
+use crate::error::Result;
+use crate::x86::Entry;
+use crate::x86::mode::{CR0_PE, EFER_LMA, RFLAGS_DF, RFLAGS_IF, RFLAGS_TF};
+use kvm_bindings::{
+    CpuId, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_IO, KVM_EXIT_IO_OUT,
+    KVM_EXIT_IOAPIC_EOI, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN, KVM_MP_STATE_HALTED, KVM_MP_STATE_UNINITIALIZED,
+    kvm_regs, kvm_run, kvm_sregs,
+};
+use kvm_ioctls::{SyncReg, VcpuFd};
+use std::cell::Cell;
+use std::ptr::{addr_of_mut, null_mut};
+use vm_memory::{Bytes, GuestAddress};
+
+/// Why the guest stopped and the VMM has the word. It borrows the page that KVM shares with us, so an
+/// exit allocates nothing.
+#[derive(Debug)]
+pub enum Exit<'a> {
+    /// OUT: `data` holds one access of `size` bytes, or several in a row after a `rep outs`.
+    Out {
+        /// The port.
+        port: u16,
+        /// Bytes per access: 1, 2 or 4.
+        size: usize,
+        /// What was written, little-endian.
+        data: &'a [u8],
+    },
+    /// IN: fill `data`, which is one access of `size` bytes, or several in a row for a `rep ins`.
+    In {
+        /// The port.
+        port: u16,
+        /// Bytes per access: 1, 2 or 4.
+        size: usize,
+        /// What the guest will read.
+        data: &'a mut [u8],
+    },
+    /// A read of a guest-physical address that is not memory: fill `data` (at most 8 bytes).
+    MmioRead {
+        /// Guest-physical address.
+        address: u64,
+        /// What the guest will read.
+        data: &'a mut [u8],
+    },
+    /// A write to a guest-physical address that is not memory (at most 8 bytes).
+    MmioWrite {
+        /// Guest-physical address.
+        address: u64,
+        /// What was written.
+        data: &'a [u8],
+    },
+    /// HLT, on a machine without local APICs: with them, HLT waits inside KVM.
+    Halt,
+    /// The guest told its local APIC that a level-triggered interrupt is served.
+    Eoi {
+        /// The interrupt's vector.
+        vector: u8,
+    },
+    /// A triple fault: an exception in the handler of an exception in the handler of an exception.
+    Shutdown,
+    /// A signal arrived, or someone called for attention: look around and run again.
+    Interrupted,
+    /// KVM could not go on with the guest.
+    Failed {
+        /// In words, for the post-mortem.
+        why: &'static str,
+        /// KVM's number for it: an exit reason, a suberror or the hardware's entry failure reason.
+        code: u64,
+    },
+}
+
+/// All registers of a vCPU, as the post-mortem shows them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Registers {
+    /// General registers, RIP and RFLAGS.
+    pub general: kvm_regs,
+    /// Segments, control registers and descriptor tables.
+    pub system: kvm_sregs,
+}
+
+impl Registers {
+    /// True in 64-bit mode, where segment bases do not count.
+    fn is_long(&self) -> bool {
+        self.system.efer & EFER_LMA != 0 && self.system.cs.l == 1
+    }
+
+    /// Where RIP points in linear addresses.
+    pub fn linear_rip(&self) -> u64 {
+        let base = if self.is_long() { 0 } else { self.system.cs.base };
+        base.wrapping_add(self.general.rip)
+    }
+
+    /// The processor's mode, in words.
+    pub fn mode(&self) -> &'static str {
+        match (self.system.cr0 & CR0_PE != 0, self.system.efer & EFER_LMA != 0, self.system.cs.db) {
+            (false, ..) => "real, 16-bit",
+            (true, false, 0) => "protected, 16-bit code",
+            (true, false, _) => "protected, 32-bit code",
+            (true, true, _) if self.is_long() => "long, 64-bit code",
+            (true, true, _) => "long, in a compatibility segment",
+        }
+    }
+}
+
+/// Bytes of a `rep outsb` that one exit may carry.
+const STRING_MAX: usize = 256;
+
+/// One virtual processor.
+pub struct Vcpu {
+    fd: VcpuFd,
+    memory: Memory,
+    /// The bytes of a string that was finished for KVM; see [`Vcpu::finish_outs`].
+    string: [u8; STRING_MAX],
+    /// RIP of the last OUT that turned out not to be a string: not worth a second look.
+    plain_out: u64,
+}
+
+impl Vcpu {
+    pub(super) fn new(mut fd: VcpuFd, memory: Memory) -> Vcpu {
+        fd.set_sync_valid_reg(SyncReg::Register);
+        Vcpu { fd, memory, string: [0; STRING_MAX], plain_out: u64::MAX }
+    }
+
+    /// Puts the processor where a boot protocol wants it.
+    ///
+    /// The registers go into the shared page, from which the next `KVM_RUN` takes them (`KVM_CAP_SYNC_REGS`):
+    /// two ioctls fewer than `KVM_SET_SREGS` and `KVM_SET_REGS`.
+    pub fn enter(&mut self, entry: &Entry) {
+        let sync = self.fd.sync_regs_mut();
+        (sync.regs, sync.sregs) = (entry.regs(), entry.sregs());
+        self.fd.set_sync_dirty_reg(SyncReg::Register);
+        self.fd.set_sync_dirty_reg(SyncReg::SystemRegister);
+    }
+
+    /// Decides what the CPUID instruction shows (`KVM_SET_CPUID2`). Without it, every leaf is zero.
+    pub fn set_cpuid(&self, cpuid: &CpuId) -> Result<()> {
+        self.fd.set_cpuid2(cpuid).map_err(host("set the vCPU's CPUID"))
+    }
+
+    /// Lets the guest run until it needs us (`KVM_RUN`).
+    pub fn run(&mut self) -> Result<Exit<'_>> {
+        match self.fd.run() {
+            Ok(_) => {}
+            // EAGAIN: a processor that waited for its SIPI has got it.
+            Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => {
+                self.fd.set_kvm_immediate_exit(0);
+                return Ok(Exit::Interrupted);
+            }
+            Err(error) => return Err(host("run the vCPU")(error)),
+        }
+        let string = self.finish_outs();
+        let run = self.fd.get_kvm_run();
+        // SAFETY: KVM says in `exit_reason` which member of the union it filled. For an I/O exit the data
+        // lies `data_offset` bytes into the mapping, `count` accesses of `size` bytes, all of it inside
+        // the mapping and, like `run` itself, untouched by the kernel until the next KVM_RUN, which needs
+        // the `&mut self` that the exit borrows.
+        let exit = unsafe {
+            match run.exit_reason {
+                KVM_EXIT_IO => {
+                    let io = run.__bindgen_anon_1.io;
+                    let size = usize::from(io.size);
+                    let data = (run as *mut kvm_run).cast::<u8>().add(io.data_offset as usize);
+                    let data = std::slice::from_raw_parts_mut(data, size * io.count as usize);
+                    match (u32::from(io.direction), string) {
+                        (KVM_EXIT_IO_OUT, Some(len)) => {
+                            Exit::Out { port: io.port, size, data: &self.string[..len] }
+                        }
+                        (KVM_EXIT_IO_OUT, None) => Exit::Out { port: io.port, size, data },
+                        _ => Exit::In { port: io.port, size, data },
+                    }
+                }
+                KVM_EXIT_MMIO => {
+                    let mmio = &mut run.__bindgen_anon_1.mmio;
+                    let address = mmio.phys_addr;
+                    let data = &mut mmio.data[..mmio.len as usize];
+                    match mmio.is_write {
+                        0 => Exit::MmioRead { address, data },
+                        _ => Exit::MmioWrite { address, data },
+                    }
+                }
+                KVM_EXIT_HLT => Exit::Halt,
+                KVM_EXIT_IOAPIC_EOI => Exit::Eoi { vector: run.__bindgen_anon_1.eoi.vector },
+                KVM_EXIT_SHUTDOWN => Exit::Shutdown,
+                KVM_EXIT_INTERNAL_ERROR => {
+                    let code = run.__bindgen_anon_1.internal.suberror.into();
+                    let why = match code {
+                        1 => "KVM's instruction emulator does not know this instruction",
+                        3 => "the guest faulted while an event was being delivered to it",
+                        _ => "KVM gave up with an internal error",
+                    };
+                    Exit::Failed { why, code }
+                }
+                KVM_EXIT_FAIL_ENTRY => Exit::Failed {
+                    why: "the processor refused the guest's state",
+                    code: run.__bindgen_anon_1.fail_entry.hardware_entry_failure_reason,
+                },
+                reason => {
+                    Exit::Failed { why: "KVM stopped for a reason we do not serve", code: reason.into() }
+                }
+            }
+        };
+        Ok(exit)
+    }
+
+    /// Completes a `rep outsb` in one exit, and returns how many bytes of `self.string` it wrote.
+    ///
+    /// KVM leaves for userspace after every single element of an OUTS: 14 exits for a line of 14 bytes. But
+    /// at that moment the guest is between two iterations, a point the architecture lets everyone see
+    /// (SDM volume 2B, "REP"): RIP still at the instruction, RSI at the next byte, RCX the bytes left. So we
+    /// may do the other iterations ourselves: take the bytes from guest memory and move RSI and RCX on. With
+    /// RCX at 0 the instruction ends by itself when the guest goes on.
+    ///
+    /// Whatever is unusual (another segment or size, a page border, the direction flag, a trap flag) is left
+    /// to KVM, one element at a time.
+    fn finish_outs(&mut self) -> Option<usize> {
+        let run = self.fd.get_kvm_run();
+        if run.exit_reason != KVM_EXIT_IO {
+            return None;
+        }
+        // SAFETY: exit_reason says that KVM filled `io`; data_offset points at its first byte.
+        let (io, first) = unsafe {
+            let io = run.__bindgen_anon_1.io;
+            (io, *(run as *const kvm_run).cast::<u8>().add(io.data_offset as usize))
+        };
+        if u32::from(io.direction) != KVM_EXIT_IO_OUT || (io.size, io.count) != (1, 1) {
+            return None;
+        }
+        let mut regs = self.fd.sync_regs_mut().regs;
+        if regs.rcx == 0 || regs.rip == self.plain_out || regs.rflags & (RFLAGS_DF | RFLAGS_TF) != 0 {
+            return None;
+        }
+        let sregs = self.fd.get_sregs().ok()?;
+        let long = sregs.efer & EFER_LMA != 0 && sregs.cs.l == 1;
+        let (mask, code, data, limit) = match (long, sregs.cs.db) {
+            (true, _) => (u64::MAX, 0, 0, u64::MAX),
+            (false, 1) => (0xffff_ffff, sregs.cs.base, sregs.ds.base, sregs.ds.limit.into()),
+            (false, _) => (0xffff, sregs.cs.base, sregs.ds.base, sregs.ds.limit.into()),
+        };
+        const REP_OUTSB: [u8; 2] = [0xf3, 0x6e];
+        let mut instruction = [0; 2];
+        self.read_linear(code.wrapping_add(regs.rip), &mut instruction)?;
+        if instruction != REP_OUTSB {
+            self.plain_out = regs.rip;
+            return None;
+        }
+        let (left, from) = (regs.rcx & mask, regs.rsi & mask);
+        let linear = data.wrapping_add(from);
+        let in_page = 0x1000 - (linear & 0xfff);
+        let len = left.min(in_page).min(STRING_MAX as u64 - 1);
+        if len == 0 || from.checked_add(len - 1)? > limit {
+            return None;
+        }
+        let mut string = [first; STRING_MAX];
+        self.read_linear(linear, &mut string[1..=len as usize])?;
+        self.string = string;
+        regs.rcx = regs.rcx & !mask | (left - len);
+        regs.rsi = regs.rsi & !mask | (from.wrapping_add(len) & mask);
+        self.fd.sync_regs_mut().regs = regs;
+        self.fd.set_sync_dirty_reg(SyncReg::Register);
+        Some(1 + len as usize)
+    }
+
+    /// Reads guest memory at a linear address through the guest's own page tables (`KVM_TRANSLATE`).
+    /// `None` when it is not mapped, not memory, or runs over the end of its page.
+    pub fn read_linear(&self, linear: u64, data: &mut [u8]) -> Option<()> {
+        if (linear & 0xfff) as usize + data.len() > 0x1000 {
+            return None;
+        }
+        let page = self.fd.translate_gva(linear).ok().filter(|page| page.valid != 0)?;
+        self.memory.read_slice(data, GuestAddress(page.physical_address)).ok()
+    }
+
+    /// RIP after the last exit.
+    pub fn rip(&mut self) -> u64 {
+        self.fd.sync_regs_mut().regs.rip
+    }
+
+    /// All registers (`KVM_GET_REGS`, `KVM_GET_SREGS`).
+    pub fn registers(&self) -> Result<Registers> {
+        Ok(Registers {
+            general: self.fd.get_regs().map_err(host("read the vCPU's registers"))?,
+            system: self.fd.get_sregs().map_err(host("read the vCPU's system registers"))?,
+        })
+    }
+
+    /// True when nothing can wake the processor but another one: it halted with interrupts off, or still
+    /// waits for its SIPI (`KVM_GET_MP_STATE`).
+    pub fn is_asleep_for_good(&mut self) -> Result<bool> {
+        let state = self.fd.get_mp_state().map_err(host("read the vCPU's state"))?.mp_state;
+        let interrupts_on = self.fd.sync_regs_mut().regs.rflags & RFLAGS_IF != 0;
+        Ok(state == KVM_MP_STATE_UNINITIALIZED || state == KVM_MP_STATE_HALTED && !interrupts_on)
+    }
+
+    /// Runs `body` so that [`kick_this_thread`] ends a `KVM_RUN` in it, even one that has not begun.
+    ///
+    /// A signal that comes just before the ioctl would be lost; the byte `immediate_exit` of the shared
+    /// page is what KVM looks at once more on its way in (KVM API document, section 5).
+    pub fn accept_kicks<T>(&mut self, body: impl FnOnce(&mut Vcpu) -> T) -> T {
+        struct Clear;
+        impl Drop for Clear {
+            fn drop(&mut self) {
+                IMMEDIATE_EXIT.set(null_mut());
+            }
+        }
+        IMMEDIATE_EXIT.set(addr_of_mut!(self.fd.get_kvm_run().immediate_exit));
+        let _clear_even_after_a_panic = Clear;
+        body(self)
+    }
+}
+
+thread_local! {
+    /// The `immediate_exit` byte of the vCPU that runs on this thread, or null.
+    static IMMEDIATE_EXIT: Cell<*mut u8> = const { Cell::new(null_mut()) };
+}
+
+/// Makes the vCPU of the calling thread, if it has one, leave the guest. For signal handlers: it only
+/// stores a byte.
+pub fn kick_this_thread() {
+    let byte = IMMEDIATE_EXIT.get();
+    if !byte.is_null() {
+        // SAFETY: the pointer is set while `accept_kicks` borrows the vCPU, whose mapping it points into,
+        // and cleared before that borrow ends; it is read on the same thread only.
+        unsafe { byte.write_volatile(1) };
+    }
+}

@@ -1,0 +1,115 @@
+//! From /dev/kvm to a virtual machine: an address space, interrupt delivery, the right to create vCPUs.
+//!
+//! One method is one ioctl, so that the caller's order is the order in which KVM sees them.
+
+use super::{Memory, Vcpu, host, memory};
+use crate::error::{Error, Result};
+use kvm_bindings::{CpuId, kvm_enable_cap, kvm_msi, kvm_userspace_memory_region};
+use kvm_bindings::{KVM_API_VERSION, KVM_CAP_SPLIT_IRQCHIP, KVM_MAX_CPUID_ENTRIES};
+use kvm_ioctls::VmFd;
+use std::io;
+use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
+
+/// The redirection entries of the IOAPIC that a split irqchip leaves to userspace.
+const IOAPIC_PINS: u64 = 24;
+
+/// An open /dev/kvm.
+pub struct Kvm {
+    fd: kvm_ioctls::Kvm,
+}
+
+impl Kvm {
+    /// Opens /dev/kvm and checks that it speaks the one stable API (`KVM_GET_API_VERSION`).
+    pub fn open() -> Result<Kvm> {
+        let fd = kvm_ioctls::Kvm::new().map_err(host("open /dev/kvm"))?;
+        if fd.get_api_version() != KVM_API_VERSION as i32 {
+            let source = io::Error::other("its API version is not 12");
+            return Err(Error::Host { what: "use this /dev/kvm", source });
+        }
+        Ok(Kvm { fd })
+    }
+
+    /// Creates a machine without memory, vCPUs or interrupt controllers (`KVM_CREATE_VM`).
+    pub fn create_vm(&self) -> Result<Vm> {
+        let fd = self.fd.create_vm().map_err(host("create a VM"))?;
+        Ok(Vm { fd, memory: Memory::new() })
+    }
+
+    /// What CPUID may show a guest on this host (`KVM_GET_SUPPORTED_CPUID`).
+    pub fn supported_cpuid(&self) -> Result<CpuId> {
+        self.fd.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(host("ask KVM for its CPUID"))
+    }
+
+    /// How many vCPUs one machine may have on this host (`KVM_CAP_MAX_VCPUS`).
+    pub fn max_vcpus(&self) -> u32 {
+        self.fd.get_max_vcpus() as u32
+    }
+}
+
+/// One virtual machine. Dropping it and its [`Vcpu`]s gives everything back to the host.
+pub struct Vm {
+    // Declared first, dropped first: KVM lets go of the pages before they are unmapped.
+    fd: VmFd,
+    memory: Memory,
+}
+
+impl Vm {
+    /// Gives each later vCPU a local APIC in the kernel and leaves the IOAPIC to us
+    /// (`KVM_CAP_SPLIT_IRQCHIP`).
+    ///
+    /// HLT then waits inside KVM, and devices interrupt by message: [`Vm::signal_msi`]. Call it before
+    /// [`Vm::add_memory`]: an interrupt controller that comes later costs milliseconds on some kernels.
+    pub fn enable_local_apics(&self) -> Result<()> {
+        let args = [IOAPIC_PINS, 0, 0, 0];
+        let cap = kvm_enable_cap { cap: KVM_CAP_SPLIT_IRQCHIP, args, ..Default::default() };
+        self.fd.enable_cap(&cap).map_err(host("have local APICs (KVM_CAP_SPLIT_IRQCHIP)"))
+    }
+
+    /// Maps `bytes` of guest memory (a multiple of 4 KiB) from address 0 on, around the hole for devices
+    /// (`KVM_SET_USER_MEMORY_REGION`). It can be called once.
+    pub fn add_memory(&mut self, bytes: u64) -> Result<&Memory> {
+        if self.memory.num_regions() != 0 {
+            return Err(Error::Config("this VM has its memory already".into()));
+        }
+        self.memory = memory::allocate(bytes)?;
+        for (slot, region) in self.memory.iter().enumerate() {
+            let slot = kvm_userspace_memory_region {
+                slot: slot as u32,
+                flags: 0,
+                guest_phys_addr: region.start_addr().raw_value(),
+                memory_size: region.len(),
+                userspace_addr: region.as_ptr() as u64,
+            };
+            // SAFETY: the region is a mapping that `self.memory` owns; it is not replaced (see above) and not
+            // unmapped while `self.fd` is open, as fields are dropped in the order of their declaration.
+            unsafe { self.fd.set_user_memory_region(slot) }.map_err(host("give the VM its memory"))?;
+        }
+        Ok(&self.memory)
+    }
+
+    /// The guest's memory.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Creates vCPU `index`, in the state of a processor after reset (`KVM_CREATE_VCPU`).
+    ///
+    /// Number 0 is the boot processor. With local APICs the others wait for an INIT and a SIPI.
+    pub fn create_vcpu(&self, index: u32) -> Result<Vcpu> {
+        let fd = self.fd.create_vcpu(index.into()).map_err(host("create a vCPU"))?;
+        Ok(Vcpu::new(fd, self.memory.clone()))
+    }
+
+    /// Delivers a message-signalled interrupt: `data` as a device would write it to `address`
+    /// (`KVM_SIGNAL_MSI`; SDM volume 3A, section 11.11).
+    pub fn signal_msi(&self, address: u64, data: u32) -> Result<()> {
+        let message = kvm_msi {
+            address_lo: address as u32,
+            address_hi: (address >> 32) as u32,
+            data,
+            ..Default::default()
+        };
+        // 0 says that no processor took it, as when its APIC is off: the guest's choice, not an error.
+        self.fd.signal_msi(message).map(drop).map_err(host("deliver an interrupt"))
+    }
+}

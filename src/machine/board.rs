@@ -1,0 +1,113 @@
+//! The board: which device sits where, and whose interrupt line goes to which pin.
+//!
+//! ```text
+//!   port 0x060   i8042        keyboard controller: 0xfe to port 0x64 resets
+//!   port 0x070   cmos         clock, and the number of CPUs
+//!   port 0x080   post         milestones
+//!   port 0x0f4   debug exit   the written byte becomes the exit status
+//!   port 0x3f8   serial       COM1 ── pin 4 ─┐
+//!   0xfec0_0000  ioapic       ◀──────────────┘ ──message──▶ local APICs, inside KVM
+//! ```
+//!
+//! These are the customs of the PC and of QEMU, so that one guest image runs on both.
+
+use crate::device::{Action, Bus, Cable, Cmos, DebugExit, Device, I8042, Ioapic, Msi, Overlap, Post, Serial};
+use crate::kvm::Exit;
+use crate::sys;
+use crate::x86::layout;
+
+/// COM1's first register (its transmitter), and its eight ports.
+const COM1: (u64, u64) = (0x3f8, 8);
+/// COM1's interrupt: IRQ 4 since the first PC.
+const COM1_PIN: u8 = 4;
+
+/// All devices of one machine.
+pub(super) struct Board {
+    ports: Bus,
+    mmio: Bus,
+    ioapic: Ioapic,
+}
+
+impl Board {
+    pub fn new(memory: u64, cpus: u32, cable: Cable) -> Result<Board, Overlap> {
+        let (low, high) = (memory.min(layout::MMIO_START), memory.saturating_sub(layout::MMIO_START));
+        let extra_cpus = u8::try_from(cpus - 1).unwrap_or(u8::MAX);
+        let mut ports = Bus::new();
+        ports.insert(0x60, 5, None, Box::new(I8042::new()))?;
+        ports.insert(0x70, 2, None, Box::new(Cmos::new(sys::unix_time, low, high, extra_cpus)))?;
+        ports.insert(0x80, 1, None, Box::new(Post::default()))?;
+        ports.insert(0xf4, 1, None, Box::new(DebugExit))?;
+        ports.insert(COM1.0, COM1.1, Some(COM1_PIN), Box::new(Serial::new(cable)))?;
+        Ok(Board { ports, mmio: Bus::new(), ioapic: Ioapic::new() })
+    }
+
+    /// Puts a device of the caller's on the ports (`mmio` false) or the memory-mapped addresses.
+    pub fn insert(
+        &mut self,
+        mmio: bool,
+        base: u64,
+        len: u64,
+        device: Box<dyn Device>,
+    ) -> Result<(), Overlap> {
+        if mmio { &mut self.mmio } else { &mut self.ports }.insert(base, len, None, device)
+    }
+
+    /// Answers an access to a port or an address. Other exits are not the board's business.
+    pub fn serve(&mut self, exit: Exit<'_>) -> Action {
+        match exit {
+            // A string is its elements, one after the other, all at the same port.
+            Exit::Out { port, size, data } => {
+                for access in data.chunks_exact(size) {
+                    let action = self.ports.write(port.into(), access);
+                    if action != Action::Continue {
+                        return action;
+                    }
+                }
+            }
+            Exit::In { port, size, data } => {
+                for access in data.chunks_exact_mut(size) {
+                    self.ports.read(port.into(), access);
+                }
+            }
+            Exit::MmioRead { address, data } => match ioapic_offset(address) {
+                Some(offset) => self.ioapic.read(offset, data),
+                None => self.mmio.read(address, data),
+            },
+            Exit::MmioWrite { address, data } => {
+                return match ioapic_offset(address) {
+                    Some(offset) => self.ioapic.write(offset, data),
+                    None => self.mmio.write(address, data),
+                };
+            }
+            Exit::Eoi { vector } => self.ioapic.eoi(vector),
+            _ => {}
+        }
+        Action::Continue
+    }
+
+    /// After an access or a signal: shows the IOAPIC what has become of each interrupt line, lets the devices
+    /// take input from outside, and shows it again. In this order, as an edge-triggered pin must see the line
+    /// fall when the guest has read a byte before it sees it rise for the next.
+    pub fn settle<E>(&mut self, mut send: impl FnMut(Msi) -> Result<(), E>) -> Result<(), E> {
+        self.interrupts(&mut send)?;
+        self.ports.poll();
+        self.mmio.poll();
+        self.interrupts(&mut send)
+    }
+
+    /// Carries the level of each interrupt line to the IOAPIC, and every message that this or a write to
+    /// the IOAPIC has caused to `send`.
+    fn interrupts<E>(&mut self, mut send: impl FnMut(Msi) -> Result<(), E>) -> Result<(), E> {
+        for (pin, level) in self.ports.interrupts().chain(self.mmio.interrupts()) {
+            self.ioapic.set_line(pin, level).map_or(Ok(()), &mut send)?;
+        }
+        while let Some(message) = self.ioapic.take_message() {
+            send(message)?;
+        }
+        Ok(())
+    }
+}
+
+fn ioapic_offset(address: u64) -> Option<u64> {
+    address.checked_sub(layout::IOAPIC).filter(|&offset| offset < Ioapic::SIZE)
+}

@@ -1,0 +1,192 @@
+//! The post-mortem: what is known about a guest that crashed, in words.
+
+use crate::kvm::{Exit, Registers, Vcpu};
+use std::fmt;
+
+/// How many of the last exits are remembered.
+const REMEMBERED: usize = 8;
+
+/// A guest that ended in a way nobody asked for.
+#[derive(Debug, Clone)]
+pub struct Crash {
+    /// What happened, in words: `triple fault`.
+    pub what: String,
+    /// The vCPU it happened to.
+    pub vcpu: usize,
+    /// Its registers, as far as the processor kept them.
+    pub registers: Registers,
+    /// The bytes at RIP, where the guest's page tables lead to memory.
+    pub code: Vec<u8>,
+    /// The last exits before the crash, oldest first.
+    pub exits: Vec<Note>,
+}
+
+impl Crash {
+    /// Looks at `vcpu` right after it stopped.
+    pub(super) fn examine(what: String, index: usize, vcpu: &Vcpu, exits: &Log) -> Crash {
+        let registers = vcpu.registers().unwrap_or_default();
+        let mut code = Vec::new();
+        // Byte by byte: the last instruction of a page must be shown as well.
+        for offset in 0..15 {
+            let mut byte = [0];
+            let linear = registers.linear_rip().wrapping_add(offset);
+            if vcpu.read_linear(linear, &mut byte).is_none() {
+                break;
+            }
+            code.extend(byte);
+        }
+        Crash { what, vcpu: index, registers, code, exits: exits.notes() }
+    }
+
+    /// AMD processors lose the guest's registers in a shutdown, and KVM shows those of a reset instead
+    /// (APM volume 2, section 15.14.3).
+    fn was_reset(&self) -> bool {
+        self.registers.general.rip == 0xfff0 && self.registers.system.cs.base == 0xffff_0000
+    }
+
+    /// One line that tells a reader where to look first.
+    pub fn hint(&self) -> &'static str {
+        if self.was_reset() {
+            "this processor forgets a guest's registers in a triple fault; the last exits still tell how far it came"
+        } else if self.registers.system.idt.limit == 0 && self.what.starts_with("triple") {
+            "no IDT is loaded, so the first exception is the last"
+        } else if self.what.starts_with("triple") {
+            "an IDT is loaded, but its handler faulted twice: check the gate, its code segment and the stack"
+        } else {
+            "the bytes at rip are the instruction in question; host KVM modules differ in what they support"
+        }
+    }
+
+    /// Everything, for a reader who wants to find the cause.
+    pub fn report(&self) -> String {
+        use std::fmt::Write;
+        let Registers { general: r, system: s } = &self.registers;
+        let mut text = String::new();
+        let mut line = |what: fmt::Arguments<'_>| {
+            let _ = text.write_fmt(what);
+            text.push('\n');
+        };
+        if self.was_reset() {
+            line(format_args!("registers   lost: the processor was reset after the fault"));
+        } else {
+            let idt = match s.idt.limit {
+                0 => "none".into(),
+                limit => format!("{:#x}, {} gates", s.idt.base, (u32::from(limit) + 1) / 16),
+            };
+            line(format_args!("mode        {}", self.registers.mode()));
+            line(format_args!("code        {}  at rip {:#x}", hex(&self.code), r.rip));
+            line(format_args!("idt         {idt}"));
+            line(format_args!(
+                "rax {:016x}  rbx {:016x}  rcx {:016x}  rdx {:016x}",
+                r.rax, r.rbx, r.rcx, r.rdx
+            ));
+            line(format_args!(
+                "rsi {:016x}  rdi {:016x}  rbp {:016x}  rsp {:016x}",
+                r.rsi, r.rdi, r.rbp, r.rsp
+            ));
+            line(format_args!(
+                "r8  {:016x}  r9  {:016x}  r10 {:016x}  r11 {:016x}",
+                r.r8, r.r9, r.r10, r.r11
+            ));
+            line(format_args!(
+                "r12 {:016x}  r13 {:016x}  r14 {:016x}  r15 {:016x}",
+                r.r12, r.r13, r.r14, r.r15
+            ));
+            line(format_args!(
+                "rip {:016x}  rflags {:#x}  cs {:#x}  ss {:#x}",
+                r.rip, r.rflags, s.cs.selector, s.ss.selector
+            ));
+            line(format_args!(
+                "cr0 {:#x}  cr2 {:#x}  cr3 {:#x}  cr4 {:#x}  efer {:#x}",
+                s.cr0, s.cr2, s.cr3, s.cr4, s.efer
+            ));
+        }
+        match self.exits.as_slice() {
+            [] => line(format_args!("exits       none before this one")),
+            exits => {
+                for (n, exit) in exits.iter().enumerate() {
+                    let title = if n == 0 { "last exits" } else { "" };
+                    line(format_args!("{title:<11} {exit}"));
+                }
+            }
+        }
+        text
+    }
+}
+
+/// `triple fault at rip 0x100a3c (0f 0b …)`
+impl fmt::Display for Crash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.what)?;
+        if self.vcpu > 0 {
+            write!(f, " on vCPU {}", self.vcpu)?;
+        }
+        if self.was_reset() {
+            return Ok(());
+        }
+        write!(f, " at rip {:#x}", self.registers.general.rip)?;
+        match self.code.as_slice() {
+            [] => write!(f, " (not memory)"),
+            [0x0f, 0x0b, ..] => write!(f, " (ud2)"),
+            code => write!(f, " ({})", hex(&code[..code.len().min(4)])),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
+}
+
+/// What is remembered of an exit: enough to recognise it, small enough to note each one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Note {
+    /// `out`, `in`, `write`, `read`; empty for a slot not used yet.
+    pub kind: &'static str,
+    /// Port or guest-physical address.
+    pub address: u64,
+    /// Bytes that were moved.
+    pub len: usize,
+    /// The first of them, for the directions in which the guest gives them.
+    pub data: [u8; 8],
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<5} {:#x}", self.kind, self.address)?;
+        match self.kind {
+            "out" | "write" => write!(f, "  {}", hex(&self.data[..self.len.min(8)]))?,
+            _ => {}
+        }
+        if self.len > 8 { write!(f, " … ({} bytes)", self.len) } else { Ok(()) }
+    }
+}
+
+/// The last exits, in a ring.
+#[derive(Default)]
+pub(super) struct Log {
+    ring: [Note; REMEMBERED],
+    next: usize,
+}
+
+impl Log {
+    pub fn push(&mut self, exit: &Exit<'_>) {
+        let (kind, address, bytes): (_, _, &[u8]) = match exit {
+            Exit::Out { port, data, .. } => ("out", u64::from(*port), data),
+            Exit::In { port, data, .. } => ("in", u64::from(*port), data),
+            Exit::MmioWrite { address, data } => ("write", *address, data),
+            Exit::MmioRead { address, data } => ("read", *address, data),
+            _ => return,
+        };
+        let mut data = [0; 8];
+        for (to, from) in data.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        self.ring[self.next % REMEMBERED] = Note { kind, address, len: bytes.len(), data };
+        self.next = self.next.wrapping_add(1);
+    }
+
+    fn notes(&self) -> Vec<Note> {
+        let oldest_first = (0..REMEMBERED).map(|n| self.ring[(self.next + n) % REMEMBERED]);
+        oldest_first.filter(|note| !note.kind.is_empty()).collect()
+    }
+}

@@ -1,0 +1,416 @@
+//! A machine, and the loop around `KVM_RUN` that keeps it going.
+//!
+//! ```text
+//!   Config + Image ─▶ Machine ─run─▶ Outcome
+//!                       │
+//!        KVM_RUN ─▶ Exit ─▶ Board ─▶ Action ─▶ go on, or end
+//! ```
+//!
+//! The first vCPU runs on the caller's thread, each other one on a thread of its own.
+
+mod board;
+mod crash;
+mod output;
+
+pub use crash::{Crash, Note};
+
+use crate::boot::{self, Payload, Protocol};
+use crate::device::{Action, Cable, Device};
+use crate::error::{Error, Result};
+use crate::kvm::{Exit, Kvm, MAX_MEMORY, Vcpu, Vm, kick_this_thread};
+use crate::sys::{self, Thread, Timer};
+use crate::timeline::{Phase, Probe};
+use crate::x86::cpuid;
+use board::Board;
+use crash::Log;
+use output::Output;
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a guest runs before we look whether it sleeps for good; a tiny one is gone by then.
+const FIRST_BEAT: Duration = Duration::from_millis(10);
+/// How often we look from then on.
+const BEAT: Duration = Duration::from_millis(50);
+
+/// What kind of machine, and what it is to start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Bytes of memory, a multiple of 4 KiB.
+    pub memory: u64,
+    /// Number of vCPUs.
+    pub cpus: u32,
+    /// Whether the CPUID instruction shows what the host supports. Without it every leaf is zero, and a
+    /// start is cheaper: a tiny guest that does not ask need not wait for the answer.
+    pub cpuid: bool,
+    /// The boot protocol; `None` finds out from the image.
+    pub protocol: Option<Protocol>,
+    /// The command line.
+    pub cmdline: Vec<u8>,
+    /// A module or initial RAM disk.
+    pub initrd: Option<Vec<u8>>,
+    /// How long the guest may run.
+    pub timeout: Option<Duration>,
+}
+
+impl Default for Config {
+    /// One vCPU, 128 MiB, CPUID of the host, no limit of time.
+    fn default() -> Config {
+        Config {
+            memory: 128 << 20,
+            cpus: 1,
+            cpuid: true,
+            protocol: None,
+            cmdline: Vec::new(),
+            initrd: None,
+            timeout: None,
+        }
+    }
+}
+
+impl Config {
+    /// The smallest memory, in bytes: below it there is no room for the boot structures and a kernel at 1 MiB.
+    pub const MIN_MEMORY: u64 = 2 << 20;
+
+    fn check(&self, kvm: &Kvm) -> Result<()> {
+        let refuse = |why: String| Err(Error::Config(why));
+        if !(Config::MIN_MEMORY..=MAX_MEMORY).contains(&self.memory) || !self.memory.is_multiple_of(0x1000) {
+            return refuse(format!(
+                "a guest's memory is 2M to 1024G in steps of 4K, not {} bytes",
+                self.memory
+            ));
+        }
+        match self.cpus {
+            1 => Ok(()),
+            0 => refuse("a machine needs at least one CPU".into()),
+            // APIC ids are 8 bits wide, and the last one means "everyone" (SDM 11.6.2.1).
+            n if n > kvm.max_vcpus().min(255) => {
+                refuse(format!("{n} CPUs are more than this host gives a VM ({})", kvm.max_vcpus().min(255)))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The guest wrote this status to the debug-exit port.
+    Exited(u8),
+    /// Every processor halted with interrupts off: nothing will ever happen again.
+    Halted,
+    /// The guest pulled the reset line.
+    Reset,
+    /// Someone called [`Remote::stop`].
+    Stopped,
+    /// The time of [`Config::timeout`] is over.
+    TimedOut,
+    /// The guest went down in a way nobody asked for.
+    Crashed(Box<Crash>),
+}
+
+/// A handle to a running machine, for other threads and for signal handlers.
+#[derive(Clone, Default)]
+pub struct Remote(Arc<RemoteState>);
+
+#[derive(Default)]
+struct RemoteState {
+    asked: AtomicBool,
+    /// The threads that run vCPUs now.
+    running: Mutex<Vec<Thread>>,
+}
+
+impl Remote {
+    /// Ends the run, at the latest after 50 ms.
+    pub fn stop(&self) {
+        self.ask();
+        self.kick();
+    }
+
+    /// What a signal handler may do of [`Remote::stop`]: ask, and call the vCPU of its own thread back.
+    pub fn stop_from_signal(&self) {
+        self.ask();
+        kick_this_thread();
+    }
+
+    /// Calls the vCPUs back to look around, as after input was sent to the [`Cable`].
+    pub fn kick(&self) {
+        lock(&self.0.running).iter().for_each(|thread| thread.kick());
+    }
+
+    fn kick_others(&self) {
+        let me = Thread::current();
+        lock(&self.0.running).iter().filter(|&&thread| thread != me).for_each(|thread| thread.kick());
+    }
+
+    fn ask(&self) {
+        self.0.asked.store(true, Ordering::SeqCst);
+    }
+
+    fn is_asked(&self) -> bool {
+        self.0.asked.load(Ordering::SeqCst)
+    }
+}
+
+/// A lock whose holder panicked still guards something usable: plain state, checked at each use.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// A virtual machine with its image loaded, ready to run.
+pub struct Machine {
+    // Dropped in this order: vCPUs, then the VM, then its memory.
+    vcpus: Vec<Vcpu>,
+    shared: Shared,
+}
+
+/// What all vCPUs of a machine share.
+struct Shared {
+    vm: Vm,
+    board: Mutex<Board>,
+    output: Mutex<Output>,
+    cable: Cable,
+    remote: Remote,
+    timeout: Option<Duration>,
+}
+
+impl Machine {
+    /// Builds the machine and loads `image` into it. `name` is what errors call the image; what the guest
+    /// writes to its serial port goes to `output`.
+    ///
+    /// The order of the steps is a measured choice: docs/performance.md.
+    pub fn new<P: Probe>(
+        config: &Config,
+        name: &str,
+        image: &[u8],
+        output: Box<dyn Write + Send>,
+        probe: &mut P,
+    ) -> Result<Machine> {
+        let kvm = Kvm::open()?;
+        config.check(&kvm)?;
+        probe.mark(Phase::Open);
+        let mut vm = kvm.create_vm()?;
+        probe.mark(Phase::CreateVm);
+        vm.enable_local_apics()?;
+        probe.mark(Phase::LocalApics);
+        vm.add_memory(config.memory)?;
+        probe.mark(Phase::AddMemory);
+        let payload = Payload { image, cmdline: &config.cmdline, initrd: config.initrd.as_deref() };
+        let entry = boot::load(config.protocol, &payload, vm.memory())
+            .map_err(|source| Error::Image { name: name.into(), source })?;
+        probe.mark(Phase::Load);
+        let mut vcpus = (0..config.cpus).map(|index| vm.create_vcpu(index)).collect::<Result<Vec<_>>>()?;
+        probe.mark(Phase::CreateVcpus);
+        if config.cpuid {
+            let supported = kvm.supported_cpuid()?;
+            for (index, vcpu) in vcpus.iter().enumerate() {
+                let mut own = supported.clone();
+                cpuid::personalise(&mut own, index as u32, config.cpus);
+                vcpu.set_cpuid(&own)?;
+            }
+        }
+        vcpus[0].enter(&entry);
+        probe.mark(Phase::Registers);
+        let cable = Cable::default();
+        let board = Board::new(config.memory, config.cpus, cable.clone())
+            .map_err(|overlap| Error::Config(format!("two devices at one address: {overlap}")))?;
+        let shared = Shared {
+            vm,
+            board: Mutex::new(board),
+            output: Mutex::new(Output::new(output)),
+            cable,
+            remote: Remote::default(),
+            timeout: config.timeout,
+        };
+        Ok(Machine { vcpus, shared })
+    }
+
+    /// Puts a device of your own at `base..base + len` of the I/O ports.
+    pub fn add_port_device(&mut self, base: u16, len: u16, device: Box<dyn Device>) -> Result<()> {
+        self.add(false, base.into(), len.into(), device)
+    }
+
+    /// Puts a device of your own at the guest-physical addresses `base..base + len`, outside memory.
+    pub fn add_mmio_device(&mut self, base: u64, len: u64, device: Box<dyn Device>) -> Result<()> {
+        self.add(true, base, len, device)
+    }
+
+    fn add(&mut self, mmio: bool, base: u64, len: u64, device: Box<dyn Device>) -> Result<()> {
+        lock(&self.shared.board)
+            .insert(mmio, base, len, device)
+            .map_err(|overlap| Error::Config(format!("cannot add the device: {overlap}")))
+    }
+
+    /// The other end of the guest's serial cable, for input. After sending, [`Remote::kick`].
+    pub fn cable(&self) -> Cable {
+        self.shared.cable.clone()
+    }
+
+    /// A handle to stop the run or to call its vCPUs back.
+    pub fn remote(&self) -> Remote {
+        self.shared.remote.clone()
+    }
+
+    /// Runs the guest to its end. A machine runs once: afterwards its processors are where the guest left
+    /// them.
+    ///
+    /// Uses the first real-time signal of the process ([`sys::kick_signal`]).
+    pub fn run<P: Probe>(&mut self, probe: &mut P) -> Result<Outcome> {
+        extern "C" fn kicked(_signal: i32) {
+            kick_this_thread();
+        }
+        let os = |source| Error::Host { what: "set up signals and a timer", source };
+        sys::on_signal(sys::kick_signal(), kicked).map_err(os)?;
+        let (first, others) = self.vcpus.split_at_mut(1);
+        let run = Run {
+            shared: &self.shared,
+            timer: Timer::new().map_err(os)?,
+            deadline: self.shared.timeout.map(|timeout| Instant::now() + timeout),
+            asleep: others.iter().map(|_| AtomicBool::new(false)).collect(),
+            ended: AtomicBool::new(false),
+            ending: Mutex::new(None),
+        };
+        run.timer.set(self.shared.timeout.unwrap_or(FIRST_BEAT).min(FIRST_BEAT), BEAT);
+        probe.mark(Phase::Devices);
+        thread::scope(|scope| {
+            for (vcpu, index) in others.iter_mut().zip(1..) {
+                let run = &run;
+                scope.spawn(move || {
+                    sys::block_signals();
+                    run.drive(index, vcpu, &mut ());
+                });
+            }
+            run.drive(0, &mut first[0], probe);
+        });
+        run.flush_output()?;
+        probe.mark(Phase::Guest);
+        lock(&run.ending).take().unwrap_or(Ok(Outcome::Stopped))
+    }
+}
+
+/// One run of a machine: what its threads share while it lasts.
+struct Run<'a> {
+    shared: &'a Shared,
+    /// Calls vCPU 0 back from time to time.
+    timer: Timer,
+    deadline: Option<Instant>,
+    /// For each vCPU but the first: whether it was asleep for good when it last looked.
+    asleep: Vec<AtomicBool>,
+    /// Set once `ending` is decided, for the vCPUs that still run.
+    ended: AtomicBool,
+    ending: Mutex<Option<Result<Outcome>>>,
+}
+
+impl Run<'_> {
+    /// Runs one vCPU. The first one to end decides how the machine ends, and stops the others.
+    fn drive<P: Probe>(&self, index: usize, vcpu: &mut Vcpu, probe: &mut P) {
+        let remote = &self.shared.remote;
+        let result = vcpu.accept_kicks(|vcpu| {
+            lock(&remote.0.running).push(Thread::current());
+            let result = self.serve(index, vcpu, probe);
+            lock(&remote.0.running).retain(|&thread| thread != Thread::current());
+            result
+        });
+        let mut ending = lock(&self.ending);
+        if ending.is_none() {
+            *ending = Some(result);
+            self.ended.store(true, Ordering::SeqCst);
+            remote.kick();
+        }
+    }
+
+    /// The loop around `KVM_RUN`.
+    fn serve<P: Probe>(&self, index: usize, vcpu: &mut Vcpu, probe: &mut P) -> Result<Outcome> {
+        let mut log = Log::default();
+        if self.is_over() {
+            return Ok(Outcome::Stopped);
+        }
+        loop {
+            let exit = vcpu.run()?;
+            probe.exit(&exit);
+            log.push(&exit);
+            let what = match exit {
+                Exit::Interrupted => match self.look_around(index, vcpu)? {
+                    Some(outcome) => return Ok(outcome),
+                    None => continue,
+                },
+                Exit::Halt => return Ok(Outcome::Halted),
+                Exit::Shutdown => "triple fault".into(),
+                Exit::Failed { why, code } => format!("{why} ({code:#x})"),
+                access => {
+                    let action = lock(&self.shared.board).serve(access);
+                    self.settle()?;
+                    self.offer_output()?;
+                    match action {
+                        Action::Continue => continue,
+                        Action::Exit(status) => return Ok(Outcome::Exited(status)),
+                        Action::Reset => return Ok(Outcome::Reset),
+                    }
+                }
+            };
+            return Ok(Outcome::Crashed(Box::new(Crash::examine(what, index, vcpu, &log))));
+        }
+    }
+
+    /// After a signal: is there input, output that waited long enough, or a reason to end?
+    fn look_around(&self, index: usize, vcpu: &mut Vcpu) -> Result<Option<Outcome>> {
+        if self.is_over() {
+            return Ok(Some(Outcome::Stopped));
+        }
+        self.settle()?;
+        let asleep = vcpu.is_asleep_for_good()?;
+        if index > 0 {
+            self.asleep[index - 1].store(asleep, Ordering::SeqCst);
+            return Ok(None);
+        }
+        self.flush_output()?;
+        if let Some(deadline) = self.deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(Some(Outcome::TimedOut));
+            }
+            self.timer.set(left.min(BEAT), BEAT);
+        }
+        if asleep {
+            // Only another processor could wake this one. Forget what they said before, and ask them again.
+            if self.asleep.iter().all(|other| other.swap(false, Ordering::SeqCst)) {
+                return Ok(Some(Outcome::Halted));
+            }
+            self.shared.remote.kick_others();
+        }
+        Ok(None)
+    }
+
+    /// Lets the devices take input, and carries their interrupts to the local APICs.
+    fn settle(&self) -> Result<()> {
+        let vm = &self.shared.vm;
+        lock(&self.shared.board).settle(|message| vm.signal_msi(message.address, message.data))
+    }
+
+    fn offer_output(&self) -> Result<()> {
+        let mut bytes = self.shared.cable.written();
+        let soon = lock(&self.shared.output).offer(&mut bytes, || self.gives_up()).map_err(Error::Output)?;
+        if let Some(soon) = soon {
+            self.timer.set(soon, BEAT);
+        }
+        Ok(())
+    }
+
+    fn flush_output(&self) -> Result<()> {
+        let mut bytes = self.shared.cable.written();
+        lock(&self.shared.output).flush(&mut bytes, || self.gives_up()).map_err(Error::Output)
+    }
+
+    /// Someone stopped the machine, or another vCPU has ended it.
+    fn is_over(&self) -> bool {
+        self.shared.remote.is_asked() || self.ended.load(Ordering::SeqCst)
+    }
+
+    /// Whether to stop waiting for a reader that does not read.
+    fn gives_up(&self) -> bool {
+        self.shared.remote.is_asked() || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+}

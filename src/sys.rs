@@ -1,0 +1,245 @@
+//! The rest of libc: signals, timers and terminals, each behind a safe function.
+//!
+//! Nothing here knows about virtual machines. Sources: signal-safety(7), timer_create(2), termios(3).
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io::{self, PipeReader, PipeWriter};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::ptr::null_mut;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// Zero for success, as most of libc has it.
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A signal that interrupts system calls and means nothing by itself.
+pub fn kick_signal() -> libc::c_int {
+    libc::SIGRTMIN()
+}
+
+/// Calls `handler` when `signal` arrives. A blocking system call then ends with EINTR.
+///
+/// The handler may only do what is async-signal-safe, such as storing to an atomic.
+pub fn on_signal(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) -> io::Result<()> {
+    // SAFETY: all zeroes is a valid sigaction: an empty mask and no flags, so no SA_RESTART.
+    let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
+    action.sa_sigaction = handler as *const () as libc::sighandler_t;
+    // SAFETY: `action` is initialised and only read; the handler is a function and lives for ever.
+    check(unsafe { libc::sigaction(signal, &action, null_mut()) })
+}
+
+/// Ends this process the way `signal` would have, had we not caught it, so that a shell sees it.
+pub fn die_of(signal: libc::c_int) -> ! {
+    // SAFETY: both calls take plain numbers. Should the signal be blocked, exit says the same by number.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
+    }
+    std::process::exit(128 + signal)
+}
+
+/// Keeps signals away from the calling thread, all but [`kick_signal`], so that they reach the main one.
+pub fn block_signals() {
+    // SAFETY: the set is filled before it is used, and only read.
+    unsafe {
+        let mut all = MaybeUninit::uninit();
+        libc::sigfillset(all.as_mut_ptr());
+        libc::sigdelset(all.as_mut_ptr(), kick_signal());
+        libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), null_mut());
+    }
+}
+
+/// A thread of this process, by the kernel's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Thread(libc::pid_t);
+
+impl Thread {
+    /// The calling thread.
+    pub fn current() -> Thread {
+        // SAFETY: gettid takes nothing and cannot fail.
+        Thread(unsafe { libc::gettid() })
+    }
+
+    /// Sends it [`kick_signal`]. A thread that has ended is none of our concern.
+    pub fn kick(self) {
+        // SAFETY: tgkill takes plain numbers; a stale thread number gives ESRCH.
+        unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), self.0, kick_signal()) };
+    }
+}
+
+/// Sends [`kick_signal`] to one thread when time is up.
+pub struct Timer(libc::timer_t);
+
+// SAFETY: a timer_t is the kernel's number for the timer, good in every thread of the process; setting
+// it is one system call.
+unsafe impl Send for Timer {}
+// SAFETY: as above.
+unsafe impl Sync for Timer {}
+
+impl Timer {
+    /// A timer for the calling thread, not yet set.
+    pub fn new() -> io::Result<Timer> {
+        // SAFETY: all zeroes is a valid sigevent; the fields that SIGEV_THREAD_ID needs follow.
+        let mut event: libc::sigevent = unsafe { MaybeUninit::zeroed().assume_init() };
+        event.sigev_notify = libc::SIGEV_THREAD_ID;
+        event.sigev_signo = kick_signal();
+        event.sigev_notify_thread_id = Thread::current().0;
+        let mut timer = MaybeUninit::uninit();
+        // SAFETY: `event` is read, `timer` written; both outlive the call.
+        check(unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, timer.as_mut_ptr()) })?;
+        // SAFETY: the call succeeded, so `timer` is written.
+        Ok(Timer(unsafe { timer.assume_init() }))
+    }
+
+    /// Kicks after `first` (at least a nanosecond) and then every `interval`.
+    pub fn set(&self, first: Duration, interval: Duration) {
+        let spec = |time: Duration| libc::timespec {
+            tv_sec: time.as_secs() as libc::time_t,
+            tv_nsec: time.subsec_nanos().into(),
+        };
+        let first = first.max(Duration::from_nanos(1));
+        let time = libc::itimerspec { it_interval: spec(interval), it_value: spec(first) };
+        // SAFETY: the timer exists until it is dropped; `time` is only read. It fails only for bad numbers.
+        unsafe { libc::timer_settime(self.0, 0, &time, null_mut()) };
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        // SAFETY: the timer exists and is deleted once.
+        unsafe { libc::timer_delete(self.0) };
+    }
+}
+
+/// What standard input is, as far as a console cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// A terminal, and we are in its foreground: it may be switched to raw mode.
+    Terminal,
+    /// A pipe, a file, a socket: bytes to pass on.
+    Stream,
+    /// /dev/null, or a terminal that belongs to someone else: nothing to read.
+    Nothing,
+}
+
+/// Looks at file descriptor 0.
+pub fn stdin_kind() -> Input {
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: fstat writes `stat` or fails; the terminal calls take plain numbers.
+    unsafe {
+        if libc::fstat(0, stat.as_mut_ptr()) != 0 {
+            return Input::Nothing;
+        }
+        let stat = stat.assume_init();
+        if stat.st_mode & libc::S_IFMT != libc::S_IFCHR {
+            return Input::Stream;
+        }
+        match libc::tcgetpgrp(0) {
+            // Not a terminal. /dev/null is character device 1:3 (kernel: admin-guide/devices.txt).
+            -1 if stat.st_rdev == libc::makedev(1, 3) => Input::Nothing,
+            -1 => Input::Stream,
+            // To change a terminal from its background would stop us (SIGTTOU).
+            group if group == libc::getpgrp() => Input::Terminal,
+            _ => Input::Nothing,
+        }
+    }
+}
+
+/// How the terminal on standard input was set before [`raw_terminal`].
+static COOKED: Mutex<Option<libc::termios>> = Mutex::new(None);
+
+/// Switches the terminal on standard input to raw mode: every key goes through, Ctrl-C included.
+pub fn raw_terminal() -> io::Result<()> {
+    let mut termios = MaybeUninit::uninit();
+    // SAFETY: tcgetattr writes `termios` or fails.
+    check(unsafe { libc::tcgetattr(0, termios.as_mut_ptr()) })?;
+    // SAFETY: the call succeeded.
+    let cooked = unsafe { termios.assume_init() };
+    let mut raw = cooked;
+    // SAFETY: cfmakeraw changes the struct it is given.
+    unsafe { libc::cfmakeraw(&mut raw) };
+    // Our own messages go to the same terminal, and end their lines with \n alone.
+    raw.c_oflag = cooked.c_oflag;
+    *COOKED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(cooked);
+    // SAFETY: `raw` is initialised and only read.
+    check(unsafe { libc::tcsetattr(0, libc::TCSANOW, &raw) })
+}
+
+/// Gives the terminal back as [`raw_terminal`] found it. Nothing happens if it was never called.
+pub fn restore_terminal() {
+    // Not lock(): a panic may come from the thread that holds it.
+    if let Ok(mut saved) = COOKED.try_lock()
+        && let Some(cooked) = saved.take()
+    {
+        // SAFETY: `cooked` is what tcgetattr gave. Should the terminal be gone, there is nothing to restore.
+        unsafe { libc::tcsetattr(0, libc::TCSANOW, &cooked) };
+    }
+}
+
+/// Waits until standard output takes bytes again, for a pipe that someone made non-blocking.
+pub fn wait_for_stdout() {
+    let mut poll = libc::pollfd { fd: 1, events: libc::POLLOUT, revents: 0 };
+    // SAFETY: one pollfd, and it is ours.
+    unsafe { libc::poll(&mut poll, 1, 100) };
+}
+
+/// The time of CLOCK_MONOTONIC, which all processes of a host share.
+pub fn monotonic() -> Duration {
+    let mut now = MaybeUninit::<libc::timespec>::uninit();
+    // SAFETY: clock_gettime writes `now`; this clock always exists.
+    let now = unsafe {
+        libc::clock_gettime(libc::CLOCK_MONOTONIC, now.as_mut_ptr());
+        now.assume_init()
+    };
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}
+
+/// A pipe whose writing end a child inherits.
+pub fn pipe_for_child() -> io::Result<(PipeReader, PipeWriter)> {
+    let (reader, writer) = io::pipe()?;
+    // SAFETY: the descriptor is open; clearing FD_CLOEXEC changes nothing but what exec does to it.
+    match unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETFD, 0) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok((reader, writer)),
+    }
+}
+
+/// The writing end, in the child: `None` unless `fd` is an open pipe that is not one of the first three.
+pub fn inherited_pipe(fd: i32) -> Option<File> {
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: fstat writes `stat` or fails.
+    let is_pipe = unsafe {
+        fd > 2
+            && libc::fstat(fd, stat.as_mut_ptr()) == 0
+            && stat.assume_init().st_mode & libc::S_IFMT == libc::S_IFIFO
+    };
+    // SAFETY: our parent opened it for us alone, and nothing in this process has asked for it before.
+    is_pipe.then(|| unsafe { File::from_raw_fd(fd) })
+}
+
+/// Seconds since the start of 1970, UTC.
+pub fn unix_time() -> u64 {
+    let now = std::time::SystemTime::now();
+    now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// What std does before `main`, for a program that is started without it: writing to a closed pipe is an
+/// error instead of a signal, and descriptors 0 to 2 are not free for the next file that is opened.
+///
+/// A closed one becomes /dev/null, but opened for reading: what is written to it fails instead of vanishing.
+pub fn begin() {
+    let mut standard = [0, 1, 2].map(|fd| libc::pollfd { fd, events: 0, revents: 0 });
+    // SAFETY: poll is given as many entries as it is told; signal and open take constants. open returns the
+    // lowest free number, and we ask in ascending order.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_IGN);
+        libc::poll(standard.as_mut_ptr(), standard.len() as libc::nfds_t, 0);
+        for closed in standard.iter().filter(|poll| poll.revents & libc::POLLNVAL != 0) {
+            libc::open(c"/dev/null".as_ptr(), if closed.fd == 0 { libc::O_RDWR } else { libc::O_RDONLY });
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Where the time of a start goes: marks on the way, and the waterfall that shows them.
+//!
+//! A [`Probe`] is told what happens; the probe `()` hears nothing and costs nothing.
+
+use crate::kvm::Exit;
+use crate::sys;
+use std::fmt;
+use std::time::Duration;
+
+/// A step on the way from the first instruction of a process to the last of its VM.
+///
+/// The order is the order in which they happen. Each ends when it is marked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// From exec to `main`: the kernel maps the program, libc prepares itself.
+    Exec,
+    /// The command line is read and the image is in memory.
+    Prepare,
+    /// /dev/kvm is open.
+    Open,
+    /// `KVM_CREATE_VM`.
+    CreateVm,
+    /// `KVM_CAP_SPLIT_IRQCHIP`.
+    LocalApics,
+    /// mmap and `KVM_SET_USER_MEMORY_REGION`.
+    AddMemory,
+    /// The image, its tables and its arguments are in guest memory.
+    Load,
+    /// `KVM_CREATE_VCPU` for each processor.
+    CreateVcpus,
+    /// The boot processor's registers; `KVM_SET_CPUID2` for a guest that wants it.
+    Registers,
+    /// Devices, signals, timer: everything that is left before the guest runs.
+    Devices,
+    /// The guest runs until its first byte leaves the serial port.
+    FirstByte,
+    /// The guest wrote this POST code.
+    Post(u8),
+    /// The guest runs to its end.
+    Guest,
+    /// The host takes process and VM apart, until the parent has reaped it.
+    Teardown,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Phase::Exec => "exec to main",
+            Phase::Prepare => "arguments, image",
+            Phase::Open => "open /dev/kvm",
+            Phase::CreateVm => "KVM_CREATE_VM",
+            Phase::LocalApics => "split irqchip",
+            Phase::AddMemory => "guest memory",
+            Phase::Load => "load image",
+            Phase::CreateVcpus => "KVM_CREATE_VCPU",
+            Phase::Registers => "vCPU registers",
+            Phase::Devices => "devices, timer",
+            Phase::FirstByte => "guest: first byte",
+            Phase::Post(code) => return f.pad(&format!("guest: POST {code:#04x}")),
+            Phase::Guest => "guest: to its end",
+            Phase::Teardown => "exit to reaped",
+        })
+    }
+}
+
+/// Something that watches a machine start and run.
+pub trait Probe {
+    /// `phase` has just ended.
+    fn mark(&mut self, _phase: Phase) {}
+    /// The guest has left for `_exit`, which is about to be served. Only vCPU 0 reports.
+    fn exit(&mut self, _exit: &Exit<'_>) {}
+}
+
+impl Probe for () {}
+
+/// A probe that notes when each phase ended.
+#[derive(Debug, Clone)]
+pub struct Timeline {
+    start: Duration,
+    marks: Vec<(Phase, Duration)>,
+    spoke: bool,
+}
+
+impl Timeline {
+    /// An empty timeline that counts from `start`, a time of [`sys::monotonic`].
+    pub fn since(start: Duration) -> Timeline {
+        Timeline { start, marks: Vec::with_capacity(16), spoke: false }
+    }
+
+    /// Every phase with the time at which it ended, counted from the start.
+    pub fn marks(&self) -> &[(Phase, Duration)] {
+        &self.marks
+    }
+}
+
+/// Phases and when they ended, drawn one line each: the bar stands where the phase lies in the whole.
+pub fn waterfall(marks: &[(String, Duration)]) -> String {
+    const WIDTH: u128 = 40;
+    let total = marks.last().map_or(Duration::ZERO, |&(_, end)| end);
+    let column = |at: Duration| (at.as_nanos() * WIDTH / total.as_nanos().max(1)) as usize;
+    let micros = |time: Duration| time.as_nanos() as f64 / 1000.0;
+    let mut text = String::new();
+    let mut begin = Duration::ZERO;
+    for (phase, end) in marks {
+        let (from, to) = (column(begin), column(*end));
+        let bar = "▇".repeat((to - from).max(1));
+        text += &format!("{phase:<18}{:>10.1} µs  {:from$}{bar}\n", micros(*end - begin), "");
+        begin = *end;
+    }
+    text + &format!("{:<18}{:>10.1} µs\n", "total", micros(total))
+}
+
+impl Probe for Timeline {
+    fn mark(&mut self, phase: Phase) {
+        self.marks.push((phase, sys::monotonic() - self.start));
+    }
+
+    fn exit(&mut self, exit: &Exit<'_>) {
+        /// COM1's transmit register and the POST port; see [`crate::machine`].
+        const THR: u16 = 0x3f8;
+        const POST: u16 = 0x80;
+        match *exit {
+            Exit::Out { port: THR, .. } if !self.spoke => {
+                self.spoke = true;
+                self.mark(Phase::FirstByte);
+            }
+            Exit::Out { port: POST, data: &[code, ..], .. } => self.mark(Phase::Post(code)),
+            _ => {}
+        }
+    }
+}
