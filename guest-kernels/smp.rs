@@ -87,7 +87,7 @@ unsafe extern "C" {
 
 /// Processors beyond this many stay asleep.
 const MOST: usize = 16;
-const STACK_SIZE: usize = 1024;
+const STACK_SIZE: usize = 2048;
 
 #[repr(C, align(16))]
 struct Stack([u8; STACK_SIZE]);
