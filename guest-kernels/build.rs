@@ -37,6 +37,10 @@ const GALLERY: &[(&str, Kind)] = &[
     ("fault", Elf),
     ("paging", Elf),
     ("timer", Elf),
+    ("exits", Elf),
+    ("smp", Elf),
+    ("rings", Elf),
+    ("primes", Elf),
 ];
 
 fn main() {
@@ -60,13 +64,14 @@ fn main() {
         .unwrap_or_else(|e| fail(&format!("gallery.rs: {e}")));
 }
 
-/// The bare-metal target if it is installed, else the host's with everything switched off that needs an
-/// operating system. They give the same code; only the second works with a bare `rustup` toolchain.
+/// The target without an operating system, where it is installed.
+const BARE: &str = "x86_64-unknown-none";
+
+/// `BARE`, or else the host, which every toolchain has; `compile` switches off what that has too much.
 fn target() -> String {
-    let bare = "x86_64-unknown-none";
-    let dir = Command::new(variable("RUSTC")).args(["--print", "target-libdir", "--target", bare]).output();
+    let dir = Command::new(variable("RUSTC")).args(["--print", "target-libdir", "--target", BARE]).output();
     match dir {
-        Ok(dir) if Path::new(String::from_utf8_lossy(&dir.stdout).trim()).exists() => bare.to_owned(),
+        Ok(dir) if Path::new(String::from_utf8_lossy(&dir.stdout).trim()).exists() => BARE.to_owned(),
         _ => variable("HOST"),
     }
 }
@@ -74,12 +79,11 @@ fn target() -> String {
 /// Compiles `name`.rs to `image`, or prints what the compiler says and gives up.
 fn compile(sources: &Path, name: &str, kind: Kind, target: &str, image: &Path) {
     // Build id and RELRO are for programs that a dynamic linker loads; -n drops the padding to pages.
-    let mut link =
-        String::from("-nostdlib -static -no-pie -Wl,--build-id=none,--gc-sections,-z,norelro,-n,-s");
-    link += match kind {
-        Elf => ",-T,guest.ld",
-        BootSector => ",-T,boot_sector.ld,--oformat=binary",
-    };
+    let mut link = vec!["--build-id=none", "--gc-sections", "-z", "norelro", "-n", "-s"];
+    link.extend(match kind {
+        Elf => ["-T", "guest.ld"].iter(),
+        BootSector => ["-T", "boot_sector.ld", "--oformat=binary"].iter(),
+    });
     let mut rustc = Command::new(variable("RUSTC"));
     rustc
         // Relative names keep this machine's paths out of panic messages.
@@ -88,14 +92,20 @@ fn compile(sources: &Path, name: &str, kind: Kind, target: &str, image: &Path) {
         .arg("-o")
         .arg(image)
         .args(["--edition=2024", "--crate-type=bin", "--target", target])
-        .args(["-Clinker=cc", "-Clinker-flavor=gcc", &format!("-Clink-args={link}")])
         .args(["-Copt-level=s", "-Cpanic=abort", "-Crelocation-model=static"])
         // An interrupt pushes its frame right below the stack pointer, where a red zone would be.
         .arg("-Cno-redzone=yes")
-        // No guest saves vector registers, and some hypervisors emulate ring 0 without them.
-        .arg("-Ctarget-feature=-mmx,-sse,-sse2,+soft-float")
-        // Recompiles the prebuilt core library under these flags too.
+        // Recompiles the prebuilt core library under the same flags.
         .arg("-Clto=fat");
+    if target == BARE {
+        // Its linker is the one that comes with Rust.
+        rustc.arg(format!("-Clink-args={}", link.join(" ")));
+    } else {
+        // Here a C compiler calls the linker: without its start-up files and libraries.
+        rustc.arg(format!("-Clink-args=-nostdlib -static -no-pie -Wl,{}", link.join(",")));
+        // No guest saves vector registers, and some hypervisors emulate ring 0 without them.
+        rustc.arg("-Ctarget-feature=-sse,-sse2,+soft-float");
+    }
 
     let output = rustc.output().unwrap_or_else(|e| fail(&format!("cannot start {rustc:?}: {e}")));
     // Success is silent: rustc warns that this target wants SSE2, which is the point (rust-lang/rust#116344).

@@ -6,6 +6,9 @@
 //! An edge is told once. So the handler reads until the port has nothing more: a byte left behind would
 //! hold the line up, and it would never rise again.
 //!
+//! The port's FIFO stays off. Switching it on empties the receiver, and what was typed before the guest
+//! was ready would be lost.
+//!
 //! input: hello there
 //! expect: echo: type, and end with Ctrl-D
 //! expect: hello there
@@ -23,8 +26,6 @@ use rt::{SERIAL, inp, out};
 
 /// Interrupt enable register; bit 0: a byte has arrived.
 const IER: u16 = SERIAL + 1;
-/// FIFO control register; bit 0: on.
-const FCR: u16 = SERIAL + 2;
 /// Modem control register; bit 3, OUT2, lets the interrupt out of the chip on a PC.
 const MCR: u16 = SERIAL + 4;
 /// Line status register; bit 0: a byte is waiting.
@@ -62,7 +63,6 @@ extern "C" fn main(_: rt::Boot) -> u8 {
     trap::handle(VECTOR, on_serial);
     apic::enable();
     apic::route(COM1, VECTOR as u32);
-    out(FCR, 1);
     out(MCR, 1 << 3);
     out(IER, 1); // last: a byte that came early raises the line now
     loop {

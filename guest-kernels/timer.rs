@@ -1,5 +1,9 @@
 //! timer: ten ticks of the local APIC's timer, ten milliseconds apart
 //!
+//! The timer starts over by itself, which is its periodic mode. KVM knows that mode only on a processor
+//! that was given a CPUID table; without one the first tick is the last.
+//!
+//! needs: cpuid
 //! expect: tick 1
 //! expect: tick 2
 //! expect: tick 3
