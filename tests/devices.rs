@@ -7,11 +7,11 @@ use proptest::prelude::*;
 /// The ports of a small PC, next to each other so that accesses span them.
 fn bus() -> Bus {
     let mut bus = Bus::new();
-    bus.insert(0x60, 5, Box::new(I8042::new())).unwrap();
-    bus.insert(0x65, 2, Box::new(Cmos::new(|| u64::MAX, u64::MAX, u64::MAX, 255))).unwrap();
-    bus.insert(0x67, 1, Box::new(Post::default())).unwrap();
-    bus.insert(0x69, 1, Box::new(DebugExit)).unwrap();
-    bus.insert(0x70, Ioapic::SIZE, Box::new(Ioapic::new())).unwrap();
+    bus.insert(0x60, 5, None, Box::new(I8042::new())).unwrap();
+    bus.insert(0x65, 2, None, Box::new(Cmos::new(|| u64::MAX, u64::MAX, u64::MAX, 255))).unwrap();
+    bus.insert(0x67, 1, None, Box::new(Post::default())).unwrap();
+    bus.insert(0x69, 1, None, Box::new(DebugExit)).unwrap();
+    bus.insert(0x70, Ioapic::SIZE, None, Box::new(Ioapic::new())).unwrap();
     bus
 }
 

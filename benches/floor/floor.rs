@@ -138,8 +138,8 @@ pub unsafe fn start(hello: &[u8], line: impl FnOnce(&[u8])) -> Started {
         core::ptr::copy_nonoverlapping(hello.as_ptr().add(offset), memory.add(address), length);
         // One page of 2 MiB: PML4, PDPT, PD.
         let tables = memory.add(TABLES as usize).cast::<u64>();
-        tables.write(TABLES + 0x1000 | 3);
-        tables.add(512).write(TABLES + 0x2000 | 3);
+        tables.write((TABLES + 0x1000) | 3);
+        tables.add(512).write((TABLES + 0x2000) | 3);
         tables.add(1024).write(0x83);
 
         let cpu = ioctl(vm, KVM_CREATE_VCPU, 0);
