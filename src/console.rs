@@ -7,6 +7,7 @@ use crate::device::Cable;
 use crate::machine::Remote;
 use crate::sys::{self, Input};
 use std::io::{self, Read};
+use std::panic;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
@@ -51,6 +52,7 @@ impl Console {
         }
         let console = Console(());
         if input == Input::Terminal {
+            restore_on_panic();
             sys::raw_terminal()?;
             announce();
         }
@@ -66,6 +68,15 @@ impl Drop for Console {
     fn drop(&mut self) {
         sys::restore_terminal();
     }
+}
+
+/// A panic may end the process on the spot, without dropping the [`Console`].
+fn restore_on_panic() {
+    let report = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        sys::restore_terminal();
+        report(info);
+    }));
 }
 
 /// Moves bytes from `source` to the cable until it ends or the user leaves.
@@ -86,11 +97,12 @@ fn pump(mut source: impl Read, terminal: bool, cable: &Cable, remote: &Remote) {
             guest.extend(typed);
             false
         };
-        cable.send(&guest);
         if leave {
+            // Nothing is sent any more: that may wait for a guest that does not read.
             remote.stop();
             return;
         }
+        cable.send(&guest);
         remote.kick();
     }
     // A guest cannot see a closed pipe; it can see the key that stands for it.
@@ -98,12 +110,15 @@ fn pump(mut source: impl Read, terminal: bool, cable: &Cable, remote: &Remote) {
     remote.kick();
 }
 
+/// The signals that ask a program to end.
+pub const ENDING: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
+
 /// The signal that ended us, or 0.
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
 static MACHINE: OnceLock<Remote> = OnceLock::new();
 
 /// From now on SIGINT, SIGTERM and SIGHUP end the run instead of the process, so that output and
-/// terminal are taken care of first. [`die_of_signal`] does the rest.
+/// terminal are taken care of first. [`die_of_signal`] does the rest. One that is ignored stays so.
 pub fn catch_signals(remote: Remote) -> io::Result<()> {
     extern "C" fn stop(signal: i32) {
         SIGNAL.store(signal, Ordering::SeqCst);
@@ -112,8 +127,10 @@ pub fn catch_signals(remote: Remote) -> io::Result<()> {
         }
     }
     MACHINE.get_or_init(|| remote);
-    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-        sys::on_signal(signal, stop)?;
+    for signal in ENDING {
+        if !sys::is_ignored(signal) {
+            sys::on_signal(signal, stop)?;
+        }
     }
     Ok(())
 }

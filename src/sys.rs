@@ -32,6 +32,22 @@ pub fn on_signal(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) -> io
     check(unsafe { libc::sigaction(signal, &action, null_mut()) })
 }
 
+/// Whether whoever started us wants `signal` ignored, as nohup(1) does with SIGHUP.
+pub fn is_ignored(signal: libc::c_int) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: sigaction writes `action` or fails, and changes nothing when it is given no new one.
+    unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) == 0
+            && action.assume_init().sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// Sends `signal` to a process. One that has ended is none of our concern. Good in signal handlers.
+pub fn send_signal(process: i32, signal: libc::c_int) {
+    // SAFETY: kill takes plain numbers.
+    unsafe { libc::kill(process, signal) };
+}
+
 /// Ends this process the way `signal` would have, had we not caught it, so that a shell sees it.
 pub fn die_of(signal: libc::c_int) -> ! {
     // SAFETY: both calls take plain numbers. Should the signal be blocked, exit says the same by number.
