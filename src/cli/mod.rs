@@ -13,7 +13,9 @@ use crate::error::Error;
 use options::{Command, Topic, Usage};
 use std::error::Error as _;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsFd;
 
 /// The guest asked for a reset: not an end it chose, and not a crash.
 pub const STATUS_RESET: u8 = 122;
@@ -58,9 +60,14 @@ pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
 
 /// Writes text of ours to stdout.
 fn print(text: &str) -> Result<u8, Error> {
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(Error::Output)?;
+    stdout()?.write_all(text.as_bytes()).map_err(Error::Output)?;
     Ok(0)
+}
+
+/// Standard output on a descriptor of its own: std's has a line buffer, and takes a closed one for success.
+fn stdout() -> Result<File, Error> {
+    let stdout = std::io::stdout().as_fd().try_clone_to_owned().map_err(Error::Output)?;
+    Ok(File::from(stdout))
 }
 
 /// One line and one hint, on stderr. When even that is gone, there is nobody left to tell.

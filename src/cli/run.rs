@@ -1,7 +1,7 @@
 //! `matchstick run`: from what was typed to a machine, and from its outcome to an exit status.
 
 use super::options::RunArgs;
-use super::{STATUS_CRASH, STATUS_RESET, STATUS_TIMEOUT, complain, timings};
+use super::{STATUS_CRASH, STATUS_RESET, STATUS_TIMEOUT, complain, stdout, timings};
 use crate::console::{self, Console};
 use crate::error::{Error, ImageError, Result};
 use crate::guest::Guest;
@@ -11,7 +11,6 @@ use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
@@ -39,10 +38,7 @@ struct Image {
 pub(super) fn run_with<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<u8> {
     let image = image(args)?;
     probe.mark(Phase::Prepare);
-    // A descriptor of its own, without the line buffer of std's stdout.
-    let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(Error::Output)?;
-    let mut machine =
-        Machine::new(&image.config, &image.name, &image.bytes, Box::new(File::from(stdout)), probe)?;
+    let mut machine = Machine::new(&image.config, &image.name, &image.bytes, Box::new(stdout()?), probe)?;
     if args.verbose {
         let Config { memory, cpus, .. } = image.config;
         complain(&format!("starting {}: {} KiB of memory, {cpus} CPU(s)", image.name, memory >> 10), None);

@@ -10,6 +10,26 @@ pub fn boot_sector(parts: &[&[u8]]) -> Vec<u8> {
     sector
 }
 
+/// 64-bit code for `--boot flat64` that prints `data`, then the low bytes of `count` down to 1 one by one, and
+/// goes down: there is no IDT, so UD2 is a triple fault. (In real mode it is a jump through address 24.)
+pub fn crash(data: &[u8], count: u32) -> Vec<u8> {
+    let head = |address: u32| {
+        let mut code = vec![0xba, 0xf8, 0x03, 0x00, 0x00]; // mov edx, 0x3f8
+        code.push(0xb9); // mov ecx, the length of data
+        code.extend((data.len() as u32).to_le_bytes());
+        code.push(0xbe); // mov esi, the address of data
+        code.extend(address.to_le_bytes());
+        code.extend([0xf3, 0x6e]); // rep outsb
+        code.push(0xb9); // mov ecx, count
+        code.extend(count.to_le_bytes());
+        code.extend([0x88, 0xc8, 0xee, 0xe2, 0xfb]); // again: mov al, cl; out dx, al; loop again
+        code.extend([0x0f, 0x0b]); // ud2
+        code
+    };
+    let end = 0x10_0000 + head(0).len() as u32;
+    [&head(end), data].concat()
+}
+
 /// Real-mode instructions that several images share.
 pub mod code {
     /// `mov dx, 0x3f8`: the serial port.
@@ -20,8 +40,6 @@ pub mod code {
     pub const LOOP: &[u8] = &[0xeb, 0xfe];
     /// `cli; hlt`: nothing will wake it.
     pub const HALT: &[u8] = &[0xfa, 0xf4];
-    /// `lidt [0x7c00 + 508]` (four zeroes and the signature: no gates), `ud2`: a triple fault.
-    pub const CRASH: &[u8] = &[0x0f, 0x01, 0x1e, 0xf8, 0x7d, 0x0f, 0x0b];
 
     /// `mov al, status; out 0xf4, al`
     pub fn exit(status: u8) -> [u8; 4] {

@@ -7,6 +7,7 @@ pub mod terminal;
 use matchstick::guest::Guest;
 use matchstick::kvm::Kvm;
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -42,7 +43,6 @@ pub fn is_set(variable: &str) -> bool {
 }
 
 /// How a program ended.
-#[derive(Debug)]
 pub struct Ended {
     pub stdout: Vec<u8>,
     pub stderr: String,
@@ -52,6 +52,14 @@ pub struct Ended {
     pub signal: Option<i32>,
     /// From start to end.
     pub took: Duration,
+}
+
+impl fmt::Debug for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Ended { status, signal, took, .. } = self;
+        let (stdout, stderr) = (shown(&self.stdout), shown(self.stderr.as_bytes()));
+        write!(f, "status {status:?}, signal {signal:?} after {took:?}; stdout: {stdout}; stderr: {stderr}")
+    }
 }
 
 impl Ended {
@@ -80,7 +88,7 @@ impl Ended {
     #[track_caller]
     pub fn printed(&self, text: impl AsRef<[u8]>) -> &Ended {
         let text = text.as_ref();
-        assert!(self.stdout == text, "printed {:?}, not {:?}", self.text(), String::from_utf8_lossy(text));
+        assert!(self.stdout == text, "printed {}, not {}", shown(&self.stdout), shown(text));
         self
     }
 
@@ -260,8 +268,8 @@ impl Running {
             }
             if self.started.elapsed() > self.limit {
                 let (out, err) = (self.stdout.so_far(), self.stderr.so_far());
-                let (out, err) = (String::from_utf8_lossy(&out), String::from_utf8_lossy(&err));
-                panic!("it did not end within {:?}; it printed {out:?} and said {err:?}", self.limit);
+                let limit = self.limit;
+                panic!("it did not end within {limit:?}; it printed {} and said {}", shown(&out), shown(&err));
             }
             thread::sleep(Duration::from_millis(1));
         };
@@ -328,7 +336,7 @@ impl Capture {
     #[track_caller]
     pub fn wait_for(&self, text: &str) {
         let seen = self.wait_until(|captured| contains(&captured.bytes, text.as_bytes()) || captured.ended);
-        assert!(contains(&seen, text.as_bytes()), "{text:?} never came: {:?}", String::from_utf8_lossy(&seen));
+        assert!(contains(&seen, text.as_bytes()), "{text:?} never came: {}", shown(&seen));
     }
 
     /// Waits for the end and returns everything.
@@ -343,8 +351,20 @@ impl Capture {
         let captured = captured.lock().unwrap();
         let (captured, time) =
             news.wait_timeout_while(captured, LIMIT, |captured| !done(captured)).unwrap();
-        assert!(!time.timed_out(), "waited in vain; it printed {:?}", String::from_utf8_lossy(&captured.bytes));
+        assert!(!time.timed_out(), "waited in vain; it printed {}", shown(&captured.bytes));
         captured.bytes.clone()
+    }
+}
+
+/// Bytes for a message: the ends of what is long.
+fn shown(bytes: &[u8]) -> String {
+    const END: usize = 120;
+    match bytes.len() {
+        len if len <= 2 * END => format!("{:?}", String::from_utf8_lossy(bytes)),
+        len => {
+            let (head, tail) = (String::from_utf8_lossy(&bytes[..END]), String::from_utf8_lossy(&bytes[len - END..]));
+            format!("{len} bytes, {head:?} … {tail:?}")
+        }
     }
 }
 
