@@ -9,7 +9,6 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::ptr::null;
 
 /// A pseudo terminal, see pty(7).
 pub struct Terminal {
@@ -35,19 +34,25 @@ impl Settings {
 
 impl Terminal {
     pub fn new() -> Terminal {
-        let (mut user, mut line) = (-1, -1);
-        // SAFETY: openpty writes two descriptors; the other three pointers may be null.
-        let result = unsafe { libc::openpty(&mut user, &mut line, std::ptr::null_mut(), null(), null()) };
-        assert_eq!(result, 0, "no pseudo terminal");
-        // SAFETY: both were opened for us just now.
-        let (user, line) = unsafe { (File::from_raw_fd(user), OwnedFd::from_raw_fd(line)) };
-        // No other child shall keep the terminal open.
-        for fd in [user.as_raw_fd(), line.as_raw_fd()] {
-            // SAFETY: the descriptor is open.
-            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
-        }
-        let screen = Capture::of(Some(user.try_clone().unwrap()));
-        Terminal { user, screen, line }
+        let mut terminal = Terminal::without_screen();
+        terminal.screen = Capture::of(Some(terminal.user.try_clone().unwrap()));
+        terminal
+    }
+
+    /// One that nobody looks at, so that dropping it hangs up.
+    pub fn without_screen() -> Terminal {
+        // Not openpty(3): children of other threads shall not inherit it.
+        let user = File::options().read(true).write(true).open("/dev/ptmx").expect("no pseudo terminals");
+        let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+        // SAFETY: the descriptor is open; the rest are plain numbers.
+        let line = unsafe {
+            assert_eq!(libc::unlockpt(user.as_raw_fd()), 0);
+            libc::ioctl(user.as_raw_fd(), libc::TIOCGPTPEER, flags)
+        };
+        assert!(line >= 0, "no other end of a pseudo terminal");
+        // SAFETY: it was opened for us just now.
+        let line = unsafe { OwnedFd::from_raw_fd(line) };
+        Terminal { user, screen: Capture::of(None::<File>), line }
     }
 
     /// One end of it for a program's standard input, output or error.
