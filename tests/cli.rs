@@ -171,7 +171,11 @@ fn pvh_needs_its_note() {
     }
     let segment = Segment { address: HIGH_MEMORY, bytes: &[0xf4], size: 1 };
     let (_dir, path) = file(&elf(HIGH_MEMORY, &[segment]));
-    matchstick(["run", "--boot", "pvh"]).args([path]).run().printed("").fails(126, "not PVH", "--boot flat16");
+    matchstick(["run", "--boot", "pvh"]).args([path]).run().printed("").fails(
+        126,
+        "not PVH",
+        "--boot flat16",
+    );
 }
 
 #[test]
@@ -216,11 +220,11 @@ fn an_initrd_that_does_not_fit_between_kernel_and_end() {
         return;
     }
     let (_dir, path) = file(&vec![0; (2 << 20) - 0x1000]);
-    matchstick(["run", "hello", "-i"])
-        .args([&path])
-        .run()
-        .printed("")
-        .fails(126, "the initrd at", "more memory");
+    matchstick(["run", "hello", "-i"]).args([&path]).run().printed("").fails(
+        126,
+        "the initrd at",
+        "more memory",
+    );
     matchstick(["run", "hello", "-m", "8", "-i"]).args([&path]).run().silent().status(0);
 }
 
@@ -242,7 +246,9 @@ fn a_file_that_may_not_be_read() {
     fs::set_permissions(dir.path().join("image"), fs::Permissions::from_mode(0)).unwrap();
     let program = match is_root() {
         // Root without any capability is stopped by modes as well.
-        true if !runs(&["setpriv", "--bounding-set=-all", "true"]) => return skip("setpriv does not work here"),
+        true if !runs(&["setpriv", "--bounding-set=-all", "true"]) => {
+            return skip("setpriv does not work here");
+        }
         true => Program::new("setpriv").args(["--bounding-set=-all", BINARY, "run"]),
         false => matchstick(["run"]),
     };
@@ -279,10 +285,11 @@ fn long_command_lines_fit_or_are_refused() {
     }
     matchstick(["run", "hello", "-p", &"a".repeat(5_000)]).run().silent().status(0);
     matchstick(["run", "hello", "-p", &"a".repeat(65_535)]).run().silent().status(0);
-    matchstick(["run", "hello", "-p", &"a".repeat(70_000)])
-        .run()
-        .printed("")
-        .fails(126, "the command line is 70000 bytes, the limit is 65535", "less of it");
+    matchstick(["run", "hello", "-p", &"a".repeat(70_000)]).run().printed("").fails(
+        126,
+        "the command line is 70000 bytes, the limit is 65535",
+        "less of it",
+    );
     let (_dir, path) = file(&boot_sector(&[code::HALT]));
     let told = matchstick(["run", "-p", "quiet"]).args([path]).run();
     told.printed("").fails(126, "flat16 has no way to pass a command line", "elf, multiboot and pvh");

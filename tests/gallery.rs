@@ -35,7 +35,8 @@ fn keeps_its_promise(name: &str) {
     }
     let guest = Guest::find(name).unwrap();
     let ended = matchstick(["run", name]).input(keys_for(guest)).run();
-    let of_the_host = |need: &&&str| !need.split(' ').next().is_some_and(|word| OF_THE_MACHINE.contains(&word));
+    let of_the_host =
+        |need: &&&str| !need.split(' ').next().is_some_and(|word| OF_THE_MACHINE.contains(&word));
     if let Some(need) = guest.needs.iter().find(of_the_host)
         && ended.status == Some(123)
         && !support::is_set("REQUIRE_KVM")

@@ -231,7 +231,7 @@ fn nothing_answers_with_all_ones() {
     // in al, dx; then as a word and as a double word, each stored behind the other
     #[rustfmt::skip]
     let read = [0xba, 0x00, 0x05, 0xfc, 0xbf, DATA as u8, (DATA >> 8) as u8, // mov dx, 0x500; cld; mov di, DATA
-                0xec, 0xaa, 0xed, 0xab, 0x66, 0xed, 0x66, 0xab];             // in, stosb; stosw; stosd
+                0xec, 0xaa, 0xed, 0xab, 0x66, 0xed, 0x66, 0xab]; // in, stosb; stosw; stosd
     let print = [&read, code::SERIAL, &code::count(8), &code::from(DATA), REP_OUTSB, &code::exit(0)];
     let image = with_data(&print, b"........");
     run(&image, &[]).silent().status(0).printed(b"\xff\xff\xff\xff\xff\xff\xff.");
@@ -336,7 +336,8 @@ fn input_arrives_byte_for_byte() {
     }
     const PROMPT: &str = "echo: type, and end with Ctrl-D\n";
     // All bytes but the one that ends it: through a pipe, Ctrl-a is not a key of ours.
-    let sent: Vec<u8> = pattern(20_000).into_iter().map(|byte| if byte == CTRL_D { 0x01 } else { byte }).collect();
+    let sent: Vec<u8> =
+        pattern(20_000).into_iter().map(|byte| if byte == CTRL_D { 0x01 } else { byte }).collect();
     let received = |ended: Ended| {
         ended.silent().status(0);
         let text = ended.stdout;
@@ -418,7 +419,8 @@ fn timings_show_every_phase_and_change_nothing_else() {
     }
     let hello = matchstick(["run", "--timings", "hello"]).run();
     hello.status(0).printed("Hello from a virtual machine!\n");
-    for phase in ["exec to main", "KVM_CREATE_VM", "guest: first byte", "guest: to its end", "exit to reaped", "total"]
+    for phase in
+        ["exec to main", "KVM_CREATE_VM", "guest: first byte", "guest: to its end", "exit to reaped", "total"]
     {
         hello.says(phase);
     }

@@ -269,7 +269,11 @@ impl Running {
             if self.started.elapsed() > self.limit {
                 let (out, err) = (self.stdout.so_far(), self.stderr.so_far());
                 let limit = self.limit;
-                panic!("it did not end within {limit:?}; it printed {} and said {}", shown(&out), shown(&err));
+                panic!(
+                    "it did not end within {limit:?}; it printed {} and said {}",
+                    shown(&out),
+                    shown(&err)
+                );
             }
             thread::sleep(Duration::from_millis(1));
         };
@@ -349,8 +353,7 @@ impl Capture {
     fn wait_until(&self, done: impl Fn(&Captured) -> bool) -> Vec<u8> {
         let (captured, news) = &*self.0;
         let captured = captured.lock().unwrap();
-        let (captured, time) =
-            news.wait_timeout_while(captured, LIMIT, |captured| !done(captured)).unwrap();
+        let (captured, time) = news.wait_timeout_while(captured, LIMIT, |captured| !done(captured)).unwrap();
         assert!(!time.timed_out(), "waited in vain; it printed {}", shown(&captured.bytes));
         captured.bytes.clone()
     }
@@ -362,7 +365,8 @@ fn shown(bytes: &[u8]) -> String {
     match bytes.len() {
         len if len <= 2 * END => format!("{:?}", String::from_utf8_lossy(bytes)),
         len => {
-            let (head, tail) = (String::from_utf8_lossy(&bytes[..END]), String::from_utf8_lossy(&bytes[len - END..]));
+            let (head, tail) =
+                (String::from_utf8_lossy(&bytes[..END]), String::from_utf8_lossy(&bytes[len - END..]));
             format!("{len} bytes, {head:?} … {tail:?}")
         }
     }

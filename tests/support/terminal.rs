@@ -146,7 +146,6 @@ pub fn nearly_full_pipe(room: usize) -> (std::io::PipeReader, std::io::PipeWrite
     (reader, writer)
 }
 
-
 /// Makes writes to `pipe` fail where they would wait.
 pub fn make_nonblocking(pipe: &impl AsRawFd) {
     // SAFETY: the descriptor is open; a fresh pipe has no other flags that this would clear.

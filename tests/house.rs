@@ -1,0 +1,193 @@
+//! The rules of the house (docs/architecture.md), read from the sources.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each layer may use those before it and, within one row, none of the others.
+const LAYERS: &[&[&str]] = &[
+    &["error", "sys"],
+    &["x86"],
+    &["kvm"],
+    &["boot", "device"],
+    &["timeline"],
+    &["machine"],
+    &["console", "guest"],
+    &["cli"],
+];
+
+/// Modules that may contain unsafe code.
+const UNSAFE: [&str; 2] = ["kvm", "sys"];
+
+/// Lines of a source file without its tests: more is more than one sitting.
+const LINES_MAX: usize = 450;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All files below `dir`.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found
+}
+
+struct Source {
+    /// Its path below src/.
+    name: String,
+    /// The module of the crate that it belongs to; `lib` and `main` for the two roots.
+    module: String,
+    text: String,
+}
+
+fn sources() -> Vec<Source> {
+    let src = root().join("src");
+    let source = |path: PathBuf| {
+        let name = path.strip_prefix(&src).unwrap().display().to_string();
+        let module = name.split(['/', '.']).next().unwrap().to_owned();
+        Source { name, module, text: fs::read_to_string(&path).unwrap() }
+    };
+    let sources: Vec<Source> = files(&src).into_iter().map(source).collect();
+    assert!(sources.len() > 20, "where are the sources?");
+    sources
+}
+
+/// `text` without its line comments.
+fn code(text: &str) -> String {
+    let code_of = |line: &str| line.split("//").next().unwrap_or("").to_owned();
+    text.lines().map(code_of).collect::<Vec<_>>().join("\n")
+}
+
+/// The modules of this crate that `code` names after `crate::`, `use crate::{a, b::c}` included.
+fn modules_used(code: &str) -> BTreeSet<String> {
+    let word =
+        |text: &str| -> String { text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };
+    let mut used = BTreeSet::new();
+    for rest in code.split("crate::").skip(1) {
+        let Some(list) = rest.strip_prefix('{') else {
+            used.insert(word(rest));
+            continue;
+        };
+        let (mut depth, mut item) = (0, String::new());
+        for c in list.chars() {
+            match c {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                ',' if depth == 0 => {
+                    used.insert(word(std::mem::take(&mut item).trim()));
+                }
+                c => item.push(c),
+            }
+        }
+        used.insert(word(item.trim()));
+    }
+    used
+}
+
+#[test]
+fn the_search_for_modules_sees_every_spelling() {
+    let code = "use crate::a; use crate::{b, c::{x, y}, d::E,\n f}; let x = crate::g::h(crate::i);";
+    let used: Vec<String> = modules_used(code).into_iter().collect();
+    assert_eq!(used, ["a", "b", "c", "d", "f", "g", "i"]);
+}
+
+#[test]
+fn lower_layers_never_import_upper_ones() {
+    let layer = |module: &str| LAYERS.iter().position(|layer| layer.contains(&module));
+    for Source { name, module, text } in sources() {
+        if ["lib", "main"].contains(&module.as_str()) {
+            continue;
+        }
+        let own = layer(&module).unwrap_or_else(|| panic!("{name} belongs to no layer"));
+        for used in modules_used(&code(&text)) {
+            if used == module {
+                continue;
+            }
+            // What is no module is a macro or a name that lib.rs exports.
+            let other =
+                layer(&used).unwrap_or_else(|| panic!("{name}: crate::{used} is not one of the layers"));
+            assert!(other < own, "{name} imports {used}, which does not lie below {module}");
+        }
+        // From the top of the tree, `super` would be another way to say `crate`.
+        let is_top = !name.contains('/') || name.ends_with("/mod.rs");
+        for used in LAYERS.concat().into_iter().filter(|_| is_top) {
+            assert!(!code(&text).contains(&format!("super::{used}::")), "{name}: say crate::{used}");
+        }
+    }
+}
+
+#[test]
+fn every_module_has_its_layer() {
+    let modules: BTreeSet<String> = sources().into_iter().map(|source| source.module).collect();
+    let layers = LAYERS.concat().into_iter().chain(["lib", "main"]).map(str::to_owned).collect();
+    assert_eq!(modules, layers);
+}
+
+#[test]
+fn unsafe_stays_where_it_is_explained() {
+    for Source { name, module, text } in sources() {
+        if UNSAFE.contains(&module.as_str()) {
+            continue;
+        }
+        let found: Vec<String> = code(&text)
+            .lines()
+            .map(str::trim)
+            .filter(|line| line.contains("unsafe"))
+            .map(str::to_owned)
+            .collect();
+        // The attribute that gives `main` its name, and the permission for it.
+        let allowed = if module == "main" { 2 } else { 0 };
+        assert_eq!(found.len(), allowed, "{name}: {found:?}");
+        assert!(found.iter().all(|line| line.starts_with("#[")), "{name}: {found:?}");
+    }
+}
+
+#[test]
+fn no_file_is_too_long_to_read() {
+    for Source { name, text, .. } in sources() {
+        if name.ends_with("/tests.rs") {
+            continue;
+        }
+        let lines: Vec<&str> = text.lines().collect();
+        let is_tests = |pair: &[&str]| pair[0] == "#[cfg(test)]" && pair[1].starts_with("mod tests");
+        let count = lines.windows(2).position(is_tests).unwrap_or(lines.len());
+        assert!(count <= LINES_MAX, "{name} has {count} lines");
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is() {
+    let in_rust = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs");
+    for dir in ["src", "tests", "benches", "guest-kernels"] {
+        for path in files(&root().join(dir)).into_iter().filter(in_rust) {
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(text.starts_with("//! "), "{} has no header", path.display());
+        }
+    }
+}
+
+#[test]
+fn nothing_depends_on_somebodys_machine() {
+    // Spelled so that this file is not its own first offence.
+    let homes = ["root", "home", "Users"].map(|dir| format!("/{dir}/"));
+    let own = |name: &&str| ![".git", "target"].contains(name) && !name.starts_with("target-");
+    let top: Vec<String> = fs::read_dir(root())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    for name in top.iter().map(String::as_str).filter(own) {
+        let path = root().join(name);
+        let found = if path.is_dir() { files(&path) } else { vec![path] };
+        for path in found {
+            let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
+            for home in &homes {
+                assert!(!text.contains(home), "{} names {home}", path.display());
+            }
+        }
+    }
+}
