@@ -39,7 +39,7 @@ pub(super) fn load(payload: &Payload, placer: &mut Placer) -> Result<Entry, Imag
     }
     let mode = long_mode(placer)?;
     let rsp = stack(placer)?;
-    // Taken before the kernel is placed, so that a kernel that collides is the one to blame.
+    // Placed before the kernel, so that a kernel that collides with it is the one to blame.
     let cmd_line_ptr = cmdline(payload, placer)?;
     elf.load(elf.e_entry, placer)?;
     let ramdisk = initrd(payload, placer)?;

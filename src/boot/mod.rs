@@ -5,8 +5,8 @@
 //! ```
 //!
 //! A loader never touches a vCPU: what it promises about registers is the value it returns. It
-//! writes to guest memory only through a [`Placer`](placer::Placer), and nothing twice. An image is
-//! input from a stranger: whatever is wrong with it ends in an [`ImageError`], never in a panic.
+//! writes to guest memory only through a [`Placer`], and nothing twice. An image is input from a
+//! stranger: whatever is wrong with it ends in an [`ImageError`], never in a panic.
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used)]
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used))]
@@ -320,6 +320,16 @@ mod tests {
         let (what, size, limit) = ("the command line", 0x1_0000, 0xffff);
         assert_eq!(with(&[b'x'; 0x1_0000]).err(), Some(ImageError::TooLarge { what, size, limit }));
         assert!(matches!(with(b"a\0b"), Err(ImageError::Damaged { what: "the command line", .. })));
+    }
+
+    #[test]
+    fn the_zero_that_ends_the_command_line_has_its_own_byte() {
+        for (start, free) in [(CMDLINE + 6, true), (CMDLINE + 5, false)] {
+            let image = Image::elf64().load(start, b"x", 1).bytes();
+            let result =
+                load(None, &Payload { image: &image, cmdline: b"quiet", initrd: None }, &guest(SIZE));
+            assert_eq!(result.is_ok(), free, "{start:#x}: {result:?}");
+        }
     }
 
     #[test]

@@ -224,6 +224,7 @@ mod tests {
         assert!(refusal([header, load, 0, u32::MAX, entry]).contains("outside the guest's memory"));
         assert!(refusal([header, load, 0, 0, load - 1]).contains("the entry point"));
         assert!(refusal([header, load, 0, 0, load + 47]).contains("the entry point"));
+        assert!(refusal([header, load, 0, load + 0x100, load + 47]).contains("the entry point"));
         assert!(refusal([0x9008, 0x9000, 0, 0xb_0000, 0x9028]).contains("would overwrite"));
         let cut = boot(None, &multiboot(ADDRESS_FIELDS, &FIELDS[..4]), SIZE).unwrap_err();
         assert_eq!(cut, ImageError::Truncated { what: "the Multiboot header", end: 32, len: 28 });

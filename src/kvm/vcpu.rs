@@ -4,8 +4,8 @@
 
 use super::{Memory, host};
 use crate::error::Result;
-use crate::x86::Entry;
-use crate::x86::mode::{CR0_PE, EFER_LMA, RFLAGS_DF, RFLAGS_IF, RFLAGS_TF};
+use crate::x86::mode::{CR0_PE, CR0_PG, CR4_LA57, EFER_LMA, RFLAGS_DF, RFLAGS_IF, RFLAGS_TF};
+use crate::x86::{Entry, paging};
 use kvm_bindings::{
     CpuId, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_IO, KVM_EXIT_IO_OUT,
     KVM_EXIT_IOAPIC_EOI, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN, KVM_MP_STATE_HALTED, KVM_MP_STATE_UNINITIALIZED,
@@ -121,6 +121,7 @@ pub struct Vcpu {
 impl Vcpu {
     pub(super) fn new(mut fd: VcpuFd, memory: Memory) -> Vcpu {
         fd.set_sync_valid_reg(SyncReg::Register);
+        fd.set_sync_valid_reg(SyncReg::SystemRegister);
         Vcpu { fd, memory, string: [0; STRING_MAX], plain_out: u64::MAX }
     }
 
@@ -232,7 +233,7 @@ impl Vcpu {
         if regs.rcx == 0 || regs.rip == self.plain_out || regs.rflags & (RFLAGS_DF | RFLAGS_TF) != 0 {
             return None;
         }
-        let sregs = self.fd.get_sregs().ok()?;
+        let sregs = self.system_registers()?;
         let long = sregs.efer & EFER_LMA != 0 && sregs.cs.l == 1;
         let (mask, code, data, limit) = match (long, sregs.cs.db) {
             (true, _) => (u64::MAX, 0, 0, u64::MAX),
@@ -241,9 +242,11 @@ impl Vcpu {
         };
         const REP_OUTSB: [u8; 2] = [0xf3, 0x6e];
         let mut instruction = [0; 2];
-        self.read_linear(code.wrapping_add(regs.rip), &mut instruction)?;
+        self.read_as(&sregs, code.wrapping_add(regs.rip), &mut instruction)?;
         if instruction != REP_OUTSB {
             self.plain_out = regs.rip;
+            // A guest that writes byte by byte shall not pay for registers nobody looks at.
+            self.fd.clear_sync_valid_reg(SyncReg::SystemRegister);
             return None;
         }
         let (left, from) = (regs.rcx & mask, regs.rsi & mask);
@@ -254,7 +257,7 @@ impl Vcpu {
             return None;
         }
         let mut string = [first; STRING_MAX];
-        self.read_linear(linear, &mut string[1..=len as usize])?;
+        self.read_as(&sregs, linear, &mut string[1..=len as usize])?;
         self.string = string;
         regs.rcx = regs.rcx & !mask | (left - len);
         regs.rsi = regs.rsi & !mask | (from.wrapping_add(len) & mask);
@@ -263,14 +266,34 @@ impl Vcpu {
         Some(1 + len as usize)
     }
 
-    /// Reads guest memory at a linear address through the guest's own page tables (`KVM_TRANSLATE`).
-    /// `None` when it is not mapped, not memory, or runs over the end of its page.
+    /// The system registers: from the shared page where KVM still puts them there at each exit, else by
+    /// `KVM_GET_SREGS`. An ioctl on a vCPU can cost as much as an exit.
+    fn system_registers(&mut self) -> Option<kvm_sregs> {
+        let synced = self.fd.get_kvm_run().kvm_valid_regs & SyncReg::SystemRegister as u64 != 0;
+        if synced { Some(self.fd.sync_regs_mut().sregs) } else { self.fd.get_sregs().ok() }
+    }
+
+    /// Reads guest memory at a linear address through the guest's own page tables. `None` when it is not
+    /// mapped, not memory, or runs over the end of its page.
     pub fn read_linear(&self, linear: u64, data: &mut [u8]) -> Option<()> {
+        self.read_as(&self.fd.get_sregs().ok()?, linear, data)
+    }
+
+    /// The same for a guest whose system registers are known.
+    fn read_as(&self, sregs: &kvm_sregs, linear: u64, data: &mut [u8]) -> Option<()> {
         if (linear & 0xfff) as usize + data.len() > 0x1000 {
             return None;
         }
-        let page = self.fd.translate_gva(linear).ok().filter(|page| page.valid != 0)?;
-        self.memory.read_slice(data, GuestAddress(page.physical_address)).ok()
+        let physical = match (sregs.cr0 & CR0_PG != 0, sregs.efer & EFER_LMA != 0 && sregs.cr4 & CR4_LA57 == 0) {
+            (false, _) => linear,
+            (true, true) => paging::translate(&self.memory, sregs.cr3, linear)?,
+            // The rarer kinds of paging are KVM's to walk (`KVM_TRANSLATE`).
+            (true, false) => {
+                let page = self.fd.translate_gva(linear).ok().filter(|page| page.valid != 0)?;
+                page.physical_address
+            }
+        };
+        self.memory.read_slice(data, GuestAddress(physical)).ok()
     }
 
     /// RIP after the last exit.

@@ -87,3 +87,42 @@ pub fn memory_map(memory: u64) -> Vec<MapEntry> {
     }
     map
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const GIB: u64 = 1 << 30;
+
+    #[test]
+    fn memory_beyond_the_hole_goes_on_at_4_gib() {
+        let usable = |start, len| MapEntry { start, len, usable: true };
+        let map = memory_map(4 * GIB);
+        assert_eq!(map[2..], [usable(HIGH_MEMORY, MMIO_START - HIGH_MEMORY), usable(ABOVE_HOLE, GIB)]);
+        assert_eq!(memory_map(3 * GIB).len(), 3);
+    }
+
+    #[test]
+    fn a_guest_below_1_mib_has_low_memory_only() {
+        assert_eq!(memory_map(0x1_0000)[0], MapEntry { start: 0, len: 0x1_0000, usable: true });
+        for memory in [0x1_0000, LOW_MEMORY_END, HIGH_MEMORY] {
+            assert_eq!(memory_map(memory).iter().filter(|entry| entry.usable).count(), 1);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_map_ascends_without_overlap_and_offers_all_the_memory_there_is(memory in 1_u64..1 << 40) {
+            let map = memory_map(memory);
+            for pair in map.windows(2) {
+                prop_assert!(pair[0].start + pair[0].len <= pair[1].start);
+            }
+            let usable: u64 = map.iter().filter(|entry| entry.usable).map(|entry| entry.len).sum();
+            let reserved = memory.min(HIGH_MEMORY).saturating_sub(LOW_MEMORY_END);
+            prop_assert_eq!(usable, memory - reserved);
+            let device = |entry: &MapEntry| entry.start < ABOVE_HOLE && entry.start + entry.len > MMIO_START;
+            prop_assert!(!map.iter().any(device));
+        }
+    }
+}

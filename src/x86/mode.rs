@@ -15,6 +15,8 @@ pub const CR0_ET: u64 = 1 << 4;
 pub const CR0_PG: u64 = 1 << 31;
 /// CR4.PAE, bit 5: 8-byte page-table entries, which long mode needs.
 pub const CR4_PAE: u64 = 1 << 5;
+/// CR4.LA57, bit 12: page tables of five levels.
+pub const CR4_LA57: u64 = 1 << 12;
 /// EFER.LME, bit 8: long mode wanted.
 pub const EFER_LME: u64 = 1 << 8;
 /// EFER.LMA, bit 10: long mode active.
@@ -124,3 +126,54 @@ impl Entry {
 
 /// IA32_APIC_BASE as a reset leaves it on the boot processor: enabled at 0xfee0_0000 (SDM 11.4.4).
 const APIC_BASE_RESET: u64 = 0xfee0_0000 | 1 << 11 | 1 << 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sregs(mode: Mode) -> kvm_sregs {
+        Entry::at(mode, 0).sregs()
+    }
+
+    #[test]
+    fn real_mode_has_neither_protection_nor_paging_and_segments_at_zero() {
+        let sregs = sregs(Mode::Real);
+        assert_eq!((sregs.cr0, sregs.cr4, sregs.efer), (CR0_ET, 0, 0));
+        assert_eq!((sregs.cs.base, sregs.cs.selector, sregs.cs.db, sregs.cs.l), (0, 0, 0, 0));
+        assert_eq!((sregs.idt.base, sregs.idt.limit), (0, 0x3ff));
+    }
+
+    #[test]
+    fn protected_mode_has_flat_32_bit_segments_and_no_paging() {
+        let sregs = sregs(Mode::Protected);
+        assert_eq!((sregs.cr0, sregs.cr4, sregs.efer), (CR0_ET | CR0_PE, 0, 0));
+        assert_eq!((sregs.cs.base, sregs.cs.limit, sregs.cs.db, sregs.cs.l), (0, u32::MAX, 1, 0));
+        for data in [sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss] {
+            assert_eq!((data.base, data.limit, data.type_), (0, u32::MAX, 3));
+        }
+    }
+
+    #[test]
+    fn long_mode_is_active_with_paging_and_the_given_tables() {
+        let sregs = sregs(Mode::Long { cr3: 0x9000, gdt: (0x7f00, 47) });
+        assert_eq!(sregs.cr0, CR0_ET | CR0_PE | CR0_PG);
+        assert_eq!((sregs.cr3, sregs.cr4, sregs.efer), (0x9000, CR4_PAE, EFER_LME | EFER_LMA));
+        assert_eq!((sregs.gdt.base, sregs.gdt.limit), (0x7f00, 47));
+        assert_eq!((sregs.cs.l, sregs.cs.db), (1, 0), "L and D must not both be set");
+    }
+
+    #[test]
+    fn vm_entry_finds_a_busy_tss_in_every_mode() {
+        for mode in [Mode::Real, Mode::Protected, Mode::Long { cr3: 0, gdt: (0, 0) }] {
+            let tr = sregs(mode).tr;
+            assert_eq!((tr.type_, tr.s, tr.present), (0xb, 0, 1));
+        }
+    }
+
+    #[test]
+    fn registers_that_are_not_named_are_zero_and_interrupts_are_off() {
+        let entry = Entry { rsp: 1, rax: 2, rbx: 3, rsi: 4, ..Entry::at(Mode::Real, 5) };
+        let named = kvm_regs { rsp: 1, rax: 2, rbx: 3, rsi: 4, rip: 5, rflags: 2, ..kvm_regs::default() };
+        assert_eq!(entry.regs(), named);
+    }
+}

@@ -25,8 +25,15 @@ const LARGE: u64 = 1 << 7;
 const TABLE: u64 = 0x1000;
 const MIB_2: u64 = 2 << 20;
 const GIB: u64 = 1 << 30;
+/// Entries in a table.
+const ENTRIES: usize = 512;
 
 /// Writes the tables for a guest with `memory` bytes and returns their root, the value for CR3.
+///
+/// Every byte of the tables must be zero before; only entries in use are written.
+///
+/// # Errors
+/// If the guest's memory does not reach to the end of the tables.
 pub fn identity(guest: &GuestMemoryMmap<()>, memory: u64) -> Result<u64, GuestMemoryError> {
     let pml4 = PAGE_TABLES;
     let pdpt = pml4 + TABLE;
@@ -35,11 +42,18 @@ pub fn identity(guest: &GuestMemoryMmap<()>, memory: u64) -> Result<u64, GuestMe
         |table: u64, index: u64, entry: u64| guest.write_obj(entry.to_le(), GuestAddress(table + index * 8));
 
     put(pml4, 0, pdpt | PRESENT | WRITABLE)?;
-    for page in (0..memory.min(MMIO_START)).step_by(MIB_2 as usize) {
-        if page % GIB == 0 {
-            put(pdpt, page / GIB, directory(page / GIB) | PRESENT | WRITABLE)?;
+    let mut pages = (0..memory.min(MMIO_START)).step_by(MIB_2 as usize).peekable();
+    while let Some(&first) = pages.peek() {
+        // One write for each directory, not for each of its entries: that is most of the time.
+        let mut entries = [[0; 8]; ENTRIES];
+        let mut used = 0;
+        for (entry, page) in entries.iter_mut().zip(&mut pages) {
+            *entry = (page | PRESENT | WRITABLE | LARGE).to_le_bytes();
+            used += 1;
         }
-        put(directory(page / GIB), page % GIB / MIB_2, page | PRESENT | WRITABLE | LARGE)?;
+        let gib = first / GIB;
+        guest.write_slice(entries[..used].as_flattened(), GuestAddress(directory(gib)))?;
+        put(pdpt, gib, directory(gib) | PRESENT | WRITABLE)?;
     }
     put(pdpt, 3, directory(3) | PRESENT | WRITABLE)?;
     for device in [IOAPIC, LOCAL_APIC] {
@@ -47,4 +61,101 @@ pub fn identity(guest: &GuestMemoryMmap<()>, memory: u64) -> Result<u64, GuestMe
         put(directory(3), device % GIB / MIB_2, entry)?;
     }
     Ok(pml4)
+}
+
+/// Bits 12 to 51: the physical address in an entry, and in CR3.
+const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+
+/// Walks tables of four levels as the processor does, and returns the guest-physical address that
+/// `linear` means; `None` where an entry is not present or a table is not in memory.
+///
+/// It does not ask whether the access would be allowed.
+pub fn translate(guest: &GuestMemoryMmap<()>, cr3: u64, linear: u64) -> Option<u64> {
+    let mut table = cr3 & ADDRESS;
+    // Where the index of each level begins: PML4, page-directory-pointer table, directory, table.
+    for shift in [39, 30, 21, 12] {
+        let index = linear >> shift & (ENTRIES as u64 - 1);
+        let entry = u64::from_le(guest.read_obj(GuestAddress(table + index * 8)).ok()?);
+        if entry & PRESENT == 0 {
+            return None;
+        }
+        if shift == 12 || shift < 39 && entry & LARGE != 0 {
+            let page = (1 << shift) - 1;
+            return Some(entry & ADDRESS & !page | linear & page);
+        }
+        table = entry & ADDRESS;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::x86::layout::PAGE_TABLES_SIZE;
+    use std::collections::BTreeSet;
+
+    /// The tables for a guest with `memory` bytes; no more of it is there than they need.
+    fn tables(memory: u64) -> GuestMemoryMmap<()> {
+        let end = (PAGE_TABLES + PAGE_TABLES_SIZE) as usize;
+        let guest = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), end)]).unwrap();
+        assert_eq!(identity(&guest, memory).unwrap(), PAGE_TABLES);
+        guest
+    }
+
+    /// Walks the tables and checks each entry on the way: the physical address and the flags of the page.
+    fn walk(guest: &GuestMemoryMmap<()>, virtual_address: u64) -> Option<(u64, u64)> {
+        let address = 0x000f_ffff_ffff_f000;
+        let mut table = PAGE_TABLES;
+        for shift in [39, 30, 21] {
+            let entry: u64 =
+                guest.read_obj(GuestAddress(table + (virtual_address >> shift & 511) * 8)).unwrap();
+            if entry & PRESENT == 0 {
+                return None;
+            }
+            assert_ne!(entry & WRITABLE, 0);
+            assert_eq!(entry & LARGE != 0, shift == 21, "only a directory maps");
+            if shift == 21 {
+                assert_eq!(entry & (address % MIB_2), 0, "a reserved bit is set");
+                return Some((entry & address | (virtual_address % MIB_2), entry & 0xfff));
+            }
+            table = entry & address;
+        }
+        None
+    }
+
+    #[test]
+    fn every_page_below_the_hole_translates_to_itself_and_no_other_does() {
+        for memory in [1, MIB_2, MIB_2 + 1, 64 << 20, GIB, GIB + MIB_2, 3 * GIB, 5 * GIB] {
+            let guest = tables(memory);
+            let devices = [IOAPIC, LOCAL_APIC];
+            for page in (0..6 * GIB).step_by(MIB_2 as usize) {
+                let expected = if devices.contains(&page) {
+                    Some((page, PRESENT | WRITABLE | UNCACHED | LARGE))
+                } else if page < memory.min(MMIO_START) {
+                    Some((page, PRESENT | WRITABLE | LARGE))
+                } else {
+                    None
+                };
+                assert_eq!(walk(&guest, page), expected, "{page:#x} of {memory:#x}");
+            }
+            assert_eq!(walk(&guest, 0x1234).map(|(at, _)| at), Some(0x1234));
+            assert_eq!(walk(&guest, 1 << 39), None);
+        }
+    }
+
+    #[test]
+    fn a_guest_below_1_gib_costs_four_pages() {
+        let guest = tables(2 << 20);
+        let mut bytes = vec![0_u8; (PAGE_TABLES + PAGE_TABLES_SIZE) as usize];
+        guest.read_slice(&mut bytes, GuestAddress(0)).unwrap();
+        let touched: BTreeSet<usize> =
+            (0..bytes.len()).filter(|&at| bytes[at] != 0).map(|at| at >> 12).collect();
+        assert_eq!(Vec::from_iter(touched), [0x9, 0xa, 0xb, 0xe]);
+    }
+
+    #[test]
+    fn tables_that_do_not_fit_are_an_error() {
+        let guest = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), PAGE_TABLES as usize)]).unwrap();
+        assert!(identity(&guest, 2 << 20).is_err());
+    }
 }

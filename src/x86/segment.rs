@@ -109,3 +109,59 @@ const _: () = assert!(Segment::CODE64.descriptor() == 0x00af_9b00_0000_ffff);
 const _: () = assert!(Segment::CODE32.descriptor() == 0x00cf_9b00_0000_ffff);
 const _: () = assert!(Segment::DATA.descriptor() == 0x00cf_9300_0000_ffff);
 const _: () = assert!(Segment::TSS.descriptor() == 0x0000_8b00_0000_0067);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What the processor makes of a descriptor (SDM 3.4.5, figure 3-8), as KVM's struct has it.
+    fn decode(descriptor: u64, selector: u16) -> kvm_segment {
+        let bits = |at: u32, count: u32| descriptor >> at & ((1 << count) - 1);
+        let limit = (bits(0, 16) | bits(48, 4) << 16) as u32;
+        let granularity = bits(55, 1) as u8;
+        kvm_segment {
+            base: bits(16, 24) | bits(56, 8) << 24,
+            limit: if granularity == 1 { limit << 12 | 0xfff } else { limit },
+            selector,
+            type_: bits(40, 4) as u8,
+            s: bits(44, 1) as u8,
+            dpl: bits(45, 2) as u8,
+            present: bits(47, 1) as u8,
+            avl: bits(52, 1) as u8,
+            l: bits(53, 1) as u8,
+            db: bits(54, 1) as u8,
+            g: granularity,
+            ..kvm_segment::default()
+        }
+    }
+
+    #[test]
+    fn each_entry_of_the_gdt_lies_at_its_selector_and_means_its_segment() {
+        for segment in [Segment::CODE64, Segment::DATA, Segment::TSS] {
+            let descriptor = GDT[usize::from(segment.selector / 8)];
+            assert_eq!(decode(descriptor, segment.selector), segment.kvm());
+        }
+        assert_eq!(GDT[0], 0, "the null descriptor");
+    }
+
+    #[test]
+    fn real_mode_reaches_64_kib() {
+        assert_eq!(Segment::REAL_CODE.kvm().limit, 0xffff);
+        assert_eq!((Segment::REAL_DATA.kvm().g, Segment::REAL_DATA.kvm().db), (0, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn both_encodings_of_a_segment_say_the_same(
+            base in 0_u64..1 << 32,
+            limit in prop_oneof![0_u32..=0xf_ffff, (0x100_u32..=0xf_ffff).prop_map(|pages| pages << 12 | 0xfff)],
+            kind in 0_u8..16,
+            flags in any::<[bool; 3]>(),
+        ) {
+            let [code_or_data, big, long] = flags;
+            let segment = Segment { selector: 8, base, limit, kind, code_or_data, big, long };
+            prop_assert_eq!(decode(segment.descriptor(), 8), segment.kvm());
+        }
+    }
+}
