@@ -127,6 +127,8 @@ fn image(args: &RunArgs) -> Result<Image> {
     config.memory = args.memory.unwrap_or(config.memory);
     config.cpus = args.cpus.unwrap_or(config.cpus);
     config.protocol = args.boot;
+    // What a guest needs was found out for the protocol that its image asks for.
+    config.cpuid |= args.boot.is_some();
     config.timeout = args.timeout;
     config.cmdline = cmdline(args);
     let limit = config.memory;

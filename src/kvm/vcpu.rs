@@ -284,15 +284,16 @@ impl Vcpu {
         if (linear & 0xfff) as usize + data.len() > 0x1000 {
             return None;
         }
-        let physical = match (sregs.cr0 & CR0_PG != 0, sregs.efer & EFER_LMA != 0 && sregs.cr4 & CR4_LA57 == 0) {
-            (false, _) => linear,
-            (true, true) => paging::translate(&self.memory, sregs.cr3, linear)?,
-            // The rarer kinds of paging are KVM's to walk (`KVM_TRANSLATE`).
-            (true, false) => {
-                let page = self.fd.translate_gva(linear).ok().filter(|page| page.valid != 0)?;
-                page.physical_address
-            }
-        };
+        let physical =
+            match (sregs.cr0 & CR0_PG != 0, sregs.efer & EFER_LMA != 0 && sregs.cr4 & CR4_LA57 == 0) {
+                (false, _) => linear,
+                (true, true) => paging::translate(&self.memory, sregs.cr3, linear)?,
+                // The rarer kinds of paging are KVM's to walk (`KVM_TRANSLATE`).
+                (true, false) => {
+                    let page = self.fd.translate_gva(linear).ok().filter(|page| page.valid != 0)?;
+                    page.physical_address
+                }
+            };
         self.memory.read_slice(data, GuestAddress(physical)).ok()
     }
 
