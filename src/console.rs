@@ -98,6 +98,17 @@ fn pump(mut source: impl Read, terminal: bool, cable: &Cable, remote: &Remote) {
     remote.kick();
 }
 
+/// From now on a panic, in whichever thread, gives the terminal back before it says what happened, and ends
+/// the process with `status`.
+pub fn restore_on_panic(status: u8) {
+    let say = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        sys::restore_terminal();
+        say(panic);
+        std::process::exit(status.into());
+    }));
+}
+
 /// The signal that ended us, or 0.
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
 static MACHINE: OnceLock<Remote> = OnceLock::new();

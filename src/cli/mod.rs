@@ -9,6 +9,7 @@ mod timings;
 
 pub use options::{COMMANDS, CommandHelp, OptionHelp, RUN_OPTIONS};
 
+use crate::console;
 use crate::error::Error;
 use options::{Command, Topic, Usage};
 use std::error::Error as _;
@@ -28,6 +29,7 @@ const STATUS_PIPE: u8 = 141;
 
 /// Runs the command in `args` (without the program's name) and returns the exit status.
 pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
+    console::restore_on_panic(STATUS_FAILURE);
     let done = match options::parse(args) {
         Ok(Command::Run(run)) => run::run(&run),
         Ok(Command::Guests) => print(&guests::list()),

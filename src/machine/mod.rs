@@ -94,6 +94,13 @@ impl Config {
     }
 }
 
+/// Bytes, in the largest unit that shows them whole.
+fn size(bytes: u64) -> String {
+    let units = [(40, 'T'), (30, 'G'), (20, 'M'), (10, 'K')];
+    let whole = units.iter().find(|(shift, _)| bytes != 0 && bytes.trailing_zeros() >= *shift);
+    whole.map_or(format!("{bytes} bytes"), |(shift, unit)| format!("{}{unit}", bytes >> shift))
+}
+
 /// How a run ended.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
