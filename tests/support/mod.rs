@@ -1,0 +1,3 @@
+pub fn has_kvm(_test: &str) -> bool {
+    true
+}
