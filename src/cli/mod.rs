@@ -1,4 +1,4 @@
-//! The command line: what was typed becomes a [`Command`], a command becomes an exit status.
+//! The command line: what was typed becomes a `Command`, a command becomes an exit status.
 //!
 //! Guest output goes to stdout and nothing else does; everything of ours goes to stderr.
 
