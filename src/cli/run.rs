@@ -58,9 +58,8 @@ pub(super) fn run_with<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<u8> {
     drop(console);
     console::die_of_signal();
     let outcome = outcome?;
-    // Not dropped: a process that ends gives its VM back faster than one that closes it and lives on,
-    // as the host then need not wait until nobody can look at the guest's pages any more.
-    std::mem::forget(machine);
+    drop(machine);
+    probe.mark(Phase::Teardown);
     Ok(conclude(&image.name, &outcome, args))
 }
 

@@ -63,7 +63,7 @@ pub fn measure() -> Result<u8> {
         }
     }
     if !marks.is_empty() {
-        marks.push((Phase::Teardown.to_string(), reaped));
+        marks.push((Phase::Reap.to_string(), reaped));
         let _ = io::stderr().write_all(waterfall(&marks).as_bytes());
     }
     match (status.code(), status.signal()) {
