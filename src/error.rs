@@ -88,6 +88,7 @@ impl Error {
                 ImageError::Unknown { .. } | ImageError::Not { .. } => {
                     "--boot flat16|flat64|elf|multiboot|pvh names the protocol; `matchstick help run` tells of each"
                 }
+                ImageError::Unpassable { .. } => "another protocol can: `matchstick help run` tells of each",
                 ImageError::Outside { .. } => "more memory: -m 512M",
                 _ => "is it the file you meant, and whole?",
             },

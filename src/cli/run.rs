@@ -42,7 +42,7 @@ pub(super) fn run_with<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<u8> {
     let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(Error::Output)?;
     let mut machine =
         Machine::new(&image.config, &image.name, &image.bytes, Box::new(File::from(stdout)), probe)?;
-    if args.verbose {
+    if args.verbose && !args.quiet {
         let Config { memory, cpus, .. } = image.config;
         complain(&format!("starting {}: {} KiB of memory, {cpus} CPU(s)", image.name, memory >> 10), None);
     }
