@@ -60,6 +60,6 @@ complete -c matchstick -n '__matchstick_in run' -l boot -x -d 'Boot protocol' \
     -a 'auto\t"From the image" flat16\t"A boot sector" flat64\t"Code without a header" elf\tELF64 multiboot\t"Multiboot 1" pvh\t"ELF with a PVH note"'
 complete -c matchstick -n '__matchstick_in run' -l timeout -x -d 'End the guest after that time'
 complete -c matchstick -n '__matchstick_in run' -l timings -d 'Show each phase from exec to teardown'
-complete -c matchstick -n '__matchstick_in run' -s q -l quiet -d 'No remarks; errors in one line'
+complete -c matchstick -n '__matchstick_in run' -s q -l quiet -d 'No remarks; a crash in one line'
 complete -c matchstick -n '__matchstick_in run' -s v -l verbose -d 'Say what is started and how it ended'
 complete -c matchstick -n '__matchstick_in run' -s h -l help -d 'Show help'
