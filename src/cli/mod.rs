@@ -30,12 +30,16 @@ const STATUS_PIPE: u8 = 141;
 /// Runs the command in `args` (without the program's name) and returns the exit status.
 pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
     console::restore_on_panic(STATUS_FAILURE);
-    let done = match options::parse(args) {
-        Ok(Command::Run(run)) => run::run(&run),
-        Ok(Command::Guests) => print(&guests::list()),
-        Ok(Command::Help(topic)) => print(&options::help(topic)),
-        Ok(Command::Version) => print(concat!("matchstick ", env!("CARGO_PKG_VERSION"), "\n")),
+    let command = match options::parse(args) {
+        Ok(command) => command,
         Err(usage) => return complain_of(&usage),
+    };
+    let quiet = matches!(&command, Command::Run(run) if run.quiet);
+    let done = match command {
+        Command::Run(run) => run::run(&run),
+        Command::Guests => print(&guests::list()),
+        Command::Help(topic) => print(&options::help(topic)),
+        Command::Version => print(concat!("matchstick ", env!("CARGO_PKG_VERSION"), "\n")),
     };
     match done {
         Ok(status) => status,
@@ -48,7 +52,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
                 line += &format!(": {cause}");
                 source = cause.source();
             }
-            complain(&line, error.hint());
+            complain(&line, error.hint().filter(|_| !quiet));
             error.exit_status()
         }
     }

@@ -191,7 +191,7 @@ fn parse_run(parser: &mut Parser) -> Result<Command, lexopt::Error> {
             Arg::Short('k') | Arg::Long("kernel") => run.kernel = Some(parser.value()?.into()),
             Arg::Short('i') | Arg::Long("initrd" | "initramfs") => run.initrd = Some(parser.value()?.into()),
             Arg::Short('p') | Arg::Long("cmdline") => run.cmdline = Some(parser.value()?),
-            Arg::Short('c') | Arg::Long("cpus") => run.cpus = Some(parser.value()?.parse()?),
+            Arg::Short('c') | Arg::Long("cpus") => run.cpus = Some(parser.value()?.parse_with(count)?),
             Arg::Short('m') | Arg::Long("memory") => run.memory = Some(parser.value()?.parse_with(size)?),
             Arg::Long("boot") => run.boot = parser.value()?.parse_with(protocol)?,
             Arg::Long("timeout") => run.timeout = Some(parser.value()?.parse_with(time)?),
@@ -207,6 +207,11 @@ fn parse_run(parser: &mut Parser) -> Result<Command, lexopt::Error> {
         return Err("either --kernel PATH or GUEST|PATH, not both".into());
     }
     Ok(Command::Run(run))
+}
+
+/// A number of CPUs.
+fn count(text: &str) -> Result<u32, &'static str> {
+    text.parse().map_err(|_| "a machine has a whole number of CPUs, 1 or more")
 }
 
 /// `64` (MiB), `512K`, `64M`, `2G`, `1T`, in bytes.

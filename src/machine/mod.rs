@@ -275,7 +275,8 @@ impl Machine {
         let run = Run {
             shared: &self.shared,
             timer: Timer::new().map_err(os)?,
-            deadline: self.shared.timeout.map(|timeout| Instant::now() + timeout),
+            // A time that no clock will ever show is no limit.
+            deadline: self.shared.timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
             asleep: others.iter().map(|_| AtomicBool::new(false)).collect(),
             ended: AtomicBool::new(false),
             ending: Mutex::new(None),
@@ -350,7 +351,7 @@ impl Run<'_> {
                 access => {
                     let action = lock(&self.shared.board).serve(access);
                     self.settle()?;
-                    self.offer_output()?;
+                    self.offer_output(index)?;
                     match action {
                         Action::Continue => continue,
                         Action::Exit(status) => return Ok(Outcome::Exited(status)),
@@ -397,9 +398,15 @@ impl Run<'_> {
         lock(&self.shared.board).settle(|message| vm.signal_msi(message.address, message.data))
     }
 
-    fn offer_output(&self) -> Result<()> {
+    /// Passes on what vCPU `index` has just written. Only the first vCPU's thread writes it to the sink: when
+    /// nobody reads there, it is the one that the timer and signals call back.
+    fn offer_output(&self, index: usize) -> Result<()> {
         let mut bytes = self.shared.cable.written();
-        let soon = lock(&self.shared.output).offer(&mut bytes, || self.gives_up()).map_err(Error::Output)?;
+        let mut output = lock(&self.shared.output);
+        let soon = match index {
+            0 => output.offer(&mut bytes, || self.gives_up()).map_err(Error::Output)?,
+            _ => output.promise(&bytes),
+        };
         if let Some(soon) = soon {
             self.timer.set(soon, BEAT);
         }
