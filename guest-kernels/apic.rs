@@ -1,5 +1,5 @@
 //! The interrupt controllers of every PC since the Pentium: a local APIC in each processor, which takes
-//! interrupts, and one IOAPIC for the devices, which sends them (Intel SDM 3A, chapter 11; 82093AA).
+//! interrupts, and one IOAPIC for the devices, which sends them (Intel SDM 3A, "APIC"; data sheet 82093AA).
 #![allow(dead_code)] // no guest needs everything here
 
 use crate::rt::out;
@@ -28,7 +28,7 @@ const BY_1: u32 = 0b1011;
 /// own bus clock and has to be measured first.
 pub const TICKS_PER_MICROSECOND: u32 = 1000;
 
-/// Commands for another processor (SDM 3A, 11.6.1).
+/// Commands for another processor (SDM 3A, "Interrupt Command Register").
 pub const INIT: u32 = 0x4500;
 /// Bits 7:0 are the page at which it starts.
 pub const STARTUP: u32 = 0x4600;

@@ -46,6 +46,7 @@ const GALLERY: &[(&str, Kind)] = &[
 fn main() {
     println!("cargo::rerun-if-changed=guest-kernels");
     println!("cargo::rerun-if-env-changed=RUSTC");
+    look_for_kvm();
     let out = variable("OUT_DIR");
     let sources = Path::new(&variable("CARGO_MANIFEST_DIR")).join("guest-kernels");
     let target = target();
@@ -62,6 +63,18 @@ fn main() {
     gallery += "]\n";
     fs::write(Path::new(&out).join("gallery.rs"), gallery)
         .unwrap_or_else(|e| fail(&format!("gallery.rs: {e}")));
+}
+
+/// The README's program is a test that starts a VM: without /dev/kvm it is left out, and said to be.
+fn look_for_kvm() {
+    println!("cargo::rustc-check-cfg=cfg(has_kvm)");
+    println!("cargo::rerun-if-changed=/dev/kvm");
+    println!("cargo::rerun-if-env-changed=REQUIRE_KVM");
+    if Path::new("/dev/kvm").exists() || env::var_os("REQUIRE_KVM").is_some() {
+        println!("cargo::rustc-cfg=has_kvm");
+    } else {
+        println!("cargo::warning=skipped: the README's program, a test that needs /dev/kvm");
+    }
 }
 
 /// The target without an operating system, where it is installed.

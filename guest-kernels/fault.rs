@@ -26,7 +26,7 @@ use core::ptr::{addr_of, addr_of_mut};
 const ADDRESS: usize = 0x6000_0000;
 const PAGE_FAULT: usize = 14;
 
-/// Page-table entry: bit 0 present, bit 1 writable (SDM 3A, 4.5).
+/// Page-table entry: bit 0 present, bit 1 writable (SDM 3A, "4-Level Paging").
 const PRESENT_WRITABLE: u64 = 3;
 
 /// One page, or one page table.
@@ -46,7 +46,7 @@ extern "C" fn page_fault(frame: &mut trap::Frame) {
     let address: u64;
     // SAFETY: reads a register.
     unsafe { asm!("mov {}, cr2", out(reg) address) };
-    let bit = |n: u32| frame.error >> n & 1 != 0; // SDM 3A, 4.7
+    let bit = |n: u32| frame.error >> n & 1 != 0; // SDM 3A, "Page-Fault Exceptions"
     println!(
         "page fault at {address:#x}: ring {} {} a page that is {}",
         if bit(2) { 3 } else { 0 },

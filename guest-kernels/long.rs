@@ -1,9 +1,10 @@
 //! long: a boot sector that climbs through protected mode to 64-bit long mode
 //!
 //! Long mode exists only with paging, and only with tables of 8-byte entries. So the tables come first:
-//! three entries are enough to give the first 2 MiB the addresses they had (SDM 3A, 4.5). Then, in the
-//! order the manual asks for (9.8.5): PAE, the root of the tables, the wish for long mode, paging. What
-//! the processor runs after that is still 32-bit code, until a far jump loads a segment with the L bit.
+//! three entries are enough to give the first 2 MiB the addresses they had (SDM 3A, "4-Level Paging").
+//! Then, in the order the manual asks for ("Initializing IA-32e Mode"): PAE, the root of the tables, the
+//! wish for long mode, paging. What the processor runs after that is still 32-bit code, until a far jump
+//! loads a segment with the L bit.
 //!
 //! expect: long mode: 64 bits, paging
 //! needs: cpuid
@@ -19,7 +20,7 @@ core::arch::global_asm!(
     mov ds, ax
     lgdt [gdt_pointer]
     mov eax, cr0
-    or al, 1                            // CR0.PE: protection enable (SDM 3A, 2.5)
+    or al, 1                            // CR0.PE: protection enable (SDM 3A, "Control Registers")
     mov cr0, eax
     ljmp 8, offset protected                   // selector 8: 32-bit code
 
@@ -42,7 +43,7 @@ protected:
     mov cr4, eax
     mov eax, 0x1000
     mov cr3, eax                        // the walk begins here
-    mov ecx, 0xc0000080                 // the register EFER (SDM 3A, 2.2.1)
+    mov ecx, 0xc0000080                 // the register EFER (SDM 3A, "Extended Feature Enable Register")
     rdmsr
     or ah, 1                            // EFER.LME, bit 8: long mode enable
     wrmsr
@@ -63,7 +64,7 @@ long:
 halt: hlt
     jmp halt
 
-// A descriptor, from its low end (SDM 3A, 3.4.5): limit 15:0, base 23:0, type, flags and limit
+// A descriptor, from its low end (SDM 3A, "Segment Descriptors"): limit 15:0, base 23:0, type, flags and limit
 // 19:16, base 31:24. In 64-bit code base and limit do not count any more.
 .balign 8
 gdt:

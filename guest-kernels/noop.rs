@@ -1,6 +1,6 @@
 //! noop: leaves at once
 //!
-//! What remains is the price of a virtual machine: run it under `--timeline` and every microsecond is
+//! What remains is the price of a virtual machine: run it with `--timings`, and every microsecond is
 //! the VMM's or the kernel's.
 #![no_std]
 #![no_main]

@@ -21,7 +21,7 @@ mod rt;
 use core::arch::asm;
 use core::ptr::{addr_of, addr_of_mut};
 
-/// Bits of an entry (SDM 3A, 4.5): present, writable; and in a directory: this is a page of 2 MiB.
+/// Bits of an entry (SDM 3A, "4-Level Paging"): present, writable; and in a directory: this is a page of 2 MiB.
 const PRESENT_WRITABLE: u64 = 3;
 const LARGE: u64 = 1 << 7;
 

@@ -17,7 +17,7 @@ core::arch::global_asm!(
     mov ds, ax                          // LGDT reads through DS
     lgdt [gdt_pointer]                  // where the descriptors are
     mov eax, cr0
-    or al, 1                            // CR0.PE: protection enable (SDM 3A, 2.5)
+    or al, 1                            // CR0.PE: protection enable (SDM 3A, "Control Registers")
     mov cr0, eax                        // on; but CS still holds what real mode left there,
     ljmp 8, offset protected                   // and only a far jump loads it: selector 8
 
@@ -36,7 +36,7 @@ protected:
 halt: hlt
     jmp halt
 
-// A descriptor, from its low end (SDM 3A, 3.4.5): limit 15:0, base 23:0, type, flags and limit
+// A descriptor, from its low end (SDM 3A, "Segment Descriptors"): limit 15:0, base 23:0, type, flags and limit
 // 19:16, base 31:24. G counts the limit in pages, so 0xfffff is 4 GiB; D says 32 bits.
 .balign 8
 gdt:

@@ -13,7 +13,7 @@ core::arch::global_asm!(
 .section .boot, "awx"
 .code16
     xor ax, ax
-    mov ds, ax                          // address = segment * 16 + offset (SDM 3A, 20.1.1)
+    mov ds, ax                          // address = segment * 16 + offset (SDM 3A, "8086 Emulation")
     mov si, offset message              // DS:SI is where OUTS reads
     mov cx, offset message_length       // and CX how often
     mov dx, 0x3f8                       // the serial port COM1

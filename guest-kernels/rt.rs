@@ -22,7 +22,7 @@ run:
 leave:
     mov edx, {exit_port}
     out dx, al
-    mov al, 0xfe                        // still here: nobody listens at that port. Pulse the reset line instead
+    mov al, 0xfe                        // still here: nobody listens there; pulse the reset line
     out {reset_port}, al
     cli
     hlt
@@ -33,7 +33,7 @@ leave:
 
 // The PVH road. Protected mode, paging off, EBX = hvm_start_info. Long mode needs page tables before it
 // can be switched on, so: four tables, PAE, EFER.LME, paging, and a far jump into 64-bit code.
-// (PVH: xen/include/public/arch-x86/hvm/start_info.h; the order of steps: Intel SDM 3A, 9.8.5.)
+// (PVH: xen/include/public/arch-x86/hvm/start_info.h; the steps: Intel SDM 3A, "Initializing IA-32e Mode".)
 global_asm!(
     r#"
 .section .pvh, "awx"

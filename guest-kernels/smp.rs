@@ -2,8 +2,8 @@
 //!
 //! When a PC starts, one processor runs and the others wait. Each is woken by two messages through the
 //! local APIC: INIT, a reset, and STARTUP, which names the page where it begins, in real mode, as in
-//! 1978 (Intel SDM 3A, 8.4). So each climbs to long mode on its own, through the trampoline below, and
-//! takes over the page tables of the first.
+//! 1978 (Intel SDM 3A, "MP Initialization"). So each climbs to long mode on its own, through the
+//! trampoline below, and takes over the page tables of the first.
 //!
 //! How many there are is in register 0x5f of the CMOS memory, as QEMU has it.
 //!

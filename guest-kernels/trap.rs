@@ -1,8 +1,8 @@
 //! Interrupts and exceptions: the descriptor table, and handlers written in Rust.
 //!
 //! The processor finds a handler through the IDT and pushes five words; an IRETQ pops them again (Intel
-//! SDM 3A, 6.14). In between a handler in Rust needs the registers saved that the interrupted code may
-//! be using, which is what the stubs made by `trap!` do.
+//! SDM 3A, "Exception and Interrupt Handling in 64-bit Mode"). In between a handler in Rust needs the
+//! registers saved that the interrupted code may be using, which is what the stubs made by `trap!` do.
 #![allow(dead_code)] // no guest needs everything here
 
 use core::arch::asm;
@@ -21,7 +21,7 @@ pub struct Frame {
     pub rdx: u64,
     pub rcx: u64,
     pub rax: u64,
-    /// What some exceptions push (SDM 3A, 6.13), 0 from the others.
+    /// What some exceptions push (SDM 3A, "Error Code"), 0 from the others.
     pub error: u64,
     /// Where the handler goes back to.
     pub rip: u64,
@@ -49,6 +49,7 @@ macro_rules! trap {
             core::arch::naked_asm!(
                 $error,
                 "push rax; push rcx; push rdx; push rsi; push rdi; push r8; push r9; push r10; push r11",
+                "cld",          // as functions expect it
                 "mov rdi, rsp", // the frame is the argument
                 "sub rsp, 8",   // calls want the stack aligned to 16 bytes
                 "call {handler}",
@@ -62,7 +63,7 @@ macro_rules! trap {
     };
 }
 
-/// An entry of the IDT (SDM 3A, figure 6-8).
+/// An entry of the IDT (SDM 3A, "64-Bit Mode IDT").
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Gate {
@@ -83,11 +84,11 @@ static mut IDT: [Gate; VECTORS] =
         VECTORS];
 
 /// The 64-bit code segment of both entries.
-pub const CODE: u16 = 0x10;
+const CODE: u16 = 0x10;
 /// Present, 64-bit interrupt gate: interrupts are off while the handler runs.
 const INTERRUPT_GATE: u8 = 0x8e;
 /// DPL 3: instructions of ring 3 may use the gate.
-pub const FROM_RING_3: u8 = 3 << 5;
+const FROM_RING_3: u8 = 3 << 5;
 
 /// What LIDT and LGDT read.
 #[repr(C, packed)]

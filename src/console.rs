@@ -7,7 +7,6 @@ use crate::device::Cable;
 use crate::machine::Remote;
 use crate::sys::{self, Input};
 use std::io::{self, Read};
-use std::panic;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
@@ -52,7 +51,6 @@ impl Console {
         }
         let console = Console(());
         if input == Input::Terminal {
-            restore_on_panic();
             sys::raw_terminal()?;
             announce();
         }
@@ -68,15 +66,6 @@ impl Drop for Console {
     fn drop(&mut self) {
         sys::restore_terminal();
     }
-}
-
-/// A panic may end the process on the spot, without dropping the [`Console`].
-fn restore_on_panic() {
-    let report = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        sys::restore_terminal();
-        report(info);
-    }));
 }
 
 /// Moves bytes from `source` to the cable until it ends or the user leaves.
@@ -110,6 +99,17 @@ fn pump(mut source: impl Read, terminal: bool, cable: &Cable, remote: &Remote) {
     remote.kick();
 }
 
+/// From now on a panic, in whichever thread, gives the terminal back before it says what happened, and ends
+/// the process with `status`.
+pub fn restore_on_panic(status: u8) {
+    let say = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        sys::restore_terminal();
+        say(panic);
+        std::process::exit(status.into());
+    }));
+}
+
 /// The signals that ask a program to end.
 pub const ENDING: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
 
@@ -128,9 +128,7 @@ pub fn catch_signals(remote: Remote) -> io::Result<()> {
     }
     MACHINE.get_or_init(|| remote);
     for signal in ENDING {
-        if !sys::is_ignored(signal) {
-            sys::on_signal(signal, stop)?;
-        }
+        sys::on_signal_unless_ignored(signal, stop)?;
     }
     Ok(())
 }

@@ -1,9 +1,28 @@
 //! matchstick: a minimal Type-2 hypervisor on KVM.
 //!
-//! **A VMM is a loop around one ioctl.** Everything before it prepares a machine; inside it an exit
-//! becomes an action; after it there is an outcome.
+//! **A VMM is a loop around one ioctl.** Everything before it prepares a [`Machine`]; inside it an
+//! [`Exit`](kvm::Exit) becomes an [`Action`](device::Action); after it there is an [`Outcome`].
 //!
-//! Not an emulator of a PC: it has the devices that a small kernel needs to speak and to leave.
+//! ```text
+//!   argv → cli → Config + image → Machine ──run──→ Outcome → exit status
+//!           image bytes → boot → Entry ↑
+//!                 KVM_RUN → Exit → Board → Bus → Device → Action
+//!                           Exit → Probe (timeline)
+//! ```
+//!
+//! It is not an emulator of a PC: it has the devices that a small kernel needs to speak and to leave.
+//!
+//! | read in this order | to learn |
+//! |---|---|
+//! | [`error`] | what can go wrong, and whose fault it is |
+//! | [`kvm`] | how to ask Linux for a virtual machine; what an exit is |
+//! | [`x86`] | where things lie in memory, and which bits put a processor into a mode |
+//! | [`boot`] | what a kernel expects to find when it starts |
+//! | [`device`] | what answers when the guest touches a port |
+//! | [`machine`] | the loop |
+//! | [`timeline`], [`console`], [`guest`], [`cli`] | what makes a command of it |
+//!
+//! Lower layers never import upper ones; a test sees to it. `unsafe` is allowed in [`kvm`] and [`sys`] only.
 
 pub mod boot;
 pub mod cli;
@@ -18,3 +37,11 @@ pub mod timeline;
 pub mod x86;
 
 pub use error::{Error, Result};
+pub use machine::{Config, Machine, Outcome};
+/// Guest memory is read and written through this trait, at guest-physical addresses.
+pub use vm_memory::{Bytes, GuestAddress};
+
+/// The README, whose program is compiled and run as a test where there is a /dev/kvm.
+#[cfg(all(doctest, has_kvm))]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -1,4 +1,4 @@
-//! The command line: what was typed becomes a [`Command`], a command becomes an exit status.
+//! The command line: what was typed becomes a `Command`, a command becomes an exit status.
 //!
 //! Guest output goes to stdout and nothing else does; everything of ours goes to stderr.
 
@@ -9,6 +9,7 @@ mod timings;
 
 pub use options::{COMMANDS, CommandHelp, OptionHelp, RUN_OPTIONS};
 
+use crate::console;
 use crate::error::Error;
 use options::{Command, Topic, Usage};
 use std::error::Error as _;
@@ -30,6 +31,7 @@ const STATUS_PIPE: u8 = 141;
 
 /// Runs the command in `args` (without the program's name) and returns the exit status.
 pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
+    console::restore_on_panic(STATUS_FAILURE);
     let command = match options::parse(args) {
         Ok(command) => command,
         Err(usage) => return complain_of(&usage),

@@ -39,7 +39,7 @@ pub(super) fn run_with<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<u8> {
     let image = image(args)?;
     probe.mark(Phase::Prepare);
     let mut machine = Machine::new(&image.config, &image.name, &image.bytes, Box::new(stdout()?), probe)?;
-    if args.verbose {
+    if args.verbose && !args.quiet {
         let Config { memory, cpus, .. } = image.config;
         complain(&format!("starting {}: {} KiB of memory, {cpus} CPU(s)", image.name, memory >> 10), None);
     }
@@ -55,9 +55,8 @@ pub(super) fn run_with<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<u8> {
     drop(console);
     console::die_of_signal();
     let outcome = outcome?;
-    // Not dropped: a process that ends gives its VM back faster than one that closes it and lives on,
-    // as the host then need not wait until nobody can look at the guest's pages any more.
-    std::mem::forget(machine);
+    drop(machine);
+    probe.mark(Phase::Teardown);
     Ok(conclude(&image.name, &outcome, args))
 }
 
@@ -124,6 +123,8 @@ fn image(args: &RunArgs) -> Result<Image> {
     config.memory = args.memory.unwrap_or(config.memory);
     config.cpus = args.cpus.unwrap_or(config.cpus);
     config.protocol = args.boot;
+    // What a guest needs was found out for the protocol that its image asks for.
+    config.cpuid |= args.boot.is_some();
     config.timeout = args.timeout;
     config.cmdline = cmdline(args);
     let limit = config.memory;

@@ -56,9 +56,7 @@ pub fn measure() -> Result<u8> {
     let os = |source| Error::Host { what: "start a process to measure", source };
     let (mut reader, writer) = sys::pipe_for_child().map_err(os)?;
     for signal in ENDING {
-        if !sys::is_ignored(signal) {
-            sys::on_signal(signal, pass_on).map_err(os)?;
-        }
+        sys::on_signal_unless_ignored(signal, pass_on).map_err(os)?;
     }
     let mut command = Command::new(std::env::current_exe().map_err(os)?);
     command.args(std::env::args_os().skip(1));
@@ -86,7 +84,7 @@ pub fn measure() -> Result<u8> {
         }
     }
     if !marks.is_empty() {
-        marks.push((Phase::Teardown.to_string(), reaped));
+        marks.push((Phase::Reap.to_string(), reaped));
         let _ = io::stderr().write_all(waterfall(&marks).as_bytes());
     }
     match (status.code(), status.signal()) {

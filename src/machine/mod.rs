@@ -78,8 +78,8 @@ impl Config {
         let refuse = |why: String| Err(Error::Config(why));
         if !(Config::MIN_MEMORY..=MAX_MEMORY).contains(&self.memory) || !self.memory.is_multiple_of(0x1000) {
             return refuse(format!(
-                "a guest's memory is 2M to 1024G in steps of 4K, not {} bytes",
-                self.memory
+                "a guest has 2M to 1T of memory, in steps of 4K; not {}",
+                size(self.memory)
             ));
         }
         match self.cpus {
@@ -92,6 +92,13 @@ impl Config {
             _ => Ok(()),
         }
     }
+}
+
+/// Bytes, in the largest unit that shows them whole.
+fn size(bytes: u64) -> String {
+    let units = [(40, 'T'), (30, 'G'), (20, 'M'), (10, 'K')];
+    let whole = units.iter().find(|(shift, _)| bytes != 0 && bytes.trailing_zeros() >= *shift);
+    whole.map_or(format!("{bytes} bytes"), |(shift, unit)| format!("{}{unit}", bytes >> shift))
 }
 
 /// How a run ended.

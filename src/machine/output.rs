@@ -47,6 +47,9 @@ impl Output {
     /// Writes all of `bytes` now. A sink that is full is waited for, until `give_up` says otherwise.
     pub fn flush(&mut self, bytes: &mut Vec<u8>, give_up: impl Fn() -> bool) -> io::Result<()> {
         self.promised = false;
+        if bytes.is_empty() {
+            return Ok(());
+        }
         let mut done = 0;
         while done < bytes.len() {
             match self.sink.write(&bytes[done..]) {
