@@ -79,19 +79,17 @@ fn pump(mut source: impl Read, terminal: bool, cable: &Cable, remote: &Remote) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(_) => break,
         };
-        let mut guest = Vec::new();
-        let leave = if terminal {
-            keys.feed(typed, &mut guest)
+        if terminal {
+            let mut guest = Vec::new();
+            if keys.feed(typed, &mut guest) {
+                remote.stop();
+                return;
+            }
+            // To wait for a guest that does not read would be to miss the keys that leave it.
+            cable.offer(&guest);
         } else {
-            guest.extend(typed);
-            false
-        };
-        if leave {
-            // Nothing is sent any more: that may wait for a guest that does not read.
-            remote.stop();
-            return;
+            cable.send(typed);
         }
-        cable.send(&guest);
         remote.kick();
     }
     // A guest cannot see a closed pipe; it can see the key that stands for it.
@@ -111,13 +109,13 @@ pub fn restore_on_panic(status: u8) {
 }
 
 /// The signals that ask a program to end.
-pub const ENDING: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
+pub const ENDING: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
 
 /// The signal that ended us, or 0.
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
 static MACHINE: OnceLock<Remote> = OnceLock::new();
 
-/// From now on SIGINT, SIGTERM and SIGHUP end the run instead of the process, so that output and
+/// From now on the signals of [`ENDING`] end the run instead of the process, so that output and
 /// terminal are taken care of first. [`die_of_signal`] does the rest. One that is ignored stays so.
 pub fn catch_signals(remote: Remote) -> io::Result<()> {
     extern "C" fn stop(signal: i32) {

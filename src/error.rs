@@ -79,6 +79,9 @@ impl Error {
                     "load the module: sudo modprobe kvm_intel (or kvm_amd); inside a VM, switch nested virtualisation on"
                 }
                 PermissionDenied => "sudo usermod -aG kvm $USER, then log in again",
+                _ if matches!(source.raw_os_error(), Some(libc::EAGAIN | libc::EMFILE | libc::ENFILE)) => {
+                    "a limit on threads, signals or open files is in the way: `ulimit -a` shows them"
+                }
                 OutOfMemory => "a guest of this size does not fit: a smaller -m or fewer -c",
                 _ => "this host's KVM cannot do it; matchstick needs Linux 4.17 or newer",
             },

@@ -295,6 +295,27 @@ fn long_command_lines_fit_or_are_refused() {
     told.printed("").fails(126, "flat16 has no way to pass a command line", "elf, multiboot and pvh");
 }
 
+#[test]
+fn a_limit_of_the_user_is_an_error() {
+    if !has_kvm() {
+        return;
+    }
+    let script = |script: &str| Program::new("sh").args(["-c", script, BINARY]).run();
+    let limit = "`ulimit -a` shows them";
+    // No room for that many stacks; no descriptor left for the VM.
+    script(r#"ulimit -v 60000; exec "$0" run smp -c 40"#).fails(
+        126,
+        "cannot start a thread for each vCPU",
+        limit,
+    );
+    script(r#"ulimit -n 4; exec "$0" run"#).fails(126, "Too many open files", limit);
+    script(r#"ulimit -v 60000; exec "$0" run -m 1G"#).fails(
+        126,
+        "cannot map the guest's memory",
+        "a smaller -m",
+    );
+}
+
 /// Runs a shell command in a mount namespace of its own, where `$1` is the program and `$0` a directory to
 /// work with. `None` where that is not permitted.
 fn in_namespace(script: &str) -> Option<support::Ended> {

@@ -88,6 +88,24 @@ fn one_can_leave_a_guest_that_does_not_listen() {
 }
 
 #[test]
+fn one_can_leave_after_more_keys_than_it_will_ever_read() {
+    if !has_kvm() {
+        return;
+    }
+    let (_dir, path) = busy();
+    let mut terminal = Terminal::new();
+    let before = terminal.settings();
+    let running = matchstick(["run"]).args([path]).on(&terminal).start();
+    terminal.screen.wait_for("A");
+    for _ in 0..300 {
+        terminal.press(&[b'y'; 1000]);
+    }
+    terminal.press(LEAVE);
+    running.end().status(0);
+    assert_eq!(terminal.settings(), before);
+}
+
+#[test]
 fn one_can_leave_a_flood() {
     if !has_kvm() {
         return;
@@ -136,7 +154,7 @@ fn the_terminal_is_given_back_after_a_signal() {
         return;
     }
     for options in [&[][..], &["--timings"]] {
-        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
             let (_dir, path) = busy();
             let terminal = Terminal::new();
             let before = terminal.settings();

@@ -9,6 +9,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 /// Bytes that may wait for the guest before [`Cable::send`] blocks.
 const WAITING_MAX: usize = 64 << 10;
 
+/// Bytes that may wait for the guest before [`Cable::offer`] drops more.
+const OFFERED_MAX: usize = 1 << 20;
+
 /// One cable; clones are its ends.
 #[derive(Clone, Default)]
 pub struct Cable {
@@ -35,6 +38,13 @@ impl Cable {
             waiting = self.queues.taken.wait(waiting).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
         waiting.extend(bytes);
+    }
+
+    /// World to guest, without blocking: what a guest leaves unread for too long is lost.
+    pub fn offer(&self, bytes: &[u8]) {
+        let mut waiting = lock(&self.queues.to_guest);
+        let room = OFFERED_MAX.saturating_sub(waiting.len());
+        waiting.extend(&bytes[..bytes.len().min(room)]);
     }
 
     /// Device side: takes up to `room` bytes that wait for the guest.

@@ -284,14 +284,18 @@ impl Machine {
         run.timer.set(self.shared.timeout.unwrap_or(FIRST_BEAT).min(FIRST_BEAT), BEAT);
         probe.mark(Phase::Devices);
         thread::scope(|scope| {
-            for (vcpu, index) in others.iter_mut().zip(1..) {
-                let run = &run;
-                scope.spawn(move || {
+            let run = &run;
+            let spawned = others.iter_mut().zip(1..).try_for_each(|(vcpu, index)| {
+                let drive = move || {
                     sys::block_signals();
                     run.drive(index, vcpu, &mut ());
-                });
+                };
+                thread::Builder::new().spawn_scoped(scope, drive).map(drop)
+            });
+            match spawned {
+                Ok(()) => run.drive(0, &mut first[0], probe),
+                Err(source) => run.end(Err(Error::Host { what: "start a thread for each vCPU", source })),
             }
-            run.drive(0, &mut first[0], probe);
         });
         run.flush_output()?;
         probe.mark(Phase::Guest);
@@ -322,11 +326,16 @@ impl Run<'_> {
             lock(&remote.0.running).retain(|&thread| thread != Thread::current());
             result
         });
+        self.end(result);
+    }
+
+    /// Decides how the machine ends, unless that is decided.
+    fn end(&self, result: Result<Outcome>) {
         let mut ending = lock(&self.ending);
         if ending.is_none() {
             *ending = Some(result);
             self.ended.store(true, Ordering::SeqCst);
-            remote.kick();
+            self.shared.remote.kick();
         }
     }
 
