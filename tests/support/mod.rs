@@ -6,6 +6,7 @@ pub mod terminal;
 
 use matchstick::guest::Guest;
 use matchstick::kvm::Kvm;
+use std::error::Error;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{Read, Write};
@@ -31,7 +32,8 @@ pub fn skip(why: &str) {
 /// Whether this host runs VMs. If not, that is printed, and with `REQUIRE_KVM=1` the test fails.
 pub fn has_kvm() -> bool {
     let Err(error) = Kvm::open().and_then(|kvm| kvm.create_vm()) else { return true };
-    let why = format!("no /dev/kvm ({error})");
+    let cause = error.source().map_or(String::new(), |cause| format!(": {cause}"));
+    let why = format!("no /dev/kvm ({error}{cause})");
     assert!(!is_set("REQUIRE_KVM"), "{why}");
     skip(&why);
     false
