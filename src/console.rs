@@ -86,11 +86,12 @@ fn pump(mut source: impl Read, terminal: bool, cable: &Cable, remote: &Remote) {
             guest.extend(typed);
             false
         };
-        cable.send(&guest);
         if leave {
+            // Nothing is sent any more: that may wait for a guest that does not read.
             remote.stop();
             return;
         }
+        cable.send(&guest);
         remote.kick();
     }
     // A guest cannot see a closed pipe; it can see the key that stands for it.
@@ -98,12 +99,26 @@ fn pump(mut source: impl Read, terminal: bool, cable: &Cable, remote: &Remote) {
     remote.kick();
 }
 
+/// From now on a panic, in whichever thread, gives the terminal back before it says what happened, and ends
+/// the process with `status`.
+pub fn restore_on_panic(status: u8) {
+    let say = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        sys::restore_terminal();
+        say(panic);
+        std::process::exit(status.into());
+    }));
+}
+
+/// The signals that ask a program to end.
+pub const ENDING: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
+
 /// The signal that ended us, or 0.
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
 static MACHINE: OnceLock<Remote> = OnceLock::new();
 
 /// From now on SIGINT, SIGTERM and SIGHUP end the run instead of the process, so that output and
-/// terminal are taken care of first. [`die_of_signal`] does the rest.
+/// terminal are taken care of first. [`die_of_signal`] does the rest. One that is ignored stays so.
 pub fn catch_signals(remote: Remote) -> io::Result<()> {
     extern "C" fn stop(signal: i32) {
         SIGNAL.store(signal, Ordering::SeqCst);
@@ -112,8 +127,8 @@ pub fn catch_signals(remote: Remote) -> io::Result<()> {
         }
     }
     MACHINE.get_or_init(|| remote);
-    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-        sys::on_signal(signal, stop)?;
+    for signal in ENDING {
+        sys::on_signal_unless_ignored(signal, stop)?;
     }
     Ok(())
 }

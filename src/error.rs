@@ -54,8 +54,8 @@ pub enum Error {
     #[error("{0}")]
     Config(String),
 
-    /// The guest wrote, and its output could not be passed on.
-    #[error("cannot write the guest's output")]
+    /// The guest wrote, or we did, and the output could not be passed on.
+    #[error("cannot write the output")]
     Output(#[source] io::Error),
 }
 
@@ -89,9 +89,16 @@ impl Error {
                     "--boot flat16|flat64|elf|multiboot|pvh names the protocol; `matchstick help run` tells of each"
                 }
                 ImageError::Outside { .. } => "more memory: -m 512M",
+                ImageError::TooLarge { .. } => {
+                    "less of it; where the limit is the guest's memory, -m gives it more"
+                }
+                ImageError::Overlap { .. } => {
+                    "an image says itself where it goes; an initrd finds more room with more memory: -m 512M"
+                }
+                ImageError::Unpassable { .. } => "elf, multiboot and pvh take a command line and an initrd",
                 _ => "is it the file you meant, and whole?",
             },
-            Error::Config(_) => return None,
+            Error::Config(_) => "-m SIZE is the guest's memory, -c N its number of CPUs",
             Error::Output(source) if source.kind() == StorageFull => "make room where standard output goes",
             Error::Output(_) => "is whatever reads standard output still there?",
         })

@@ -25,11 +25,33 @@ pub fn kick_signal() -> libc::c_int {
 ///
 /// The handler may only do what is async-signal-safe, such as storing to an atomic.
 pub fn on_signal(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) -> io::Result<()> {
+    set_action(signal, handler as *const () as libc::sighandler_t).map(drop)
+}
+
+/// The same, but a signal that whoever started us wants ignored, as nohup(1) does with SIGHUP, stays so.
+pub fn on_signal_unless_ignored(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) -> io::Result<()> {
+    match set_action(signal, handler as *const () as libc::sighandler_t)? {
+        libc::SIG_IGN => set_action(signal, libc::SIG_IGN).map(drop),
+        _ => Ok(()),
+    }
+}
+
+/// Sets what `signal` does, and returns what it did before.
+fn set_action(signal: libc::c_int, action: libc::sighandler_t) -> io::Result<libc::sighandler_t> {
     // SAFETY: all zeroes is a valid sigaction: an empty mask and no flags, so no SA_RESTART.
-    let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
-    action.sa_sigaction = handler as *const () as libc::sighandler_t;
-    // SAFETY: `action` is initialised and only read; the handler is a function and lives for ever.
-    check(unsafe { libc::sigaction(signal, &action, null_mut()) })
+    let (mut new, mut old): (libc::sigaction, libc::sigaction) =
+        unsafe { MaybeUninit::zeroed().assume_init() };
+    new.sa_sigaction = action;
+    // SAFETY: `new` is initialised and only read, `old` is written; the handler, if it is one, is a function
+    // and lives for ever.
+    check(unsafe { libc::sigaction(signal, &new, &mut old) })?;
+    Ok(old.sa_sigaction)
+}
+
+/// Sends `signal` to a process. One that has ended is none of our concern. Good in signal handlers.
+pub fn send_signal(process: i32, signal: libc::c_int) {
+    // SAFETY: kill takes plain numbers.
+    unsafe { libc::kill(process, signal) };
 }
 
 /// Ends this process the way `signal` would have, had we not caught it, so that a shell sees it.

@@ -38,8 +38,10 @@ pub enum Phase {
     Post(u8),
     /// The guest runs to its end.
     Guest,
-    /// The host takes process and VM apart, until the parent has reaped it.
+    /// vCPUs, VM and memory are given back to the host.
     Teardown,
+    /// From our last instruction until the parent has reaped the process.
+    Reap,
 }
 
 impl fmt::Display for Phase {
@@ -58,7 +60,8 @@ impl fmt::Display for Phase {
             Phase::FirstByte => "guest: first byte",
             Phase::Post(code) => return f.pad(&format!("guest: POST {code:#04x}")),
             Phase::Guest => "guest: to its end",
-            Phase::Teardown => "exit to reaped",
+            Phase::Teardown => "VM torn down",
+            Phase::Reap => "exit to reaped",
         })
     }
 }

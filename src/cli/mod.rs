@@ -1,4 +1,4 @@
-//! The command line: what was typed becomes a [`Command`], a command becomes an exit status.
+//! The command line: what was typed becomes a `Command`, a command becomes an exit status.
 //!
 //! Guest output goes to stdout and nothing else does; everything of ours goes to stderr.
 
@@ -9,6 +9,7 @@ mod timings;
 
 pub use options::{COMMANDS, CommandHelp, OptionHelp, RUN_OPTIONS};
 
+use crate::console;
 use crate::error::Error;
 use options::{Command, Topic, Usage};
 use std::error::Error as _;
@@ -28,12 +29,17 @@ const STATUS_PIPE: u8 = 141;
 
 /// Runs the command in `args` (without the program's name) and returns the exit status.
 pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
-    let done = match options::parse(args) {
-        Ok(Command::Run(run)) => run::run(&run),
-        Ok(Command::Guests) => print(&guests::list()),
-        Ok(Command::Help(topic)) => print(&options::help(topic)),
-        Ok(Command::Version) => print(concat!("matchstick ", env!("CARGO_PKG_VERSION"), "\n")),
+    console::restore_on_panic(STATUS_FAILURE);
+    let command = match options::parse(args) {
+        Ok(command) => command,
         Err(usage) => return complain_of(&usage),
+    };
+    let quiet = matches!(&command, Command::Run(run) if run.quiet);
+    let done = match command {
+        Command::Run(run) => run::run(&run),
+        Command::Guests => print(&guests::list()),
+        Command::Help(topic) => print(&options::help(topic)),
+        Command::Version => print(concat!("matchstick ", env!("CARGO_PKG_VERSION"), "\n")),
     };
     match done {
         Ok(status) => status,
@@ -46,7 +52,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
                 line += &format!(": {cause}");
                 source = cause.source();
             }
-            complain(&line, error.hint());
+            complain(&line, error.hint().filter(|_| !quiet));
             error.exit_status()
         }
     }

@@ -71,7 +71,7 @@ pub const RUN_OPTIONS: &[OptionHelp] = &[
     ),
     option(None, "timeout", Some("TIME"), "end the guest after TIME: 2, 0.5, 500ms, 2m (status 124)"),
     option(None, "timings", None, "show each phase from exec to teardown, on stderr"),
-    option(Some('q'), "quiet", None, "no remarks; errors in one line"),
+    option(Some('q'), "quiet", None, "no remarks; a crash in one line"),
     option(Some('v'), "verbose", None, "say what is started and how it ended"),
     option(Some('h'), "help", None, "show this"),
 ];
@@ -157,13 +157,22 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Usage> {
             Some(Arg::Short('h') | Arg::Long("help")) => Ok(Command::Help(Topic::Guests)),
             Some(other) => Err(in_topic(Topic::Guests)(other.unexpected())),
         },
-        Some("help") => match parser.next().map_err(in_topic(Topic::All))? {
-            None => Ok(Command::Help(Topic::All)),
-            Some(Arg::Value(word)) if word == "run" => Ok(Command::Help(Topic::Run)),
-            Some(Arg::Value(word)) if word == "guests" => Ok(Command::Help(Topic::Guests)),
-            Some(other) => Err(in_topic(Topic::All)(other.unexpected())),
-        },
+        Some("help") => parse_help(&mut parser).map_err(in_topic(Topic::All)),
         _ => Err(usage(format!("no such command: {}", command.display()))),
+    }
+}
+
+fn parse_help(parser: &mut Parser) -> Result<Command, lexopt::Error> {
+    let topic = match parser.next()? {
+        None => Topic::All,
+        Some(Arg::Value(word)) if word == "run" => Topic::Run,
+        Some(Arg::Value(word)) if word == "guests" => Topic::Guests,
+        Some(Arg::Value(word)) if word == "help" => Topic::All,
+        Some(other) => return Err(other.unexpected()),
+    };
+    match parser.next()? {
+        None => Ok(Command::Help(topic)),
+        Some(more) => Err(more.unexpected()),
     }
 }
 
@@ -182,7 +191,7 @@ fn parse_run(parser: &mut Parser) -> Result<Command, lexopt::Error> {
             Arg::Short('k') | Arg::Long("kernel") => run.kernel = Some(parser.value()?.into()),
             Arg::Short('i') | Arg::Long("initrd" | "initramfs") => run.initrd = Some(parser.value()?.into()),
             Arg::Short('p') | Arg::Long("cmdline") => run.cmdline = Some(parser.value()?),
-            Arg::Short('c') | Arg::Long("cpus") => run.cpus = Some(parser.value()?.parse()?),
+            Arg::Short('c') | Arg::Long("cpus") => run.cpus = Some(parser.value()?.parse_with(count)?),
             Arg::Short('m') | Arg::Long("memory") => run.memory = Some(parser.value()?.parse_with(size)?),
             Arg::Long("boot") => run.boot = parser.value()?.parse_with(protocol)?,
             Arg::Long("timeout") => run.timeout = Some(parser.value()?.parse_with(time)?),
@@ -198,6 +207,11 @@ fn parse_run(parser: &mut Parser) -> Result<Command, lexopt::Error> {
         return Err("either --kernel PATH or GUEST|PATH, not both".into());
     }
     Ok(Command::Run(run))
+}
+
+/// A number of CPUs.
+fn count(text: &str) -> Result<u32, &'static str> {
+    text.parse().map_err(|_| "a machine has a whole number of CPUs, 1 or more")
 }
 
 /// `64` (MiB), `512K`, `64M`, `2G`, `1T`, in bytes.

@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 /// The memory of a gallery guest that does not say how much it needs. It is the least there is, as the
@@ -42,7 +43,7 @@ pub(super) fn run_with<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<u8> {
     let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(Error::Output)?;
     let mut machine =
         Machine::new(&image.config, &image.name, &image.bytes, Box::new(File::from(stdout)), probe)?;
-    if args.verbose {
+    if args.verbose && !args.quiet {
         let Config { memory, cpus, .. } = image.config;
         complain(&format!("starting {}: {} KiB of memory, {cpus} CPU(s)", image.name, memory >> 10), None);
     }
@@ -58,9 +59,8 @@ pub(super) fn run_with<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<u8> {
     drop(console);
     console::die_of_signal();
     let outcome = outcome?;
-    // Not dropped: a process that ends gives its VM back faster than one that closes it and lives on,
-    // as the host then need not wait until nobody can look at the guest's pages any more.
-    std::mem::forget(machine);
+    drop(machine);
+    probe.mark(Phase::Teardown);
     Ok(conclude(&image.name, &outcome, args))
 }
 
@@ -161,18 +161,28 @@ fn cmdline(args: &RunArgs) -> Vec<u8> {
     words.collect::<Vec<_>>().join(&b' ')
 }
 
-/// Reads a file that has to fit a guest's memory of `limit` bytes; an endless one stops there.
+/// Reads a file or a pipe that has to fit a guest's memory of `limit` bytes; an endless one stops there.
 fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let unreadable = |source| Error::Unreadable { path: path.into(), source };
     let file = File::open(path).map_err(|source| match source.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => Error::NotFound { path: path.into(), source },
         _ => unreadable(source),
     })?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    if metadata.file_type().is_char_device() {
+        return Err(unreadable(io::Error::other("it is a device")));
+    }
+    let fits = |size| match size {
+        size if size <= limit => Ok(()),
+        size => {
+            let source = ImageError::TooLarge { what: "the file", size, limit };
+            Err(Error::Image { name: path.display().to_string(), source })
+        }
+    };
+    fits(metadata.len())?;
+    // A pipe does not know how much will come.
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > limit {
-        let source = ImageError::TooLarge { what: "the file", size: bytes.len() as u64, limit };
-        return Err(Error::Image { name: path.display().to_string(), source });
-    }
+    fits(bytes.len() as u64)?;
     Ok(bytes)
 }

@@ -5,6 +5,7 @@
 
 use super::options::RunArgs;
 use super::{complain, run};
+use crate::console::ENDING;
 use crate::error::{Error, Result};
 use crate::sys;
 use crate::timeline::{Phase, Timeline, waterfall};
@@ -12,6 +13,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 /// How the parent tells the child: `FD,NANOSECONDS`, where to write to and when it was started.
@@ -35,22 +37,41 @@ pub fn run_if_inside(args: &RunArgs) -> Option<Result<u8>> {
     Some(status)
 }
 
+/// The child's process number, or 0.
+static CHILD: AtomicI32 = AtomicI32::new(0);
+/// The last signal that arrived, or 0.
+static SIGNAL: AtomicI32 = AtomicI32::new(0);
+
+/// The child decides what a signal means; we stay to show what it measured.
+extern "C" fn pass_on(signal: i32) {
+    SIGNAL.store(signal, Ordering::SeqCst);
+    match CHILD.load(Ordering::SeqCst) {
+        0 => {}
+        child => sys::send_signal(child, signal),
+    }
+}
+
 /// The parent's part: starts the child, waits for it and shows where its time went.
 pub fn measure() -> Result<u8> {
     let os = |source| Error::Host { what: "start a process to measure", source };
     let (mut reader, writer) = sys::pipe_for_child().map_err(os)?;
-    // The child decides what a signal means; we stay to show what it measured.
-    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-        extern "C" fn ignore(_signal: i32) {}
-        sys::on_signal(signal, ignore).map_err(os)?;
+    for signal in ENDING {
+        sys::on_signal_unless_ignored(signal, pass_on).map_err(os)?;
     }
     let mut command = Command::new(std::env::current_exe().map_err(os)?);
     command.args(std::env::args_os().skip(1));
     let start = sys::monotonic();
     command.env(VARIABLE, format!("{},{}", writer.as_raw_fd(), start.as_nanos()));
     let mut child = command.spawn().map_err(os)?;
+    CHILD.store(child.id() as i32, Ordering::SeqCst);
+    // One that came before there was a child to pass it on to.
+    match SIGNAL.load(Ordering::SeqCst) {
+        0 => {}
+        signal => pass_on(signal),
+    }
     drop(writer);
     let status = child.wait().map_err(os)?;
+    CHILD.store(0, Ordering::SeqCst);
     let reaped = sys::monotonic() - start;
     let mut lines = String::new();
     reader.read_to_string(&mut lines).map_err(os)?;
@@ -63,7 +84,7 @@ pub fn measure() -> Result<u8> {
         }
     }
     if !marks.is_empty() {
-        marks.push((Phase::Teardown.to_string(), reaped));
+        marks.push((Phase::Reap.to_string(), reaped));
         let _ = io::stderr().write_all(waterfall(&marks).as_bytes());
     }
     match (status.code(), status.signal()) {

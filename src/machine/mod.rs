@@ -78,8 +78,8 @@ impl Config {
         let refuse = |why: String| Err(Error::Config(why));
         if !(Config::MIN_MEMORY..=MAX_MEMORY).contains(&self.memory) || !self.memory.is_multiple_of(0x1000) {
             return refuse(format!(
-                "a guest's memory is 2M to 1024G in steps of 4K, not {} bytes",
-                self.memory
+                "a guest has 2M to 1T of memory, in steps of 4K; not {}",
+                size(self.memory)
             ));
         }
         match self.cpus {
@@ -92,6 +92,13 @@ impl Config {
             _ => Ok(()),
         }
     }
+}
+
+/// Bytes, in the largest unit that shows them whole.
+fn size(bytes: u64) -> String {
+    let units = [(40, 'T'), (30, 'G'), (20, 'M'), (10, 'K')];
+    let whole = units.iter().find(|(shift, _)| bytes != 0 && bytes.trailing_zeros() >= *shift);
+    whole.map_or(format!("{bytes} bytes"), |(shift, unit)| format!("{}{unit}", bytes >> shift))
 }
 
 /// How a run ended.
@@ -268,7 +275,8 @@ impl Machine {
         let run = Run {
             shared: &self.shared,
             timer: Timer::new().map_err(os)?,
-            deadline: self.shared.timeout.map(|timeout| Instant::now() + timeout),
+            // A time that no clock will ever show is no limit.
+            deadline: self.shared.timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
             asleep: others.iter().map(|_| AtomicBool::new(false)).collect(),
             ended: AtomicBool::new(false),
             ending: Mutex::new(None),
@@ -343,7 +351,7 @@ impl Run<'_> {
                 access => {
                     let action = lock(&self.shared.board).serve(access);
                     self.settle()?;
-                    self.offer_output()?;
+                    self.offer_output(index)?;
                     match action {
                         Action::Continue => continue,
                         Action::Exit(status) => return Ok(Outcome::Exited(status)),
@@ -390,9 +398,15 @@ impl Run<'_> {
         lock(&self.shared.board).settle(|message| vm.signal_msi(message.address, message.data))
     }
 
-    fn offer_output(&self) -> Result<()> {
+    /// Passes on what vCPU `index` has just written. Only the first vCPU's thread writes it to the sink: when
+    /// nobody reads there, it is the one that the timer and signals call back.
+    fn offer_output(&self, index: usize) -> Result<()> {
         let mut bytes = self.shared.cable.written();
-        let soon = lock(&self.shared.output).offer(&mut bytes, || self.gives_up()).map_err(Error::Output)?;
+        let mut output = lock(&self.shared.output);
+        let soon = match index {
+            0 => output.offer(&mut bytes, || self.gives_up()).map_err(Error::Output)?,
+            _ => output.promise(&bytes),
+        };
         if let Some(soon) = soon {
             self.timer.set(soon, BEAT);
         }

@@ -30,15 +30,26 @@ impl Output {
         }
         let fresh = self.last.is_some_and(|last| last.elapsed() < PAUSE);
         if fresh && bytes.len() < BURST {
-            let asked = std::mem::replace(&mut self.promised, true);
-            return Ok((!asked).then_some(PAUSE));
+            return Ok(self.promise(bytes));
         }
         self.flush(bytes, give_up).map(|()| None)
+    }
+
+    /// Leaves `bytes` to a later [`flush`](Output::flush), for which the answer asks as that of `offer` does.
+    pub fn promise(&mut self, bytes: &[u8]) -> Option<Duration> {
+        if bytes.is_empty() {
+            return None;
+        }
+        let asked = std::mem::replace(&mut self.promised, true);
+        (!asked).then_some(PAUSE)
     }
 
     /// Writes all of `bytes` now. A sink that is full is waited for, until `give_up` says otherwise.
     pub fn flush(&mut self, bytes: &mut Vec<u8>, give_up: impl Fn() -> bool) -> io::Result<()> {
         self.promised = false;
+        if bytes.is_empty() {
+            return Ok(());
+        }
         let mut done = 0;
         while done < bytes.len() {
             match self.sink.write(&bytes[done..]) {

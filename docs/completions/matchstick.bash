@@ -1,0 +1,82 @@
+# Bash completion for matchstick. Source it, or put it where bash-completion looks:
+# ~/.local/share/bash-completion/completions/matchstick
+
+_matchstick() {
+    local command=$1 cur=${COMP_WORDS[COMP_CWORD]} word i
+    local prev='' subcommand='' target='' ended='' skip=''
+    COMPREPLY=()
+
+    # What stands before the cursor. Bash splits `--boot=elf` into three words, at the `=`.
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        word=${COMP_WORDS[i]}
+        if [[ $word == = ]]; then
+            skip=1
+            continue
+        fi
+        prev=$word
+        if [[ -n $skip ]]; then
+            skip=
+            prev=
+        elif [[ -z $subcommand ]]; then
+            subcommand=$word
+        elif [[ $word == -- ]]; then
+            ended=1
+            break
+        else
+            case $word in
+                -k | --kernel) target=1 skip=1 ;;
+                -i | --initrd | --initramfs | -p | --cmdline | -c | --cpus | -m | --memory) skip=1 ;;
+                --boot | --timeout) skip=1 ;;
+                -*) ;;
+                *) target=1 ;;
+            esac
+        fi
+    done
+    if [[ $cur == = ]]; then
+        cur=
+    fi
+
+    case $subcommand in
+        '') _matchstick_words 'run guests help -h --help -V --version' ;;
+        help) [[ $prev != help ]] || _matchstick_words 'run guests' ;;
+        guests) _matchstick_words '-h --help' ;;
+        run)
+            # The guest's own arguments: nobody knows them but the guest.
+            [[ -z $ended ]] || return 0
+            case $prev in
+                -k | --kernel | -i | --initrd | --initramfs) _matchstick_files ;;
+                --boot) _matchstick_words 'auto flat16 flat64 elf multiboot pvh' ;;
+                -p | --cmdline | -c | --cpus | -m | --memory | --timeout) ;;
+                *)
+                    if [[ $cur == -* ]]; then
+                        _matchstick_words '-k --kernel -i --initrd --initramfs -p --cmdline -c --cpus
+                            -m --memory --boot --timeout --timings -q --quiet -v --verbose -h --help'
+                    elif [[ -z $target ]]; then
+                        _matchstick_words "$("$command" guests 2>/dev/null | cut -d ' ' -f 1)"
+                        _matchstick_files
+                    fi
+                    ;;
+            esac
+            ;;
+    esac
+}
+
+# Adds those of the words in $1 that begin as the caller's `cur` does.
+_matchstick_words() {
+    local word
+    for word in $1; do
+        [[ $word != "$cur"* ]] || COMPREPLY+=("$word")
+    done
+}
+
+# Adds files.
+_matchstick_files() {
+    local file
+    # Readline then quotes what needs it, and puts a slash behind a directory.
+    compopt -o filenames 2>/dev/null
+    while IFS= read -r file; do
+        COMPREPLY+=("$file")
+    done < <(compgen -f -- "$cur")
+}
+
+complete -F _matchstick matchstick

@@ -1,0 +1,65 @@
+# Fish completion for matchstick. Put it into ~/.config/fish/completions/.
+
+# No command yet.
+function __matchstick_first
+    test (count (commandline -opc)) -eq 1
+end
+
+# In the command $argv[1], and not among the guest's own arguments.
+function __matchstick_in
+    set -l words (commandline -opc)
+    test (count $words) -gt 1; and test "$words[2]" = $argv[1]; and not contains -- -- $words
+end
+
+# In `run`, and neither a guest nor a path is there yet.
+function __matchstick_wants_target
+    __matchstick_in run; or return
+    set -l skip no
+    for word in (commandline -opc)[3..]
+        if test $skip = yes
+            set skip no
+            continue
+        end
+        switch $word
+            case -k '-k*' --kernel '--kernel=*'
+                return 1
+            case -i --initrd --initramfs -p --cmdline -c --cpus -m --memory --boot --timeout
+                set skip yes
+            case '-*'
+            case '*'
+                return 1
+        end
+    end
+end
+
+# `matchstick guests` prints a name, spaces, and a line about it.
+function __matchstick_guests
+    set -l program (commandline -opc)[1]
+    $program guests 2>/dev/null | string replace -r ' +' \t
+end
+
+complete -c matchstick -f
+
+complete -c matchstick -n __matchstick_first -a run -d 'Start a guest of the gallery, or any image'
+complete -c matchstick -n __matchstick_first -a guests -d 'List the gallery'
+complete -c matchstick -n __matchstick_first -a help -d 'Explain a command'
+complete -c matchstick -n __matchstick_first -s h -l help -d 'Show help'
+complete -c matchstick -n __matchstick_first -s V -l version -d 'Show the version'
+
+complete -c matchstick -n '__matchstick_in help' -a 'run guests'
+complete -c matchstick -n '__matchstick_in guests' -s h -l help -d 'Show help'
+
+complete -c matchstick -n __matchstick_wants_target -F -a '(__matchstick_guests)'
+complete -c matchstick -n '__matchstick_in run' -s k -l kernel -rF -d 'The image to start'
+complete -c matchstick -n '__matchstick_in run' -s i -l initrd -rF -d 'A module or initial RAM disk for it'
+complete -c matchstick -n '__matchstick_in run' -l initramfs -rF -d 'The same as initrd'
+complete -c matchstick -n '__matchstick_in run' -s p -l cmdline -x -d 'The kernel\'s command line'
+complete -c matchstick -n '__matchstick_in run' -s c -l cpus -x -d 'Number of CPUs'
+complete -c matchstick -n '__matchstick_in run' -s m -l memory -x -d 'Memory: MiB, or with K, M, G, T'
+complete -c matchstick -n '__matchstick_in run' -l boot -x -d 'Boot protocol' \
+    -a 'auto\t"From the image" flat16\t"A boot sector" flat64\t"Code without a header" elf\tELF64 multiboot\t"Multiboot 1" pvh\t"ELF with a PVH note"'
+complete -c matchstick -n '__matchstick_in run' -l timeout -x -d 'End the guest after that time'
+complete -c matchstick -n '__matchstick_in run' -l timings -d 'Show each phase from exec to teardown'
+complete -c matchstick -n '__matchstick_in run' -s q -l quiet -d 'No remarks; a crash in one line'
+complete -c matchstick -n '__matchstick_in run' -s v -l verbose -d 'Say what is started and how it ended'
+complete -c matchstick -n '__matchstick_in run' -s h -l help -d 'Show help'

@@ -1,0 +1,142 @@
+//! A terminal to run a program on: the test sits at the other end of the cable. And the few system calls
+//! that std has no function for.
+#![allow(unsafe_code)]
+
+use super::Capture;
+use std::fs::File;
+use std::io::Write;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::ptr::null;
+
+/// A pseudo terminal, see pty(7).
+pub struct Terminal {
+    user: File,
+    /// What the terminal shows.
+    pub screen: Capture,
+    line: OwnedFd,
+}
+
+/// How a terminal is set, in comparable form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    flags: [u32; 4],
+    keys: Vec<u8>,
+}
+
+impl Settings {
+    /// Whether lines are edited and Ctrl-C is a signal: not raw.
+    pub fn is_cooked(&self) -> bool {
+        self.flags[3] & (libc::ICANON | libc::ISIG | libc::ECHO) == libc::ICANON | libc::ISIG | libc::ECHO
+    }
+}
+
+impl Terminal {
+    pub fn new() -> Terminal {
+        let (mut user, mut line) = (-1, -1);
+        // SAFETY: openpty writes two descriptors; the other three pointers may be null.
+        let result = unsafe { libc::openpty(&mut user, &mut line, std::ptr::null_mut(), null(), null()) };
+        assert_eq!(result, 0, "no pseudo terminal");
+        // SAFETY: both were opened for us just now.
+        let (user, line) = unsafe { (File::from_raw_fd(user), OwnedFd::from_raw_fd(line)) };
+        // No other child shall keep the terminal open.
+        for fd in [user.as_raw_fd(), line.as_raw_fd()] {
+            // SAFETY: the descriptor is open.
+            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+        let screen = Capture::of(Some(user.try_clone().unwrap()));
+        Terminal { user, screen, line }
+    }
+
+    /// One end of it for a program's standard input, output or error.
+    pub fn stdio(&self) -> Stdio {
+        self.line.try_clone().unwrap().into()
+    }
+
+    /// Makes `command` run in a session of its own that this terminal controls, as a login shell does.
+    pub fn control(&self, command: &mut Command) {
+        let line = self.line.as_raw_fd();
+        // SAFETY: between fork and exec only system calls are made.
+        unsafe { command.pre_exec(move || take_over(line)) };
+    }
+
+    /// Presses keys.
+    pub fn press(&mut self, keys: &[u8]) {
+        self.user.write_all(keys).unwrap();
+    }
+
+    pub fn settings(&self) -> Settings {
+        let mut termios = MaybeUninit::<libc::termios>::uninit();
+        // SAFETY: tcgetattr writes `termios` or fails, which is checked before it is read.
+        let termios = unsafe {
+            assert_eq!(libc::tcgetattr(self.line.as_raw_fd(), termios.as_mut_ptr()), 0);
+            termios.assume_init()
+        };
+        Settings {
+            flags: [termios.c_iflag, termios.c_oflag, termios.c_cflag, termios.c_lflag],
+            keys: termios.c_cc.to_vec(),
+        }
+    }
+}
+
+fn take_over(line: RawFd) -> std::io::Result<()> {
+    // SAFETY: plain system calls with plain numbers.
+    let done = unsafe { libc::setsid() != -1 && libc::ioctl(line, libc::TIOCSCTTY, 0) != -1 };
+    if done { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// Sends `signal` to a child that has not been waited for.
+pub fn send_signal(process: i32, signal: i32) {
+    // SAFETY: plain numbers.
+    unsafe { libc::kill(process, signal) };
+}
+
+/// Makes `command` start with these descriptors closed.
+pub fn close_in(command: &mut Command, fds: &'static [RawFd]) {
+    let close = move || {
+        for &fd in fds {
+            // SAFETY: std has put its pipes in place already; nothing else uses these in the child.
+            unsafe { libc::close(fd) };
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec only system calls are made.
+    unsafe { command.pre_exec(close) };
+}
+
+/// Makes `command` start with `signal` ignored, as nohup(1) does.
+pub fn ignore_in(command: &mut Command, signal: i32) {
+    let ignore = move || {
+        // SAFETY: a constant disposition.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+        Ok(())
+    };
+    // SAFETY: between fork and exec only system calls are made.
+    unsafe { command.pre_exec(ignore) };
+}
+
+/// Whether we are root, whom file modes do not stop.
+pub fn is_root() -> bool {
+    // SAFETY: geteuid takes nothing and cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Makes a named pipe.
+pub fn make_fifo(path: &std::path::Path) {
+    let path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).unwrap();
+    // SAFETY: the path is a C string and only read.
+    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+}
+
+/// Makes a pipe as small as it can be, one page, with room for `room` bytes.
+pub fn nearly_full_pipe(room: usize) -> (std::io::PipeReader, std::io::PipeWriter) {
+    const PAGE: usize = 4096;
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    // SAFETY: the descriptor is open; the size is a plain number.
+    let size = unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETPIPE_SZ, PAGE) };
+    assert_eq!(size, PAGE as i32);
+    writer.write_all(&vec![b'.'; PAGE - room]).unwrap();
+    (reader, writer)
+}
