@@ -13,6 +13,8 @@ pub struct Crash {
     pub what: String,
     /// The vCPU it happened to.
     pub vcpu: usize,
+    /// RIP when it last went back into the guest: all that is known of where it was, should it have been reset.
+    pub entered_at: u64,
     /// Its registers, as far as the processor kept them.
     pub registers: Registers,
     /// The bytes at RIP, where the guest's page tables lead to memory.
@@ -35,7 +37,7 @@ impl Crash {
             }
             code.extend(byte);
         }
-        Crash { what, vcpu: index, registers, code, exits: exits.notes() }
+        Crash { what, vcpu: index, entered_at: exits.entered_at, registers, code, exits: exits.notes() }
     }
 
     /// AMD processors lose the guest's registers in a shutdown, and KVM shows those of a reset instead
@@ -47,7 +49,7 @@ impl Crash {
     /// One line that tells a reader where to look first.
     pub fn hint(&self) -> &'static str {
         if self.was_reset() {
-            "this processor forgets a guest's registers in a triple fault; the last exits still tell how far it came"
+            "this processor forgets a guest's registers in a triple fault; it happened some time after that rip"
         } else if self.registers.system.idt.limit == 0 && self.what.starts_with("triple") {
             "no IDT is loaded, so the first exception is the last"
         } else if self.what.starts_with("triple") {
@@ -122,7 +124,7 @@ impl fmt::Display for Crash {
             write!(f, " on vCPU {}", self.vcpu)?;
         }
         if self.was_reset() {
-            return Ok(());
+            return write!(f, ", last seen at rip {:#x}", self.entered_at);
         }
         write!(f, " at rip {:#x}", self.registers.general.rip)?;
         match self.code.as_slice() {
@@ -166,6 +168,8 @@ impl fmt::Display for Note {
 pub(super) struct Log {
     ring: [Note; REMEMBERED],
     next: usize,
+    /// RIP when the vCPU last went into the guest.
+    pub entered_at: u64,
 }
 
 impl Log {

@@ -346,6 +346,7 @@ impl Run<'_> {
             return Ok(Outcome::Stopped);
         }
         loop {
+            log.entered_at = vcpu.rip();
             let exit = vcpu.run()?;
             probe.exit(&exit);
             log.push(&exit);
