@@ -42,17 +42,22 @@ impl Keys {
 pub struct Console(());
 
 impl Console {
-    /// Starts passing standard input on to `cable`, if there is any: a terminal goes raw, /dev/null is
-    /// left alone. `announce` is told when the keys of [`Keys`] work.
+    /// Starts passing standard input on to `cable`. A terminal goes raw, and `announce` is called when the
+    /// keys of [`Keys`] work. A thread is started only where there is something to read.
     pub fn connect(cable: Cable, remote: Remote, announce: impl FnOnce()) -> io::Result<Console> {
-        let input = sys::stdin_kind();
-        if input == Input::Nothing {
-            return Ok(Console(()));
-        }
         let console = Console(());
-        if input == Input::Terminal {
-            sys::raw_terminal()?;
-            announce();
+        let input = sys::stdin_kind();
+        match input {
+            Input::Background => return Ok(console),
+            Input::Empty => {
+                cable.send(&[CTRL_D]);
+                return Ok(console);
+            }
+            Input::Stream => {}
+            Input::Terminal => {
+                sys::raw_terminal()?;
+                announce();
+            }
         }
         thread::Builder::new().name("stdin".into()).spawn(move || {
             sys::block_signals();

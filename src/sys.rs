@@ -142,31 +142,37 @@ impl Drop for Timer {
 pub enum Input {
     /// A terminal, and we are in its foreground: it may be switched to raw mode.
     Terminal,
+    /// A terminal, but others are in its foreground: to change it or to read from it would stop us
+    /// (SIGTTOU, SIGTTIN).
+    Background,
     /// A pipe, a file, a socket: bytes to pass on.
     Stream,
-    /// /dev/null, or a terminal that belongs to someone else: nothing to read.
-    Nothing,
+    /// /dev/null: nothing but an end.
+    Empty,
 }
 
 /// Looks at file descriptor 0.
 pub fn stdin_kind() -> Input {
     let mut stat = MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: fstat writes `stat` or fails; the terminal calls take plain numbers.
+    // SAFETY: fstat writes `stat` or fails; the other calls take plain numbers.
     unsafe {
         if libc::fstat(0, stat.as_mut_ptr()) != 0 {
-            return Input::Nothing;
+            return Input::Empty;
         }
         let stat = stat.assume_init();
+        // /dev/null is character device 1:3 (kernel: admin-guide/devices.txt).
         if stat.st_mode & libc::S_IFMT != libc::S_IFCHR {
+            return Input::Stream;
+        } else if stat.st_rdev == libc::makedev(1, 3) {
+            return Input::Empty;
+        } else if libc::isatty(0) == 0 {
             return Input::Stream;
         }
         match libc::tcgetpgrp(0) {
-            // Not a terminal. /dev/null is character device 1:3 (kernel: admin-guide/devices.txt).
-            -1 if stat.st_rdev == libc::makedev(1, 3) => Input::Nothing,
-            -1 => Input::Stream,
-            // To change a terminal from its background would stop us (SIGTTOU).
+            // Not the terminal of our session, so it has no background.
+            -1 => Input::Terminal,
             group if group == libc::getpgrp() => Input::Terminal,
-            _ => Input::Nothing,
+            _ => Input::Background,
         }
     }
 }

@@ -53,7 +53,11 @@ fn what_is_typed_wrongly_is_said_with_a_hint() {
         (&["guests", "-l"], "invalid option '-l'", "`matchstick guests`"),
         (&["run", "--frobnicate"], "invalid option '--frobnicate'", of_run),
         (&["run", "-z"], "invalid option '-z'", of_run),
-        (&["run", "fault", "triple"], "unexpected argument \"triple\"", of_run),
+        (
+            &["run", "fault", "triple"],
+            "unexpected argument \"triple\"; what the guest is told comes after --",
+            of_run,
+        ),
         (&["run", "--memory"], "missing argument for option '--memory'", of_run),
         (&["run", "--timings=yes"], "unexpected argument for option '--timings'", of_run),
         (&["run", "-m", "x"], "a size is a number of MiB", of_run),

@@ -11,7 +11,7 @@ pub use options::{COMMANDS, CommandHelp, OptionHelp, RUN_OPTIONS};
 
 use crate::console;
 use crate::error::Error;
-use options::{Command, Topic, Usage};
+use options::{Command, Usage};
 use std::error::Error as _;
 use std::ffi::OsString;
 use std::fs::File;
@@ -34,7 +34,10 @@ pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
     console::restore_on_panic(STATUS_FAILURE);
     let command = match options::parse(args) {
         Ok(command) => command,
-        Err(usage) => return complain_of(&usage),
+        Err(Usage { what, hint }) => {
+            complain(&format!("error: {what}"), Some(hint));
+            return STATUS_FAILURE;
+        }
     };
     let quiet = matches!(&command, Command::Run(run) if run.quiet);
     let done = match command {
@@ -76,14 +79,4 @@ fn stdout() -> Result<File, Error> {
 fn complain(line: &str, hint: Option<&str>) {
     let hint = hint.map_or(String::new(), |hint| format!(" hint: {hint}\n"));
     let _ = write!(std::io::stderr(), "{line}\n{hint}");
-}
-
-fn complain_of(usage: &Usage) -> u8 {
-    let hint = match usage.topic {
-        Topic::All => "`matchstick --help` shows what there is",
-        Topic::Run => "`matchstick run --help` shows all options",
-        Topic::Guests => "`matchstick guests` takes no options",
-    };
-    complain(&format!("error: {}", usage.what), Some(hint));
-    STATUS_FAILURE
 }

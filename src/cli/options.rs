@@ -3,6 +3,7 @@
 //! The man page and the completions in `docs/` are kept by hand; a test holds them against this table.
 
 use crate::boot::Protocol;
+use crate::guest::Guest;
 use lexopt::{Arg, Parser, ValueExt};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -134,31 +135,42 @@ pub struct RunArgs {
 pub struct Usage {
     /// The complaint.
     pub what: String,
-    /// Whose help would have helped.
-    pub topic: Topic,
+    /// What would have helped.
+    pub hint: &'static str,
 }
+
+const HINT: &str = "`matchstick --help` shows what there is";
+const RUN_HINT: &str = "`matchstick run --help` shows all options";
+const GUESTS_HINT: &str = "`matchstick guests` takes no options";
 
 /// Reads the arguments, without the program's name.
 pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Usage> {
     let mut parser = Parser::from_args(args);
-    let usage = |what: String| Usage { what, topic: Topic::All };
-    let command = match parser.next().map_err(|error| usage(error.to_string()))? {
+    let usage = |hint| move |error: lexopt::Error| Usage { what: error.to_string(), hint };
+    let command = match parser.next().map_err(usage(HINT))? {
         None => return Ok(Command::Help(Topic::All)),
         Some(Arg::Value(word)) => word,
         Some(Arg::Short('h') | Arg::Long("help")) => return Ok(Command::Help(Topic::All)),
         Some(Arg::Short('V') | Arg::Long("version")) => return Ok(Command::Version),
-        Some(other) => return Err(usage(other.unexpected().to_string())),
+        Some(other) => return Err(usage(HINT)(other.unexpected())),
     };
-    let in_topic = |topic| move |error: lexopt::Error| Usage { what: error.to_string(), topic };
     match command.to_str() {
-        Some("run") => parse_run(&mut parser).map_err(in_topic(Topic::Run)),
-        Some("guests") => match parser.next().map_err(in_topic(Topic::Guests))? {
-            None => Ok(Command::Guests),
-            Some(Arg::Short('h') | Arg::Long("help")) => Ok(Command::Help(Topic::Guests)),
-            Some(other) => Err(in_topic(Topic::Guests)(other.unexpected())),
-        },
-        Some("help") => parse_help(&mut parser).map_err(in_topic(Topic::All)),
-        _ => Err(usage(format!("no such command: {}", command.display()))),
+        Some("run") => parse_run(&mut parser).map_err(usage(RUN_HINT)),
+        Some("guests") => parse_guests(&mut parser).map_err(usage(GUESTS_HINT)),
+        Some("help") => parse_help(&mut parser).map_err(usage(HINT)),
+        Some(name) if Guest::find(name).is_some() => Err(Usage {
+            what: format!("{name} is a guest, not a command"),
+            hint: "`matchstick run GUEST` starts it",
+        }),
+        _ => Err(Usage { what: format!("no such command: {}", command.display()), hint: HINT }),
+    }
+}
+
+fn parse_guests(parser: &mut Parser) -> Result<Command, lexopt::Error> {
+    match parser.next()? {
+        None => Ok(Command::Guests),
+        Some(Arg::Short('h') | Arg::Long("help")) => Ok(Command::Help(Topic::Guests)),
+        Some(other) => Err(other.unexpected()),
     }
 }
 
@@ -200,6 +212,11 @@ fn parse_run(parser: &mut Parser) -> Result<Command, lexopt::Error> {
             Arg::Short('v') | Arg::Long("verbose") => run.verbose = true,
             Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help(Topic::Run)),
             Arg::Value(target) if run.target.is_none() => run.target = Some(target),
+            Arg::Value(word) => {
+                return Err(
+                    format!("unexpected argument {word:?}; what the guest is told comes after --").into()
+                );
+            }
             other => return Err(other.unexpected()),
         }
     }
