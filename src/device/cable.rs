@@ -59,6 +59,12 @@ impl Cable {
         }
     }
 
+    /// Device side: what was taken and is not wanted yet goes back to the front.
+    pub(super) fn untake(&self, bytes: &[u8]) {
+        let mut waiting = lock(&self.queues.to_guest);
+        bytes.iter().rev().for_each(|&byte| waiting.push_front(byte));
+    }
+
     /// Device side: guest to world.
     pub(super) fn put(&self, byte: u8) {
         lock(&self.queues.from_guest).push(byte);

@@ -17,10 +17,10 @@ pub use crash::{Crash, Note};
 use crate::boot::{self, Payload, Protocol};
 use crate::device::{Action, Cable, Device};
 use crate::error::{Error, Result};
-use crate::kvm::{Exit, Kvm, MAX_MEMORY, Vcpu, Vm, kick_this_thread};
+use crate::kvm::{Exit, Kvm, MAX_MEMORY, Memory, Vcpu, Vm, kick_this_thread};
 use crate::sys::{self, Thread, Timer};
 use crate::timeline::{Phase, Probe};
-use crate::x86::cpuid;
+use crate::x86::{acpi, cpuid, layout};
 use board::Board;
 use crash::Log;
 use output::Output;
@@ -29,6 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
+use vm_memory::{Bytes, GuestAddress};
 
 /// How long a guest runs before we look whether it sleeps for good; a tiny one is gone by then.
 const FIRST_BEAT: Duration = Duration::from_millis(10);
@@ -45,6 +46,8 @@ pub struct Config {
     /// Whether the CPUID instruction shows what the host supports. Without it every leaf is zero, and a
     /// start is cheaper: a tiny guest that does not ask need not wait for the answer.
     pub cpuid: bool,
+    /// Whether there are ACPI tables, in which a kernel finds processors, interrupts and how to switch off.
+    pub acpi: bool,
     /// The boot protocol; `None` finds out from the image.
     pub protocol: Option<Protocol>,
     /// The command line.
@@ -62,6 +65,7 @@ impl Default for Config {
             memory: 128 << 20,
             cpus: 1,
             cpuid: true,
+            acpi: true,
             protocol: None,
             cmdline: Vec::new(),
             initrd: None,
@@ -111,6 +115,8 @@ pub enum Outcome {
     Halted,
     /// The guest pulled the reset line.
     Reset,
+    /// The guest switched itself off.
+    PoweredOff,
     /// Someone called [`Remote::stop`].
     Stopped,
     /// The time of [`Config::timeout`] is over.
@@ -205,7 +211,8 @@ impl Machine {
         probe.mark(Phase::LocalApics);
         vm.add_memory(config.memory)?;
         probe.mark(Phase::AddMemory);
-        let payload = Payload { image, cmdline: &config.cmdline, initrd: config.initrd.as_deref() };
+        let rsdp = if config.acpi { add_firmware(vm.memory(), config.cpus)? } else { 0 };
+        let payload = Payload { image, cmdline: &config.cmdline, initrd: config.initrd.as_deref(), rsdp };
         let entry = boot::load(config.protocol, &payload, vm.memory())
             .map_err(|source| Error::Image { name: name.into(), source })?;
         probe.mark(Phase::Load);
@@ -222,7 +229,7 @@ impl Machine {
         vcpus[0].enter(&entry);
         probe.mark(Phase::Registers);
         let cable = Cable::default();
-        let board = Board::new(config.memory, config.cpus, cable.clone())
+        let board = Board::new(config.memory, config.cpus, config.acpi, cable.clone())
             .map_err(|overlap| Error::Config(format!("two devices at one address: {overlap}")))?;
         let shared = Shared {
             vm,
@@ -303,6 +310,22 @@ impl Machine {
     }
 }
 
+/// Puts what a kernel expects of firmware into guest memory, and returns the address of the root of the ACPI
+/// tables. The rest of the firmware is what a PC's processor finds at its reset vector: kernels jump there when
+/// they know no better way to reboot.
+fn add_firmware(memory: &Memory, cpus: u32) -> Result<u64> {
+    const RESET: &[u8] = &[
+        0xb0, 0xfe, // mov al, 0xfe
+        0xe6, 0x64, // out 0x64, al: the keyboard controller pulls the reset line
+        0xf4, //       hlt
+    ];
+    for (address, bytes) in [(layout::RESET_VECTOR, RESET), (layout::ACPI_TABLES, &acpi::tables(cpus))] {
+        let outside = |_| Error::Config("there is no room for the firmware's tables".into());
+        memory.write_slice(bytes, GuestAddress(address)).map_err(outside)?;
+    }
+    Ok(layout::ACPI_TABLES)
+}
+
 /// One run of a machine: what its threads share while it lasts.
 struct Run<'a> {
     shared: &'a Shared,
@@ -366,6 +389,7 @@ impl Run<'_> {
                         Action::Continue => continue,
                         Action::Exit(status) => return Ok(Outcome::Exited(status)),
                         Action::Reset => return Ok(Outcome::Reset),
+                        Action::PowerOff => return Ok(Outcome::PoweredOff),
                     }
                 }
             };
