@@ -89,7 +89,7 @@ impl Error {
             Error::Unreadable { .. } => "an image is a regular file that you may read",
             Error::Image { source, .. } => match source {
                 ImageError::Unknown { .. } | ImageError::Not { .. } => {
-                    "--boot flat16|flat64|elf|multiboot|pvh names the protocol; `matchstick help run` tells of each"
+                    "--boot flat16|flat64|elf|multiboot|pvh|linux names the protocol; `matchstick help run` tells of each"
                 }
                 ImageError::Outside { .. } => "more memory: -m 512M",
                 ImageError::TooLarge { .. } => {
@@ -119,7 +119,7 @@ pub enum ImageError {
     Empty,
 
     /// No boot protocol recognises the image.
-    #[error("not a kernel: no ELF, Multiboot or boot-sector signature (it begins {})", hex(head))]
+    #[error("not a kernel: no ELF, Multiboot, Linux or boot-sector signature (it begins {})", hex(head))]
     Unknown {
         /// The image's first bytes, at most eight.
         head: Vec<u8>,

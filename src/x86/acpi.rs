@@ -121,3 +121,56 @@ fn madt(cpus: u32) -> MADT {
     madt.add_structure(IoApic::new(0, IOAPIC as u32, 0));
     madt
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn u64_at(bytes: &[u8], at: usize) -> u64 {
+        u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
+    }
+
+    /// The table at a guest-physical address, as long as its header says, its checksum checked.
+    fn table(tables: &[u8], address: u64) -> &[u8] {
+        let at = (address - ACPI_TABLES) as usize;
+        let len = u32::from_le_bytes(tables[at + 4..at + 8].try_into().unwrap()) as usize;
+        let table = &tables[at..at + len];
+        assert_eq!(table.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte)), 0, "the checksum");
+        table
+    }
+
+    #[test]
+    fn every_table_is_found_from_the_root_pointer() {
+        let tables = tables(4);
+        assert_eq!(tables[..8], *b"RSD PTR ");
+        let xsdt = table(&tables, u64_at(&tables, 24));
+        assert_eq!(xsdt[..4], *b"XSDT");
+        let (fadt, madt) = (table(&tables, u64_at(xsdt, 36)), table(&tables, u64_at(xsdt, 44)));
+        assert_eq!((&fadt[..4], &madt[..4]), (&b"FACP"[..], &b"APIC"[..]));
+        let dsdt = table(&tables, u64_at(fadt, 140));
+        assert_eq!(dsdt[..4], *b"DSDT");
+        for name in [&b"_S5_"[..], b"COM1", b"_CRS"] {
+            assert!(dsdt.windows(4).any(|word| word == name));
+        }
+    }
+
+    #[test]
+    fn the_madt_lists_each_processor_by_its_apic_id_and_the_ioapic() {
+        for cpus in [1, 2, 255] {
+            let tables = tables(cpus);
+            let xsdt = table(&tables, u64_at(&tables, 24));
+            let madt = table(&tables, u64_at(xsdt, 44));
+            let (local, ioapic) = madt[44..].split_at(8 * cpus as usize);
+            for (id, entry) in local.chunks(8).enumerate() {
+                assert_eq!(entry, [0, 8, id as u8, id as u8, 1, 0, 0, 0]);
+            }
+            assert_eq!(ioapic[..2], [1, 12]);
+            assert_eq!(ioapic[4..8], (IOAPIC as u32).to_le_bytes());
+        }
+    }
+
+    #[test]
+    fn the_tables_of_the_largest_machine_fit_their_place() {
+        assert!(ACPI_TABLES + tables(255).len() as u64 <= crate::x86::layout::RESET_VECTOR);
+    }
+}
