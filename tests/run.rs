@@ -208,6 +208,25 @@ fn strings_of_the_rarer_kinds_arrive_too() {
 }
 
 #[test]
+fn a_string_right_behind_an_out_goes_to_its_own_port() {
+    if !has_kvm() {
+        return;
+    }
+    let data = pattern(40);
+    // mov al, byte; out 0x80, al: once the byte that lies before the string, once another.
+    for byte in [data[0], 0xaa] {
+        let post = [0xb0, byte, 0xe6, 0x80];
+        let print = [code::SERIAL, &code::count(39), &code::from(DATA + 1), &post, REP_OUTSB, &code::exit(0)];
+        run(&with_data(&print, &data), &[]).silent().status(0).printed(&data[1..]);
+        // out dx, al
+        let plain = [0xb0, byte, 0xee];
+        let print =
+            [code::SERIAL, &code::count(39), &code::from(DATA + 1), &plain, REP_OUTSB, &code::exit(0)];
+        run(&with_data(&print, &data), &[]).silent().status(0).printed([&[byte], &data[1..]].concat());
+    }
+}
+
+#[test]
 fn wide_strings_keep_their_order() {
     if !has_kvm() {
         return;

@@ -114,7 +114,7 @@ pub struct Vcpu {
     memory: Memory,
     /// The bytes of a string that was finished for KVM; see [`Vcpu::finish_outs`].
     string: [u8; STRING_MAX],
-    /// RIP of the last OUT that turned out not to be a string: not worth a second look.
+    /// RIP after the last OUT that turned out not to be a string: not worth a second look.
     plain_out: u64,
 }
 
@@ -215,7 +215,8 @@ impl Vcpu {
     /// RCX at 0 the instruction ends by itself when the guest goes on.
     ///
     /// Whatever is unusual (another segment or size, a page border, the direction flag, a trap flag) is left
-    /// to KVM, one element at a time.
+    /// to KVM, one element at a time. So is a plain OUT: KVM's emulator shows RIP behind it, KVM's fast path
+    /// at it, so that the instruction at RIP alone does not tell which one has come.
     fn finish_outs(&mut self) -> Option<usize> {
         let run = self.fd.get_kvm_run();
         if run.exit_reason != KVM_EXIT_IO {
@@ -231,6 +232,10 @@ impl Vcpu {
         }
         let mut regs = self.fd.sync_regs_mut().regs;
         if regs.rcx == 0 || regs.rip == self.plain_out || regs.rflags & (RFLAGS_DF | RFLAGS_TF) != 0 {
+            return None;
+        }
+        // KVM may show RIP behind a plain OUT already: the string there may be for another port.
+        if io.port != regs.rdx as u16 {
             return None;
         }
         let sregs = self.system_registers()?;
@@ -249,21 +254,27 @@ impl Vcpu {
             self.fd.clear_sync_valid_reg(SyncReg::SystemRegister);
             return None;
         }
-        let (left, from) = (regs.rcx & mask, regs.rsi & mask);
+        // From the byte that KVM has just taken to the end of its page: so far the processor has looked
+        // whether the guest may read.
+        let (left, next) = (regs.rcx & mask, regs.rsi & mask);
+        let from = next.checked_sub(1)?;
         let linear = data.wrapping_add(from);
-        let in_page = 0x1000 - (linear & 0xfff);
-        let len = left.min(in_page).min(STRING_MAX as u64 - 1);
-        if len == 0 || from.checked_add(len - 1)? > limit {
+        let more = left.min(0xfff - (linear & 0xfff)).min(STRING_MAX as u64 - 1);
+        if more == 0 || from.checked_add(more)? > limit {
             return None;
         }
-        let mut string = [first; STRING_MAX];
-        self.read_as(&sregs, linear, &mut string[1..=len as usize])?;
+        let len = 1 + more as usize;
+        let mut string = [0; STRING_MAX];
+        self.read_as(&sregs, linear, &mut string[..len])?;
+        if string[0] != first {
+            return None;
+        }
         self.string = string;
-        regs.rcx = regs.rcx & !mask | (left - len);
-        regs.rsi = regs.rsi & !mask | (from.wrapping_add(len) & mask);
+        regs.rcx = regs.rcx & !mask | (left - more);
+        regs.rsi = regs.rsi & !mask | (next.wrapping_add(more) & mask);
         self.fd.sync_regs_mut().regs = regs;
         self.fd.set_sync_dirty_reg(SyncReg::Register);
-        Some(1 + len as usize)
+        Some(len)
     }
 
     /// The system registers: from the shared page where KVM still puts them there at each exit, else by
