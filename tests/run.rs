@@ -461,6 +461,11 @@ fn timings_show_every_phase_and_change_nothing_else() {
     // A guest may mark milestones: mov al, 0x42; out 0x80, al
     let milestone = boot_sector(&[&[0xb0, 0x42, 0xe6, 0x80], &code::exit(0)]);
     run(&milestone, &["--timings"]).status(0).says("guest: POST 0x42");
+    // Or write there without end. again: mov al, cl; out 0x80, al; loop again
+    let flood = boot_sector(&[&code::count(9_000), &[0x88, 0xc8, 0xe6, 0x80, 0xe2, 0xfa], &code::exit(7)]);
+    let ended = run(&flood, &["--timings"]);
+    ended.status(7).says("guest: to its end").says("VM torn down");
+    assert!(ended.stderr.lines().count() < 80, "{}", ended.stderr);
 }
 
 #[test]
