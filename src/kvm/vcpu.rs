@@ -8,8 +8,8 @@ use crate::x86::mode::{CR0_PE, CR0_PG, CR4_LA57, EFER_LMA, RFLAGS_DF, RFLAGS_IF,
 use crate::x86::{Entry, paging};
 use kvm_bindings::{
     CpuId, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_IO, KVM_EXIT_IO_OUT,
-    KVM_EXIT_IOAPIC_EOI, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN, KVM_MP_STATE_HALTED, KVM_MP_STATE_UNINITIALIZED,
-    kvm_regs, kvm_run, kvm_sregs,
+    KVM_EXIT_IOAPIC_EOI, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN, KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED,
+    KVM_MP_STATE_UNINITIALIZED, kvm_regs, kvm_run, kvm_sregs,
 };
 use kvm_ioctls::{SyncReg, VcpuFd};
 use std::cell::Cell;
@@ -326,7 +326,11 @@ impl Vcpu {
     pub fn is_asleep_for_good(&mut self) -> Result<bool> {
         let state = self.fd.get_mp_state().map_err(host("read the vCPU's state"))?.mp_state;
         let interrupts_on = self.fd.sync_regs_mut().regs.rflags & RFLAGS_IF != 0;
-        Ok(state == KVM_MP_STATE_UNINITIALIZED || state == KVM_MP_STATE_HALTED && !interrupts_on)
+        Ok(match state {
+            KVM_MP_STATE_UNINITIALIZED | KVM_MP_STATE_INIT_RECEIVED => true,
+            KVM_MP_STATE_HALTED => !interrupts_on,
+            _ => false,
+        })
     }
 
     /// Runs `body` so that [`kick_this_thread`] ends a `KVM_RUN` in it, even one that has not begun.
