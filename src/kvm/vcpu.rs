@@ -93,6 +93,15 @@ impl Registers {
         base.wrapping_add(self.general.rip)
     }
 
+    /// Bytes of an entry of the IDT: in real mode a far pointer (SDM volume 3A, "Real-Address Mode Operation").
+    pub fn gate_size(&self) -> u32 {
+        match (self.system.cr0 & CR0_PE != 0, self.system.efer & EFER_LMA != 0) {
+            (false, _) => 4,
+            (true, false) => 8,
+            (true, true) => 16,
+        }
+    }
+
     /// The processor's mode, in words.
     pub fn mode(&self) -> &'static str {
         match (self.system.cr0 & CR0_PE != 0, self.system.efer & EFER_LMA != 0, self.system.cs.db) {
