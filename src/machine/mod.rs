@@ -351,7 +351,8 @@ impl Run<'_> {
         }
         if asleep {
             // Only another processor could wake this one. Forget what they said before, and ask them again.
-            if self.asleep.iter().all(|other| other.swap(false, Ordering::SeqCst)) {
+            // Each of them: an answer that was left would be an old one by the next look.
+            if self.asleep.iter().fold(true, |all, other| other.swap(false, Ordering::SeqCst) & all) {
                 return Ok(Some(Outcome::Halted));
             }
             self.shared.remote.kick_others();
