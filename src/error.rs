@@ -74,11 +74,13 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         use io::ErrorKind::{NotFound, OutOfMemory, PermissionDenied, StorageFull};
         Some(match self {
+            Error::Host { what: "open /dev/kvm", source } if source.kind() == NotFound => {
+                "load the module: sudo modprobe kvm_intel (or kvm_amd); inside a VM, switch nested virtualisation on"
+            }
+            Error::Host { what: "open /dev/kvm", source } if source.kind() == PermissionDenied => {
+                "sudo usermod -aG kvm $USER, then log in again"
+            }
             Error::Host { source, .. } => match source.kind() {
-                NotFound => {
-                    "load the module: sudo modprobe kvm_intel (or kvm_amd); inside a VM, switch nested virtualisation on"
-                }
-                PermissionDenied => "sudo usermod -aG kvm $USER, then log in again",
                 _ if matches!(source.raw_os_error(), Some(libc::EAGAIN | libc::EMFILE | libc::ENFILE)) => {
                     "a limit on threads, signals or open files is in the way: `ulimit -a` shows them"
                 }
