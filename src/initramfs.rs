@@ -124,13 +124,17 @@ impl Initramfs {
     /// pipes and sockets as they are. Where another file system is mounted, there is an empty directory.
     pub fn tree(&mut self, root: &Path) -> Result<()> {
         let entries = walk(root)?;
-        // One allocation for everything. It may be too much, for a file with two names is counted twice.
+        // One allocation for everything, and no reading of what cannot fit. A file with several names has its
+        // data once, and counts with a part of it at each.
         let size = |(path, file): &(PathBuf, Metadata)| {
-            let data = if file.is_dir() { 0 } else { file.len() };
+            let data = if file.is_dir() { 0 } else { file.len() / file.nlink().max(1) };
             data.saturating_add((HEADER + path.as_os_str().len() + 8) as u64)
         };
         let total = entries.iter().map(size).fold(0, u64::saturating_add);
-        self.bytes.reserve(total.min(self.limit) as usize);
+        if total > self.limit {
+            return Err(Error::Pack { path: root.into(), source: PackError::Full { limit: self.limit } });
+        }
+        self.bytes.reserve(total as usize);
 
         let mut links = BTreeMap::new();
         for (path, metadata) in entries {

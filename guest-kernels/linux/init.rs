@@ -23,7 +23,7 @@ use core::ffi::CStr;
 const ARGS: &CStr = c"/.matchstick/args";
 /// The byte written here ends the machine and is its status.
 const EXIT: u16 = 0xf4;
-/// The port of milestones, and ours.
+/// The port of milestones, and ours: from now on input is taken as it should be.
 const POST: u16 = 0x80;
 const INIT_RUNS: u8 = 0x11;
 
@@ -34,12 +34,12 @@ extern "C" fn main(stack: *const usize) -> ! {
     let environment = unsafe { argv.add(argc + 1) };
 
     if is_first() {
-        calls::out(POST, INIT_RUNS);
         for (kind, path) in [(c"proc", c"/proc"), (c"sysfs", c"/sys"), (c"devtmpfs", c"/dev")] {
             calls::mkdir(path);
             calls::mount(kind, path);
         }
         set_terminal(has(environment, c"TERM=dumb"));
+        calls::out(POST, INIT_RUNS);
         if let Some(words) = contents(ARGS) {
             leave(run(words, environment));
         }
