@@ -134,7 +134,8 @@ impl Initramfs {
         if total > self.limit {
             return Err(Error::Pack { path: root.into(), source: PackError::Full { limit: self.limit } });
         }
-        self.bytes.reserve(total as usize);
+        let memory = self.bytes.try_reserve(total as usize).map_err(std::io::Error::from);
+        memory.map_err(|error| Error::Pack { path: root.into(), source: error.into() })?;
 
         let mut links = BTreeMap::new();
         for (path, metadata) in entries {

@@ -140,6 +140,45 @@ fn our_init_is_small() {
 }
 
 #[test]
+fn what_cannot_be_the_first_program_is_refused_with_a_hint() {
+    // The kernel comes first: any file will do as one that is there.
+    let run = |words: &[&str]| matchstick(["run", "linux", "-k", "Cargo.toml"]).args(words).run();
+    run(&["--init", "no/such"]).printed("").fails(
+        127,
+        "cannot pack no/such: No such file",
+        "--init takes a program",
+    );
+    run(&["--init", "src"]).fails(126, "cannot pack src: it is not a regular file", "--init takes a program");
+    run(&["--init", "README.md"]).fails(126, "it is not an ELF program for x86-64", "static Linux program");
+    run(&["--init", "tests/rig/run"]).fails(126, "it is a script", "--rootfs DIR --init");
+    run(&["--rootfs", "no/such"]).fails(127, "cannot pack no/such: No such file", "--rootfs a directory");
+    run(&["--rootfs", "README.md"]).fails(
+        126,
+        "cannot pack README.md: Not a directory",
+        "--rootfs a directory",
+    );
+    run(&["--rootfs", "src"]).fails(126, "it has neither /init nor /sbin/init", "--init PATH-IN-DIR");
+    run(&["--init", BINARY, "-m", "2M"]).fails(
+        126,
+        "would not fit the guest's memory of 2097152 bytes",
+        "more memory",
+    );
+    // Nearly every host has a shell that is not static.
+    match fs::read("/bin/sh") {
+        Ok(shell) if shell.windows(9).any(|window| window == b"/ld-linux") => {
+            let shell = run(&["--init", "/bin/sh"]);
+            shell.fails(126, "cannot pack /bin/sh: it needs a dynamic loader, /", "link it statically");
+        }
+        _ => skip("/bin/sh is not a dynamic program"),
+    }
+    let of_run = "`matchstick run --help`";
+    run(&["--init", BINARY, "-i", "x"]).fails(125, "no place for --initrd", of_run);
+    matchstick(["run", "hello", "--init", BINARY]).run().fails(125, "hello is not Linux", of_run);
+    matchstick(["run", "x", "-k", "y", "--init", BINARY]).run().fails(125, "not both", of_run);
+    matchstick(["linux"]).run().fails(125, "linux is a guest, not a command", "`matchstick run GUEST`");
+}
+
+#[test]
 fn linux_says_where_it_is_and_leaves() {
     let Some(kernel) = kernel() else { return };
     let args = RunArgs { cpus: Some(2), ..args(None, &[]) };

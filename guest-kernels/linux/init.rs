@@ -23,9 +23,9 @@ use core::ffi::CStr;
 const ARGS: &CStr = c"/.matchstick/args";
 /// The byte written here ends the machine and is its status.
 const EXIT: u16 = 0xf4;
-/// The port of milestones, and ours: from now on input is taken as it should be.
+/// The port of milestones; and ours, for which the input waits: the console is set up.
 const POST: u16 = 0x80;
-const INIT_RUNS: u8 = 0x11;
+const READY_FOR_INPUT: u8 = 0x11;
 
 #[unsafe(no_mangle)]
 extern "C" fn main(stack: *const usize) -> ! {
@@ -39,7 +39,7 @@ extern "C" fn main(stack: *const usize) -> ! {
             calls::mount(kind, path);
         }
         set_terminal(has(environment, c"TERM=dumb"));
-        calls::out(POST, INIT_RUNS);
+        calls::out(POST, READY_FOR_INPUT);
         if let Some(words) = contents(ARGS) {
             leave(run(words, environment));
         }

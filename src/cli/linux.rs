@@ -87,6 +87,8 @@ pub struct Userland {
     pub init: Option<&'static str>,
     /// What the kernel hands to that program.
     pub args: Vec<OsString>,
+    /// Whether that program is [`LINUX_INIT`], which says when it is ready for input.
+    pub is_ours: bool,
 }
 
 /// Makes the root file system that `args` ask for, of at most `limit` bytes.
@@ -102,15 +104,15 @@ pub fn userland(args: &RunArgs, limit: u64) -> Result<Userland> {
     if let Some(root) = &args.rootfs {
         archive.tree(root)?;
     }
-    let to_kernel = |archive: Initramfs, init| {
-        Ok(Userland { initramfs: archive.finish()?, init, args: args.args.clone() })
+    let to_kernel = |archive: Initramfs, init, is_ours| {
+        Ok(Userland { initramfs: archive.finish()?, init, args: args.args.clone(), is_ours })
     };
     let (program, init) = match (&args.init, &args.rootfs) {
         (None, None) => {
             archive.file("init", 0o755, LINUX_INIT)?;
-            return to_kernel(archive, None);
+            return to_kernel(archive, None, true);
         }
-        (None, Some(_)) => return to_kernel(archive, own_init),
+        (None, Some(_)) => return to_kernel(archive, own_init, false),
         (Some(program), None) => {
             let name = program.file_name().unwrap_or(OsStr::new("program"));
             let place = Path::new("bin").join(name);
@@ -130,7 +132,7 @@ pub fn userland(args: &RunArgs, limit: u64) -> Result<Userland> {
     let words = [program.as_os_str()].into_iter().chain(args.args.iter().map(OsString::as_os_str));
     let words: Vec<u8> = words.flat_map(|word| word.as_bytes().iter().chain(&[0])).copied().collect();
     archive.file(ARGS, 0o644, &words)?;
-    Ok(Userland { initramfs: archive.finish()?, init, args: Vec::new() })
+    Ok(Userland { initramfs: archive.finish()?, init, args: Vec::new(), is_ours: true })
 }
 
 /// The program that starts the system in `root`, unless it is /init, for which the kernel looks by itself.

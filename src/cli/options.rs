@@ -92,6 +92,7 @@ pub const RUN_OPTIONS: &[OptionHelp] = &[
 
 /// What the user wants.
 #[derive(Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "there is only ever one of them")]
 pub enum Command {
     /// Start a guest.
     Run(RunArgs),

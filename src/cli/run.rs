@@ -34,6 +34,8 @@ struct Image {
     name: String,
     bytes: Cow<'static, [u8]>,
     config: Config,
+    /// It says when it is ready for input.
+    holds_input: bool,
 }
 
 /// The same, watched by `probe`.
@@ -52,6 +54,9 @@ pub(super) fn run_with<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<u8> {
             complain("the keys go to the guest; Ctrl-a x leaves", None);
         }
     };
+    if image.holds_input {
+        machine.cable().hold();
+    }
     let console = Console::connect(machine.cable(), machine.remote(), announce).map_err(os)?;
     let outcome = machine.run(probe);
     drop(console);
@@ -141,7 +146,7 @@ fn image(args: &RunArgs) -> Result<Image> {
             (path.display().to_string(), Cow::Owned(read(path, limit)?))
         }
     };
-    Ok(Image { name, bytes, config })
+    Ok(Image { name, bytes, config, holds_input: false })
 }
 
 /// The same for a Linux whose root file system is made here.
@@ -153,15 +158,18 @@ fn linux_image(args: &RunArgs) -> Result<Image> {
     let bytes = read(&kernel, memory)?;
     let mut userland = match &args.initrd {
         None => linux::userland(args, memory)?,
-        Some(path) => Userland { initramfs: read(path, memory)?, init: None, args: args.args.clone() },
+        Some(path) => {
+            Userland { initramfs: read(path, memory)?, init: None, args: args.args.clone(), is_ours: false }
+        }
     };
     let terminal = match sys::stdin_kind() {
         sys::Input::Terminal => std::env::var("TERM").ok(),
         _ => None,
     };
     config.cmdline = userland.cmdline(args.cmdline.as_deref(), terminal.as_deref());
+    let holds_input = userland.is_ours;
     config.initrd = Some(std::mem::take(&mut userland.initramfs));
-    Ok(Image { name: kernel.display().to_string(), bytes: Cow::Owned(bytes), config })
+    Ok(Image { name: kernel.display().to_string(), bytes: Cow::Owned(bytes), config, holds_input })
 }
 
 /// A gallery guest gets what it says it needs, and nothing else: what it does not need would cost time.

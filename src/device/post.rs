@@ -8,7 +8,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use super::{Action, Device};
+use super::{Action, Cable, Device};
+
+/// The code that says: the console is set up, and what was typed may come ([`Cable::hold`]). The first program
+/// of a Linux guest of ours writes it.
+const READY_FOR_INPUT: u8 = 0x11;
 
 /// The POST port, 0x80: remembers the last code. Of a wide write the lowest byte counts.
 ///
@@ -16,9 +20,15 @@ use super::{Action, Device};
 #[derive(Debug, Clone, Default)]
 pub struct Post {
     code: Arc<AtomicU8>,
+    console: Option<Cable>,
 }
 
 impl Post {
+    /// One that ends a [`Cable::hold`] of `console` at the code 0x11.
+    pub fn new(console: Cable) -> Post {
+        Post { console: Some(console), ..Post::default() }
+    }
+
     /// The last code that the guest wrote; zero before the first.
     pub fn code(&self) -> u8 {
         self.code.load(Ordering::Relaxed)
@@ -33,6 +43,9 @@ impl Device for Post {
     fn write(&mut self, _offset: u64, data: &[u8]) -> Action {
         if let Some(&code) = data.first() {
             self.code.store(code, Ordering::Relaxed);
+            if let (READY_FOR_INPUT, Some(console)) = (code, &self.console) {
+                console.release();
+            }
         }
         Action::Continue
     }
@@ -41,6 +54,23 @@ impl Device for Post {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn input_that_is_held_comes_when_the_guest_is_ready() {
+        let cable = Cable::default();
+        let mut post = Post::new(cable.clone());
+        cable.hold();
+        cable.send(b"typed early");
+        let taken = || {
+            let mut taken = Vec::new();
+            cable.take(99, |byte| taken.push(byte));
+            taken
+        };
+        assert_eq!(post.write(0, &[READY_FOR_INPUT - 1]), Action::Continue);
+        assert_eq!(taken(), b"");
+        assert_eq!(post.write(0, &[READY_FOR_INPUT]), Action::Continue);
+        assert_eq!(taken(), b"typed early");
+    }
 
     #[test]
     fn the_last_code_reads_back() {
