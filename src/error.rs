@@ -93,11 +93,13 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         use io::ErrorKind::{NotFound, OutOfMemory, PermissionDenied, StorageFull};
         Some(match self {
+            Error::Host { what: "open /dev/kvm", source } if source.kind() == NotFound => {
+                "load the module: sudo modprobe kvm_intel (or kvm_amd); inside a VM, switch nested virtualisation on"
+            }
+            Error::Host { what: "open /dev/kvm", source } if source.kind() == PermissionDenied => {
+                "sudo usermod -aG kvm $USER, then log in again"
+            }
             Error::Host { source, .. } => match source.kind() {
-                NotFound => {
-                    "load the module: sudo modprobe kvm_intel (or kvm_amd); inside a VM, switch nested virtualisation on"
-                }
-                PermissionDenied => "sudo usermod -aG kvm $USER, then log in again",
                 _ if matches!(source.raw_os_error(), Some(libc::EAGAIN | libc::EMFILE | libc::ENFILE)) => {
                     "a limit on threads, signals or open files is in the way: `ulimit -a` shows them"
                 }
@@ -126,7 +128,7 @@ impl Error {
             }
             Error::Image { source, .. } => match source {
                 ImageError::Unknown { .. } | ImageError::Not { .. } => {
-                    "--boot flat16|flat64|elf|multiboot|pvh names the protocol; `matchstick help run` tells of each"
+                    "--boot flat16|flat64|elf|multiboot|pvh|linux names the protocol; `matchstick help run` tells of each"
                 }
                 ImageError::Outside { .. } => "more memory: -m 512M",
                 ImageError::TooLarge { .. } => {
@@ -206,7 +208,7 @@ pub enum ImageError {
     Empty,
 
     /// No boot protocol recognises the image.
-    #[error("not a kernel: no ELF, Multiboot or boot-sector signature (it begins {})", hex(head))]
+    #[error("not a kernel: no ELF, Multiboot, Linux or boot-sector signature (it begins {})", hex(head))]
     Unknown {
         /// The image's first bytes, at most eight.
         head: Vec<u8>,

@@ -5,6 +5,10 @@
 //! as a vCPU's registers and memory together. [`matchstick::sys::begin`] does the rest of what std would do.
 #![no_main]
 
+// Only glibc hands the arguments to those who ask for them before std was started.
+#[cfg(not(target_env = "gnu"))]
+compile_error!("the matchstick command is built for *-linux-gnu targets");
+
 use std::ffi::{c_char, c_int};
 
 /// Called by the C library.

@@ -192,7 +192,7 @@ pub fn raw_terminal() -> io::Result<()> {
     unsafe { libc::cfmakeraw(&mut raw) };
     // Our own messages go to the same terminal, and end their lines with \n alone.
     raw.c_oflag = cooked.c_oflag;
-    *COOKED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(cooked);
+    COOKED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(cooked);
     // SAFETY: `raw` is initialised and only read.
     check(unsafe { libc::tcsetattr(0, libc::TCSANOW, &raw) })
 }

@@ -34,7 +34,7 @@ pub enum Phase {
     Devices,
     /// The guest runs until its first byte leaves the serial port.
     FirstByte,
-    /// The guest wrote this POST code.
+    /// The guest wrote this POST code for the first time.
     Post(u8),
     /// The guest runs to its end.
     Guest,
@@ -76,18 +76,30 @@ pub trait Probe {
 
 impl Probe for () {}
 
-/// A probe that notes when each phase ended.
+/// More marks than these are not made of a guest's milestones. As lines they fit into any pipe, so that the
+/// process that was measured never waits for the one that measures (`run --timings`).
+const MARKS_MAX: usize = 64;
+
+/// A probe that notes when each phase ended, and the first time of each milestone.
 #[derive(Debug, Clone)]
 pub struct Timeline {
     start: Duration,
     marks: Vec<(Phase, Duration)>,
     spoke: bool,
+    /// COM1's LCR.DLAB: while it is set, the transmit register is half of the divisor.
+    divisor: bool,
 }
 
 impl Timeline {
     /// An empty timeline that counts from `start`, a time of [`sys::monotonic`].
     pub fn since(start: Duration) -> Timeline {
-        Timeline { start, marks: Vec::with_capacity(16), spoke: false }
+        Timeline { start, marks: Vec::with_capacity(16), spoke: false, divisor: false }
+    }
+
+    /// Whether there is room for `phase` and it was not marked before. A guest may write milestones without
+    /// end, as Linux does to let time pass.
+    fn is_news(&self, phase: Phase) -> bool {
+        self.marks.len() < MARKS_MAX && self.marks.iter().all(|&(marked, _)| marked != phase)
     }
 
     /// Every phase with the time at which it ended, counted from the start.
@@ -119,16 +131,43 @@ impl Probe for Timeline {
     }
 
     fn exit(&mut self, exit: &Exit<'_>) {
-        /// COM1's transmit register and the POST port; see [`crate::machine`].
+        /// COM1's transmit and line control registers and the POST port; see [`crate::machine`].
         const THR: u16 = 0x3f8;
+        const LCR: u16 = 0x3fb;
         const POST: u16 = 0x80;
         match *exit {
-            Exit::Out { port: THR, .. } if !self.spoke => {
+            Exit::Out { port: LCR, data: &[lcr, ..], .. } => self.divisor = lcr & 0x80 != 0,
+            Exit::Out { port: THR, .. } if !self.spoke && !self.divisor => {
                 self.spoke = true;
                 self.mark(Phase::FirstByte);
             }
-            Exit::Out { port: POST, data: &[code, ..], .. } => self.mark(Phase::Post(code)),
+            Exit::Out { port: POST, data: &[code, ..], .. } if self.is_news(Phase::Post(code)) => {
+                self.mark(Phase::Post(code));
+            }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_divisor_is_not_a_first_byte_and_a_milestone_is_noted_once() {
+        let mut timeline = Timeline::since(sys::monotonic());
+        let mut out = |port, byte| timeline.exit(&Exit::Out { port, size: 1, data: &[byte] });
+        for (port, byte) in
+            [(0x3fb, 0x83), (0x3f8, 12), (0x3fb, 0x03), (0x80, 1), (0x3f8, b'A'), (0x3f8, b'B')]
+        {
+            out(port, byte);
+        }
+        for code in 0..=255 {
+            out(0x80, 1);
+            out(0x80, code);
+        }
+        let phases: Vec<Phase> = timeline.marks().iter().map(|&(phase, _)| phase).collect();
+        assert_eq!(phases[..4], [Phase::Post(1), Phase::FirstByte, Phase::Post(0), Phase::Post(2)]);
+        assert_eq!(phases.len(), MARKS_MAX);
     }
 }

@@ -139,7 +139,7 @@ fn a_file_that_is_no_image_says_what_is_wrong_with_it() {
         return;
     }
     let which = "is it the file you meant, and whole?";
-    let names = "--boot flat16|flat64|elf|multiboot|pvh";
+    let names = "--boot flat16|flat64|elf|multiboot|pvh|linux";
     let hello = matchstick::guest::Guest::find("hello").unwrap().image;
     for (bytes, error, hint) in [
         (&b""[..], "the file is empty", which),

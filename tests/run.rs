@@ -208,6 +208,25 @@ fn strings_of_the_rarer_kinds_arrive_too() {
 }
 
 #[test]
+fn a_string_right_behind_an_out_goes_to_its_own_port() {
+    if !has_kvm() {
+        return;
+    }
+    let data = pattern(40);
+    // mov al, byte; out 0x80, al: once the byte that lies before the string, once another.
+    for byte in [data[0], 0xaa] {
+        let post = [0xb0, byte, 0xe6, 0x80];
+        let print = [code::SERIAL, &code::count(39), &code::from(DATA + 1), &post, REP_OUTSB, &code::exit(0)];
+        run(&with_data(&print, &data), &[]).silent().status(0).printed(&data[1..]);
+        // out dx, al
+        let plain = [0xb0, byte, 0xee];
+        let print =
+            [code::SERIAL, &code::count(39), &code::from(DATA + 1), &plain, REP_OUTSB, &code::exit(0)];
+        run(&with_data(&print, &data), &[]).silent().status(0).printed([&[byte], &data[1..]].concat());
+    }
+}
+
+#[test]
 fn wide_strings_keep_their_order() {
     if !has_kvm() {
         return;
@@ -442,6 +461,33 @@ fn timings_show_every_phase_and_change_nothing_else() {
     // A guest may mark milestones: mov al, 0x42; out 0x80, al
     let milestone = boot_sector(&[&[0xb0, 0x42, 0xe6, 0x80], &code::exit(0)]);
     run(&milestone, &["--timings"]).status(0).says("guest: POST 0x42");
+    // Or write there without end. again: mov al, cl; out 0x80, al; loop again
+    let flood = boot_sector(&[&code::count(9_000), &[0x88, 0xc8, 0xe6, 0x80, 0xe2, 0xfa], &code::exit(7)]);
+    let ended = run(&flood, &["--timings"]);
+    ended.status(7).says("guest: to its end").says("VM torn down");
+    assert!(ended.stderr.lines().count() < 80, "{}", ended.stderr);
+}
+
+#[test]
+fn an_interrupt_for_nobody_is_lost_as_on_a_pc() {
+    if !has_kvm() {
+        return;
+    }
+    #[rustfmt::skip]
+    let image = [
+        0xb9, 0x00, 0x00, 0xe0, 0xfe,                               // mov ecx, 0xfee00000: local APIC
+        0xc7, 0x81, 0xf0, 0x00, 0x00, 0x00, 0x3f, 0x01, 0x00, 0x00, // mov [rcx + 0xf0], 0x13f: on
+        0xc7, 0x81, 0xd0, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x03, // mov [rcx + 0xd0], 3 << 24: logical names
+        0xbb, 0x00, 0x00, 0xc0, 0xfe,                               // mov ebx, 0xfec00000: IOAPIC
+        0xc7, 0x03, 0x19, 0x00, 0x00, 0x00,                         // mov [rbx], 0x19: pin 4, upper half
+        0xc7, 0x43, 0x10, 0x00, 0x00, 0x00, 0x80,                   // mov [rbx + 0x10], 0x80 << 24: nobody
+        0xc7, 0x03, 0x18, 0x00, 0x00, 0x00,                         // mov [rbx], 0x18: lower half
+        0xc7, 0x43, 0x10, 0x24, 0x08, 0x00, 0x00,                   // mov [rbx + 0x10], 0x824: by logical name
+        0x66, 0xba, 0xf9, 0x03, 0xb0, 0x02, 0xee,                   // mov dx, 0x3f9; mov al, 2; out dx, al
+        0x66, 0xba, 0xf8, 0x03, 0xb0, b'A', 0xee,                   // mov dx, 0x3f8; mov al, 'A'; out dx, al
+        0xb0, 0x05, 0xe6, 0xf4,                                     // mov al, 5; out 0xf4, al
+    ];
+    run(&image, &["--boot", "flat64"]).silent().status(5).printed("A");
 }
 
 #[test]

@@ -45,7 +45,7 @@ _matchstick() {
             [[ -z $ended ]] || return 0
             case $prev in
                 -k | --kernel | -i | --initrd | --initramfs | --init | --rootfs) _matchstick_files ;;
-                --boot) _matchstick_words 'auto flat16 flat64 elf multiboot pvh' ;;
+                --boot) _matchstick_words 'auto flat16 flat64 elf multiboot pvh linux' ;;
                 -p | --cmdline | -c | --cpus | -m | --memory | --timeout) ;;
                 *)
                     if [[ $cur == -* ]]; then

@@ -59,7 +59,7 @@ complete -c matchstick -n '__matchstick_in run' -s p -l cmdline -x -d 'The kerne
 complete -c matchstick -n '__matchstick_in run' -s c -l cpus -x -d 'Number of CPUs'
 complete -c matchstick -n '__matchstick_in run' -s m -l memory -x -d 'Memory: MiB, or with K, M, G, T'
 complete -c matchstick -n '__matchstick_in run' -l boot -x -d 'Boot protocol' \
-    -a 'auto\t"From the image" flat16\t"A boot sector" flat64\t"Code without a header" elf\tELF64 multiboot\t"Multiboot 1" pvh\t"ELF with a PVH note"'
+    -a 'auto\t"From the image" flat16\t"A boot sector" flat64\t"Code without a header" elf\tELF64 multiboot\t"Multiboot 1" pvh\t"ELF with a PVH note" linux\t"Linux bzImage"'
 complete -c matchstick -n '__matchstick_in run' -l timeout -x -d 'End the guest after that time'
 complete -c matchstick -n '__matchstick_in run' -l timings -d 'Show each phase from exec to teardown'
 complete -c matchstick -n '__matchstick_in run' -s q -l quiet -d 'No remarks; a crash in one line'

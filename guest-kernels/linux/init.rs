@@ -3,7 +3,7 @@
 //! When Linux has started itself, it starts one program, /init, and leaves everything else to it. This one is
 //! as small as that job can be, and not a kernel: it is an ordinary Linux program without a C library.
 //!
-//! Is there a file /.matchstick/args, its words are a program and its arguments. That program runs with the
+//! If there is a file /.matchstick/args, its words are a program and its arguments. That program runs with the
 //! console as its input and output, and its exit status becomes that of the machine: through port 0xf4, as
 //! with every guest here, for Linux itself has no way to switch a machine off with a number.
 //!
@@ -25,7 +25,7 @@ const ARGS: &CStr = c"/.matchstick/args";
 const EXIT: u16 = 0xf4;
 /// The port of milestones; and ours, for which the input waits: the console is set up.
 const POST: u16 = 0x80;
-const READY_FOR_INPUT: u8 = 0x11;
+const READY_FOR_INPUT: u8 = 0xa5;
 
 #[unsafe(no_mangle)]
 extern "C" fn main(stack: *const usize) -> ! {
@@ -148,7 +148,7 @@ struct Terminal {
 }
 
 /// What the program writes shall arrive as it is: a terminal beyond the serial line, if there is one, has its own
-/// ways with the end of a line. Comes the input from a pipe (`is_pipe`), its bytes arrive as they are, too, and
+/// ways with the end of a line. If the input comes from a pipe (`is_pipe`), its bytes arrive as they are, too, and
 /// are not repeated on the output; only Ctrl-D is still the end.
 fn set_terminal(is_pipe: bool) {
     const TCGETS: u32 = 0x5401;

@@ -1,10 +1,10 @@
-//! The Linux 64-bit boot protocol, as far as an uncompressed kernel needs it: ELF64, entered in long
-//! mode with RSI at the zero page.
+//! The Linux 64-bit boot protocol: a kernel entered in long mode with RSI at the zero page.
 //!
-//! Not bzImage, and no setup header to copy, as an ELF file has none: only the fields that a boot
-//! loader fills are set, all others are zero. A kernel that is not Linux may ignore RSI altogether.
+//! An uncompressed kernel is an ELF64 file, and so is many another: one that is not Linux may ignore RSI
+//! altogether. A bzImage brings a setup header along, which goes into the zero page.
 //! Source: Linux, Documentation/arch/x86/boot.rst, "64-bit Boot Protocol", and zero-page.rst.
 
+use super::bzimage::{BzImage, ENTRY_64, SETUP_HEADER};
 use super::elf::{Class, Elf};
 use super::placer::Placer;
 use super::{Payload, cmdline, initrd, long_mode, stack};
@@ -13,6 +13,7 @@ use crate::x86::layout::{GDT, ZERO_PAGE, memory_map};
 use crate::x86::{Entry, segment};
 use linux_loader::loader::bootparam::{boot_e820_entry, boot_params};
 use std::mem::{offset_of, size_of_val};
+use std::ops::Range;
 use vm_memory::ByteValued;
 
 /// The padding that ends the zero page is not written: the GDT has a place there.
@@ -31,7 +32,7 @@ const E820_RAM: u32 = 1;
 const E820_RESERVED: u32 = 2;
 
 /// Places an ELF64 kernel, its page tables, GDT, stack and zero page.
-pub(super) fn load(payload: &Payload, placer: &mut Placer) -> Result<Entry, ImageError> {
+pub(super) fn load_elf(payload: &Payload, placer: &mut Placer) -> Result<Entry, ImageError> {
     let elf = Elf::parse(payload.image)?;
     if elf.class != Class::Elf64 {
         let why = "it is ELF32, and long mode is entered in 64-bit code";
@@ -42,17 +43,51 @@ pub(super) fn load(payload: &Payload, placer: &mut Placer) -> Result<Entry, Imag
     // Placed before the kernel, so that a kernel that collides with it is the one to blame.
     let cmd_line_ptr = cmdline(payload, placer)?;
     elf.load(elf.e_entry, placer)?;
-    let ramdisk = initrd(payload, placer)?;
-
+    let ramdisk = initrd(payload, u64::MAX, placer)?;
+    // An ELF file has no setup header: only the fields that a boot loader fills are set.
     let mut zero_page = boot_params::default();
-    zero_page.hdr.type_of_loader = LOADER_UNDEFINED;
     zero_page.hdr.boot_flag = BOOT_FLAG;
     zero_page.hdr.header = HEADER;
+    fill(&mut zero_page, payload, cmd_line_ptr, ramdisk, placer)?;
+    Ok(Entry { rsp, rsi: ZERO_PAGE, ..Entry::at(mode, elf.e_entry) })
+}
+
+/// Places a bzImage's protected-mode kernel and the rest, as [`load_elf`] does.
+pub(super) fn load_bzimage(payload: &Payload, placer: &mut Placer) -> Result<Entry, ImageError> {
+    let kernel = BzImage::parse(payload.image)?;
+    let (size, limit) = (payload.cmdline.len() as u64, kernel.cmdline_size.into());
+    if size > limit {
+        return Err(ImageError::TooLarge { what: "the command line", size, limit });
+    }
+    let mode = long_mode(placer)?;
+    let rsp = stack(placer)?;
+    let cmd_line_ptr = cmdline(payload, placer)?;
+    let load_address = kernel.load(placer)?;
+    let ramdisk = initrd(payload, u64::from(kernel.initrd_addr_max) + 1, placer)?;
+    let mut zero_page = boot_params::default();
+    let to = zero_page.as_mut_slice().get_mut(SETUP_HEADER..).unwrap_or_default();
+    for (to, from) in to.iter_mut().zip(kernel.setup_header) {
+        *to = *from;
+    }
+    fill(&mut zero_page, payload, cmd_line_ptr, ramdisk, placer)?;
+    Ok(Entry { rsp, rsi: ZERO_PAGE, ..Entry::at(mode, load_address + ENTRY_64) })
+}
+
+/// Fills in what a boot loader tells the kernel, and places the zero page.
+fn fill(
+    zero_page: &mut boot_params,
+    payload: &Payload,
+    cmd_line_ptr: u64,
+    ramdisk: Range<u64>,
+    placer: &mut Placer,
+) -> Result<(), ImageError> {
+    zero_page.hdr.type_of_loader = LOADER_UNDEFINED;
     // Everything is placed below 4 GiB: the casts lose nothing.
     zero_page.hdr.cmd_line_ptr = cmd_line_ptr as u32;
     zero_page.hdr.cmdline_size = payload.cmdline.len() as u32;
     zero_page.hdr.ramdisk_image = ramdisk.start as u32;
     zero_page.hdr.ramdisk_size = (ramdisk.end - ramdisk.start) as u32;
+    zero_page.acpi_rsdp_addr = payload.rsdp;
 
     let map = memory_map(placer.memory_size());
     zero_page.e820_entries = map.len() as u8;
@@ -61,9 +96,7 @@ pub(super) fn load(payload: &Payload, placer: &mut Placer) -> Result<Entry, Imag
         *slot = boot_e820_entry { addr: range.start, size: range.len, r#type };
     }
     let bytes = zero_page.as_slice();
-    placer.write("the zero page", ZERO_PAGE, bytes.get(..ZERO_PAGE_SIZE).unwrap_or(bytes))?;
-
-    Ok(Entry { rsp, rsi: ZERO_PAGE, ..Entry::at(mode, elf.e_entry) })
+    placer.write("the zero page", ZERO_PAGE, bytes.get(..ZERO_PAGE_SIZE).unwrap_or(bytes))
 }
 
 #[cfg(test)]
@@ -76,7 +109,7 @@ mod tests {
 
     fn zero_page(cmdline: &[u8], initrd: Option<&[u8]>, size: usize) -> (Memory, Vec<u8>) {
         let memory = guest(size);
-        boot(None, &Payload { image: &Image::elf64().bytes(), cmdline, initrd }, &memory).unwrap();
+        boot(None, &Payload { image: &Image::elf64().bytes(), cmdline, initrd, rsdp: 0 }, &memory).unwrap();
         let page = read(&memory, ZERO_PAGE, 0x1000);
         (memory, page)
     }

@@ -11,6 +11,7 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used)]
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used))]
 
+pub mod bzimage;
 pub mod elf;
 mod fields;
 pub mod flat;
@@ -45,6 +46,8 @@ pub enum Protocol {
     Multiboot,
     /// PVH, the x86/HVM direct boot ABI.
     Pvh,
+    /// A Linux bzImage, entered in long mode by the Linux 64-bit boot protocol.
+    Linux,
 }
 
 /// A word that names no boot protocol.
@@ -56,10 +59,16 @@ pub struct UnknownProtocol {
 
 impl Protocol {
     /// Every protocol.
-    pub const ALL: [Protocol; 5] =
-        [Protocol::Flat16, Protocol::Flat64, Protocol::Elf, Protocol::Multiboot, Protocol::Pvh];
+    pub const ALL: [Protocol; 6] = [
+        Protocol::Flat16,
+        Protocol::Flat64,
+        Protocol::Elf,
+        Protocol::Multiboot,
+        Protocol::Pvh,
+        Protocol::Linux,
+    ];
     /// The word for each, in the order of [`Protocol::ALL`].
-    pub const NAMES: [&'static str; 5] = ["flat16", "flat64", "elf", "multiboot", "pvh"];
+    pub const NAMES: [&'static str; 6] = ["flat16", "flat64", "elf", "multiboot", "pvh", "linux"];
 
     /// The word for it, which is also its [`Display`](fmt::Display).
     pub const fn name(self) -> &'static str {
@@ -69,6 +78,7 @@ impl Protocol {
             Protocol::Elf => "elf",
             Protocol::Multiboot => "multiboot",
             Protocol::Pvh => "pvh",
+            Protocol::Linux => "linux",
         }
     }
 }
@@ -97,23 +107,25 @@ pub struct Payload<'a> {
     pub cmdline: &'a [u8],
     /// A module or initial RAM disk.
     pub initrd: Option<&'a [u8]>,
+    /// Guest-physical address of ACPI's root pointer (RSDP), 0 if there are no ACPI tables.
+    pub rsdp: u64,
 }
 
 /// The signature that ends a boot sector's 512 bytes.
 const BOOT_SIGNATURE: (usize, &[u8]) = (510, &[0x55, 0xaa]);
 /// What tells a Linux bzImage, whose first sector is signed as well, from a boot sector (boot.rst,
 /// "The Real-Mode Kernel Header").
-const SETUP_HEADER: (usize, &[u8]) = (0x202, b"HdrS");
+const SETUP_MAGIC: (usize, &[u8]) = (0x202, b"HdrS");
 
 /// Finds out how `image` wants to be started, from what it says about itself; nothing is guessed.
 ///
 /// The first that fits: a Multiboot header; ELF64, in long mode (even where it has a PVH note: one
-/// mode switch fewer); ELF32 with a PVH note; the signature of a boot sector. `flat64` has no mark
+/// mode switch fewer); ELF32 with a PVH note; Linux's setup header; the signature of a boot sector. `flat64` has no mark
 /// to be recognised by and must be asked for.
 ///
 /// # Errors
-/// [`ImageError::Empty`]; [`ImageError::Unknown`] if nothing fits; [`ImageError::Unsupported`] for a
-/// Linux bzImage and for ELF files that cannot be booted; errors of the ELF headers.
+/// [`ImageError::Empty`]; [`ImageError::Unknown`] if nothing fits; [`ImageError::Unsupported`] for
+/// ELF files that cannot be booted; errors of the ELF headers.
 pub fn detect(image: &[u8]) -> Result<Protocol, ImageError> {
     let has = |(offset, mark): (usize, &[u8])| image.get(offset..).is_some_and(|at| at.starts_with(mark));
     if image.is_empty() {
@@ -122,9 +134,8 @@ pub fn detect(image: &[u8]) -> Result<Protocol, ImageError> {
         Ok(Protocol::Multiboot)
     } else if image.starts_with(ELFMAG) {
         detect_elf(&Elf::parse(image)?)
-    } else if has(SETUP_HEADER) {
-        let advice = "this version boots its uncompressed ELF kernel instead (vmlinux)";
-        Err(ImageError::Unsupported { kind: "a Linux bzImage", advice })
+    } else if has(SETUP_MAGIC) && has(BOOT_SIGNATURE) {
+        Ok(Protocol::Linux)
     } else if has(BOOT_SIGNATURE) {
         Ok(Protocol::Flat16)
     } else {
@@ -160,7 +171,8 @@ fn place(protocol: Option<Protocol>, payload: &Payload, placer: &mut Placer) -> 
     match protocol.map_or_else(|| detect(payload.image), Ok)? {
         Protocol::Flat16 => flat::load16(payload, placer),
         Protocol::Flat64 => flat::load64(payload, placer),
-        Protocol::Elf => linux::load(payload, placer),
+        Protocol::Elf => linux::load_elf(payload, placer),
+        Protocol::Linux => linux::load_bzimage(payload, placer),
         Protocol::Multiboot => multiboot::load(payload, placer),
         Protocol::Pvh => pvh::load(payload, placer),
     }
@@ -197,10 +209,10 @@ fn cmdline(payload: &Payload, placer: &mut Placer) -> Result<u64, ImageError> {
     Ok(CMDLINE)
 }
 
-/// Places the initrd or module as high as it fits; an empty range at 0 if there is none.
-fn initrd(payload: &Payload, placer: &mut Placer) -> Result<Range<u64>, ImageError> {
+/// Places the initrd or module as high as it fits below `limit`; an empty range at 0 if there is none.
+fn initrd(payload: &Payload, limit: u64, placer: &mut Placer) -> Result<Range<u64>, ImageError> {
     let Some(bytes) = payload.initrd else { return Ok(0..0) };
-    let start = placer.write_high("the initrd", bytes)?;
+    let start = placer.write_high("the initrd", bytes, limit)?;
     Ok(start..start + bytes.len() as u64)
 }
 
@@ -260,8 +272,7 @@ mod tests {
     fn a_bzimage_is_not_taken_for_a_boot_sector() {
         let mut image = boot_sector();
         image.extend(b"\xeb\x66HdrS\x0f\x02");
-        let message = detect(&image).unwrap_err().to_string();
-        assert!(message.contains("a Linux bzImage") && message.contains("vmlinux"), "{message}");
+        assert_eq!(detect(&image), Ok(Protocol::Linux));
     }
 
     #[test]
@@ -302,7 +313,7 @@ mod tests {
             assert_eq!(name.parse(), Ok(protocol));
         }
         let message = "uefi".parse::<Protocol>().unwrap_err().to_string();
-        assert_eq!(message, "\"uefi\" is not a boot protocol: flat16, flat64, elf, multiboot, pvh");
+        assert_eq!(message, "\"uefi\" is not a boot protocol: flat16, flat64, elf, multiboot, pvh, linux");
     }
 
     #[test]
@@ -310,7 +321,7 @@ mod tests {
         let image = Image::elf64().bytes();
         let with = |cmdline: &[u8]| {
             let memory = guest(SIZE);
-            load(None, &Payload { image: &image, cmdline, initrd: None }, &memory).map(|_| memory)
+            load(None, &Payload { image: &image, cmdline, initrd: None, rsdp: 0 }, &memory).map(|_| memory)
         };
         for size in [1, 5000, 0xffff] {
             let line = vec![b'x'; size];
@@ -326,8 +337,11 @@ mod tests {
     fn the_zero_that_ends_the_command_line_has_its_own_byte() {
         for (start, free) in [(CMDLINE + 6, true), (CMDLINE + 5, false)] {
             let image = Image::elf64().load(start, b"x", 1).bytes();
-            let result =
-                load(None, &Payload { image: &image, cmdline: b"quiet", initrd: None }, &guest(SIZE));
+            let result = load(
+                None,
+                &Payload { image: &image, cmdline: b"quiet", initrd: None, rsdp: 0 },
+                &guest(SIZE),
+            );
             assert_eq!(result.is_ok(), free, "{start:#x}: {result:?}");
         }
     }
@@ -336,7 +350,7 @@ mod tests {
     fn an_initrd_that_reaches_the_kernel_is_refused_with_the_numbers() {
         let image = Image::elf64().bytes();
         let with = |size: usize| {
-            let payload = Payload { image: &image, cmdline: b"", initrd: Some(&vec![7; size]) };
+            let payload = Payload { image: &image, cmdline: b"", initrd: Some(&vec![7; size]), rsdp: 0 };
             load(None, &payload, &guest(SIZE)).map_err(|error| error.to_string())
         };
         assert!(with(0xf_f000).is_ok());
@@ -401,7 +415,7 @@ mod tests {
             initrd in prop::option::of(prop::collection::vec(any::<u8>(), 0..0x2000)),
             size in sizes(),
         ) {
-            check(&Payload { image: &image, cmdline: &cmdline, initrd: initrd.as_deref() }, size)?;
+            check(&Payload { image: &image, cmdline: &cmdline, initrd: initrd.as_deref(), rsdp: 0 }, size)?;
         }
     }
 
@@ -424,7 +438,7 @@ mod tests {
             if let Some(keep) = keep {
                 image.truncate(keep.index(image.len()));
             }
-            check(&Payload { image: &image, cmdline: b"quiet", initrd: Some(b"module") }, size)?;
+            check(&Payload { image: &image, cmdline: b"quiet", initrd: Some(b"module"), rsdp: 0 }, size)?;
             check(&Payload { image: &image, ..Payload::default() }, size)?;
         }
     }

@@ -117,7 +117,7 @@ pub(super) fn load(payload: &Payload, placer: &mut Placer) -> Result<Entry, Imag
         elf.load(elf.e_entry, placer)?;
         elf.e_entry
     };
-    let module = initrd(payload, placer)?;
+    let module = initrd(payload, u64::MAX, placer)?;
 
     // Everything is placed below 4 GiB: the casts lose nothing.
     let modules = payload.initrd.map(|_| [module.start as u32, module.end as u32]);
@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn the_boot_information_tells_of_everything_there_is() {
         let (memory, image) = (guest(SIZE), elf(Image::elf32(), ALIGN_MODULES));
-        let payload = Payload { image: &image, cmdline: b"quiet", initrd: Some(&[7; 0x1001]) };
+        let payload = Payload { image: &image, cmdline: b"quiet", initrd: Some(&[7; 0x1001]), rsdp: 0 };
         let entry = load_any(None, &payload, &memory).unwrap();
         let info = read(&memory, entry.rbx, 88);
         let field = |offset| u32_at(&info, offset);

@@ -95,15 +95,15 @@ impl<'m> Placer<'m> {
         self.memory.write_slice(bytes, GuestAddress(start)).map_err(outside)
     }
 
-    /// Puts `bytes` as high as they fit, at the start of a page, and returns where that is.
+    /// Puts `bytes` as high as they fit below `limit`, at the start of a page, and returns where that is.
     ///
     /// # Errors
     /// [`ImageError::TooLarge`] if there is less memory than that, and [`ImageError::Overlap`] if that
     /// much is not free at the end of memory.
-    pub fn write_high(&mut self, what: &'static str, bytes: &[u8]) -> Result<u64, ImageError> {
-        let size = bytes.len() as u64;
-        let too_large = ImageError::TooLarge { what, size, limit: self.end };
-        let start = self.end.checked_sub(size).ok_or(too_large)? / PAGE * PAGE;
+    pub fn write_high(&mut self, what: &'static str, bytes: &[u8], limit: u64) -> Result<u64, ImageError> {
+        let (size, limit) = (bytes.len() as u64, self.end.min(limit));
+        let too_large = ImageError::TooLarge { what, size, limit };
+        let start = limit.checked_sub(size).ok_or(too_large)? / PAGE * PAGE;
         self.write(what, start, bytes)?;
         Ok(start)
     }
@@ -177,9 +177,9 @@ mod tests {
     fn a_module_goes_to_the_last_page_that_holds_it() {
         let memory = guest(SIZE);
         let mut placer = Placer::new(&memory);
-        assert_eq!(placer.write_high("one", &[1; 0x1001]), Ok(SIZE as u64 - 0x2000));
+        assert_eq!(placer.write_high("one", &[1; 0x1001], u64::MAX), Ok(SIZE as u64 - 0x2000));
         assert_eq!(read(&memory, SIZE as u64 - 0x1000, 2), [1, 0]);
-        let large = Placer::new(&memory).write_high("large", &vec![0; SIZE + 1]);
+        let large = Placer::new(&memory).write_high("large", &vec![0; SIZE + 1], u64::MAX);
         let limit = SIZE as u64;
         assert_eq!(large, Err(ImageError::TooLarge { what: "large", size: limit + 1, limit }));
     }

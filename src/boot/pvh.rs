@@ -35,20 +35,20 @@ pub(super) fn load(payload: &Payload, placer: &mut Placer) -> Result<Entry, Imag
     let rsp = stack(placer)?;
     let cmdline_paddr = cmdline(payload, placer)?;
     elf.load(rip, placer)?;
-    let module = initrd(payload, placer)?;
+    let module = initrd(payload, u64::MAX, placer)?;
 
     let modules = payload.initrd.map(|_| hvm_modlist_entry {
         paddr: module.start,
         size: module.end - module.start,
         ..Default::default()
     });
-    let info = start_info(placer.memory_size(), cmdline_paddr, modules.as_slice());
+    let info = start_info(placer.memory_size(), cmdline_paddr, payload.rsdp, modules.as_slice());
     placer.write("the start info", BOOT_INFO, &info)?;
     Ok(Entry { rsp, rbx: BOOT_INFO, ..Entry::at(Mode::Protected, rip) })
 }
 
 /// The start info, and behind it the tables it points to: modules, memory map.
-fn start_info(memory: u64, cmdline_paddr: u64, modules: &[hvm_modlist_entry]) -> Vec<u8> {
+fn start_info(memory: u64, cmdline_paddr: u64, rsdp_paddr: u64, modules: &[hvm_modlist_entry]) -> Vec<u8> {
     let map = memory_map(memory);
     let modlist_paddr = BOOT_INFO + size_of::<hvm_start_info>() as u64;
     let memmap_paddr = modlist_paddr + size_of_val(modules) as u64;
@@ -59,6 +59,7 @@ fn start_info(memory: u64, cmdline_paddr: u64, modules: &[hvm_modlist_entry]) ->
         modlist_paddr: if modules.is_empty() { 0 } else { modlist_paddr },
         cmdline_paddr,
         memmap_paddr,
+        rsdp_paddr,
         memmap_entries: map.len() as u32,
         ..Default::default()
     };
@@ -204,7 +205,7 @@ mod tests {
     #[test]
     fn the_start_info_tells_of_the_command_line_the_module_and_the_memory() {
         let (memory, image) = (guest(SIZE), Image::elf32().notes(&pvh_note(), 4).bytes());
-        let payload = Payload { image: &image, cmdline: b"quiet", initrd: Some(&[7; 0x1001]) };
+        let payload = Payload { image: &image, cmdline: b"quiet", initrd: Some(&[7; 0x1001]), rsdp: 0 };
         let entry = load_any(None, &payload, &memory).unwrap();
         let info = read(&memory, entry.rbx, 56);
         assert_eq!([0, 4, 8, 12].map(|at| u32_at(&info, at)), [0x336e_c578, 1, 0, 1]);

@@ -104,6 +104,7 @@ pub fn userland(args: &RunArgs, limit: u64) -> Result<Userland> {
     if let Some(root) = &args.rootfs {
         archive.tree(root)?;
     }
+    archive.directory(".matchstick", 0o755)?;
     let to_kernel = |archive: Initramfs, init, is_ours| {
         Ok(Userland { initramfs: archive.finish()?, init, args: args.args.clone(), is_ours })
     };
@@ -123,12 +124,10 @@ pub fn userland(args: &RunArgs, limit: u64) -> Result<Userland> {
             (Path::new("/").join(place), None)
         }
         (Some(program), Some(_)) => {
-            archive.directory(".matchstick", 0o755)?;
             archive.file(INIT_BESIDE, 0o755, LINUX_INIT)?;
             (Path::new("/").join(program), Some("/.matchstick/init"))
         }
     };
-    archive.directory(".matchstick", 0o755)?;
     let words = [program.as_os_str()].into_iter().chain(args.args.iter().map(OsString::as_os_str));
     let words: Vec<u8> = words.flat_map(|word| word.as_bytes().iter().chain(&[0])).copied().collect();
     archive.file(ARGS, 0o644, &words)?;

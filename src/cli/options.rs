@@ -81,7 +81,7 @@ pub const RUN_OPTIONS: &[OptionHelp] = &[
         None,
         "boot",
         Some("PROTOCOL"),
-        "auto, flat16, flat64, elf, multiboot or pvh\n[default: auto, from the image]",
+        "auto, flat16, flat64, elf, multiboot, pvh or linux\n[default: auto, from the image]",
     ),
     option(None, "timeout", Some("TIME"), "end the guest after TIME: 2, 0.5, 500ms, 2m (status 124)"),
     option(None, "timings", None, "show each phase from exec to teardown, on stderr"),
@@ -308,7 +308,7 @@ fn protocol(text: &str) -> Result<Option<Protocol>, String> {
         name => name
             .parse()
             .map(Some)
-            .map_err(|_| "it is one of auto, flat16, flat64, elf, multiboot, pvh".into()),
+            .map_err(|_| "it is one of auto, flat16, flat64, elf, multiboot, pvh, linux".into()),
     }
 }
 
@@ -356,11 +356,13 @@ Boot protocols (found out from the image, or named with --boot):
   elf        ELF64, entered in long mode with the registers of Linux's 64-bit protocol
   multiboot  Multiboot 1: ELF32, ELF64 or an address field, entered in protected mode
   pvh        an ELF with a PVH note, entered in protected mode
+  linux      a Linux bzImage, entered in long mode
 
 On a terminal the keys go to the guest, Ctrl-C included. Ctrl-a x leaves; Ctrl-a Ctrl-a sends one Ctrl-a.
 
 Exit status:
-  the guest's own, as it wrote it to port 0xf4; 0 if it halted for good or you left with Ctrl-a x
+  the guest's own, as it wrote it to port 0xf4; 0 if it switched itself off, halted for good,
+  or you left with Ctrl-a x
   122  the guest asked for a reset      125  matchstick failed, or was used wrongly
   123  the guest crashed                126  the image cannot be booted, or this host cannot run it
   124  --timeout is over                127  there is no such image

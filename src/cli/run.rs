@@ -92,7 +92,7 @@ fn conclude(name: &str, outcome: &Outcome, args: &RunArgs) -> u8 {
             remark(&format!("{name} asked for a reset"), None);
             STATUS_RESET
         }
-        Outcome::Stopped => 0,
+        Outcome::PoweredOff | Outcome::Stopped => 0,
         Outcome::TimedOut => {
             complain(&format!("error: {name} did not end within its time"), None);
             STATUS_TIMEOUT
@@ -180,6 +180,7 @@ fn machine_for(guest: &Guest) -> Config {
         memory: number("memory").map_or(GALLERY_MEMORY, |mib| mib << 20),
         cpus: number("cpus").unwrap_or(1) as u32,
         cpuid: guest.needs("cpuid"),
+        acpi: false,
         ..Config::default()
     }
 }

@@ -50,7 +50,7 @@ impl Cable {
         waiting.extend(&bytes[..bytes.len().min(room)]);
     }
 
-    /// World side: what is sent waits until the guest writes the POST code 0x11. A system that opens its port late
+    /// World side: what is sent waits until the guest writes the POST code 0xa5. A system that opens its port late
     /// would lose what came before, or take it in the wrong way.
     pub fn hold(&self) {
         self.queues.is_held.store(true, Ordering::Relaxed);
@@ -74,6 +74,12 @@ impl Cable {
         if count > 0 {
             self.queues.taken.notify_one();
         }
+    }
+
+    /// Device side: what was taken and is not wanted yet goes back to the front.
+    pub(super) fn untake(&self, bytes: &[u8]) {
+        let mut waiting = lock(&self.queues.to_guest);
+        bytes.iter().rev().for_each(|&byte| waiting.push_front(byte));
     }
 
     /// Device side: guest to world.

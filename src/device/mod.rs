@@ -11,6 +11,7 @@ mod debug_exit;
 mod i8042;
 mod ioapic;
 mod post;
+mod power;
 mod serial;
 mod uart;
 
@@ -21,6 +22,7 @@ pub use debug_exit::DebugExit;
 pub use i8042::I8042;
 pub use ioapic::{Ioapic, Msi};
 pub use post::Post;
+pub use power::Power;
 pub use serial::Serial;
 pub use uart::Uart;
 
@@ -34,6 +36,8 @@ pub enum Action {
     Exit(u8),
     /// The guest pulled the reset line.
     Reset,
+    /// The guest switched itself off.
+    PowerOff,
 }
 
 /// A device on a [`Bus`].

@@ -5,44 +5,34 @@
 //!
 //! Source: IBM PC AT technical reference, "I/O Address Map": 080, manufacturing test point.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
-
 use super::{Action, Cable, Device};
 
 /// The code that says: the console is set up, and what was typed may come ([`Cable::hold`]). The first program
-/// of a Linux guest of ours writes it.
-const READY_FOR_INPUT: u8 = 0x11;
+/// of a Linux guest of ours writes it; nothing else is known to.
+const READY_FOR_INPUT: u8 = 0xa5;
 
-/// The POST port, 0x80: remembers the last code. Of a wide write the lowest byte counts.
-///
-/// Clones share their code: one goes onto the bus, another stays with whoever wants to look.
+/// The POST port, 0x80: remembers the last code, zero before the first. Of a wide write the lowest byte counts.
 #[derive(Debug, Clone, Default)]
 pub struct Post {
-    code: Arc<AtomicU8>,
+    code: u8,
     console: Option<Cable>,
 }
 
 impl Post {
-    /// One that ends a [`Cable::hold`] of `console` at the code 0x11.
+    /// One that ends a [`Cable::hold`] of `console` at the code 0xa5.
     pub fn new(console: Cable) -> Post {
         Post { console: Some(console), ..Post::default() }
-    }
-
-    /// The last code that the guest wrote; zero before the first.
-    pub fn code(&self) -> u8 {
-        self.code.load(Ordering::Relaxed)
     }
 }
 
 impl Device for Post {
     fn read(&mut self, _offset: u64, data: &mut [u8]) {
-        data.fill(self.code());
+        data.fill(self.code);
     }
 
     fn write(&mut self, _offset: u64, data: &[u8]) -> Action {
         if let Some(&code) = data.first() {
-            self.code.store(code, Ordering::Relaxed);
+            self.code = code;
             if let (READY_FOR_INPUT, Some(console)) = (code, &self.console) {
                 console.release();
             }
@@ -82,13 +72,5 @@ mod tests {
         assert_eq!(post.write(0, &[0x34, 0x56]), Action::Continue);
         post.read(0, &mut data);
         assert_eq!(data, [0x34]);
-    }
-
-    #[test]
-    fn a_clone_sees_the_code_of_the_one_on_the_bus() {
-        let post = Post::default();
-        let mut on_the_bus: Box<dyn Device> = Box::new(post.clone());
-        assert_eq!(on_the_bus.write(0, &[7]), Action::Continue);
-        assert_eq!(post.code(), 7);
     }
 }

@@ -11,27 +11,58 @@ pub struct Serial {
     /// A byte was sent since the last [`Device::poll`]. On a wire that takes time, in which the line is low:
     /// an edge-triggered pin has to see that, or a driver that waits for the next edge waits for ever.
     sent: bool,
+    /// The register touched since the last [`Device::poll`], if any.
+    touched: Option<u8>,
+    /// How often it has read LSR since it last sent something.
+    looks: u32,
 }
+
+/// So many looks at LSR without a byte to send are a guest that waits for input.
+const LOOKS_OF_A_LISTENER: u32 = 8;
+const IER: u8 = 1;
+const FCR: u8 = 2;
+const LSR: u8 = 5;
 
 impl Serial {
     /// A port at one end of `cable`.
     pub fn new(cable: Cable) -> Serial {
-        Serial { uart: Uart::new(), cable, sent: false }
+        Serial { uart: Uart::new(), cable, sent: false, touched: None, looks: 0 }
+    }
+}
+
+impl Serial {
+    /// Whether input may be handed over now. A driver that sets the port up switches everything on and off to
+    /// see what is there, and throws away what it finds: what was typed meanwhile has to wait until it is done.
+    ///
+    /// A guest listens if it has enabled the interrupt and gone on to something else, or if it looks at LSR
+    /// again and again.
+    fn listens(&mut self) -> bool {
+        let probing = self.touched.take() == Some(IER);
+        self.uart.wants_received() && !probing || self.looks >= LOOKS_OF_A_LISTENER
     }
 }
 
 impl Device for Serial {
     fn read(&mut self, offset: u64, data: &mut [u8]) {
         for (register, byte) in (offset as u8..).zip(data) {
+            self.touched = Some(register);
             *byte = self.uart.read(register);
+            self.looks = self.looks.saturating_add(u32::from(register == LSR));
         }
     }
 
     fn write(&mut self, offset: u64, data: &[u8]) -> Action {
         for (register, &byte) in (offset as u8..).zip(data) {
+            self.touched = Some(register);
+            let unread: Vec<u8> = if register == FCR { self.uart.unread().collect() } else { Vec::new() };
             if let Some(sent) = self.uart.write(register, byte) {
                 self.cable.put(sent);
                 self.sent = true;
+                self.looks = 0;
+            }
+            // To set the FIFO up is to empty it; whoever sent will send again.
+            if self.uart.unread().next().is_none() {
+                self.cable.untake(&unread);
             }
         }
         Action::Continue
@@ -41,9 +72,13 @@ impl Device for Serial {
         self.uart.irq() && !self.sent
     }
 
-    /// Takes from the cable what fits the receiver, so that nothing is ever overrun.
+    /// Takes from the cable what fits the receiver, so that nothing is ever overrun; and nothing before the
+    /// guest listens, as a driver that sets the port up throws away what has come before.
     fn poll(&mut self) {
         self.sent = false;
+        if !self.listens() {
+            return;
+        }
         let room = self.uart.room();
         if room > 0 {
             self.cable.take(room, |byte| {
@@ -58,13 +93,12 @@ mod tests {
     use super::*;
 
     const THR: u64 = 0;
-    const IER: u64 = 1;
     const IER_ETBEI: u8 = 1 << 1;
 
     #[test]
     fn each_byte_sent_is_an_edge_even_for_a_driver_that_never_reads_iir() {
         let mut serial = Serial::new(Cable::default());
-        assert_eq!(serial.write(IER, &[IER_ETBEI]), Action::Continue);
+        assert_eq!(serial.write(IER.into(), &[IER_ETBEI]), Action::Continue);
         for _ in 0..3 {
             assert!(serial.interrupt(), "the transmitter is empty");
             assert_eq!(serial.write(THR, b"x"), Action::Continue);
@@ -80,19 +114,49 @@ mod tests {
         let sent: Vec<u8> = (0..100).collect();
         cable.send(&sent);
         let mut received = Vec::new();
-        const LSR: u64 = 5;
-        loop {
+        for _ in 0..sent.len() + LOOKS_OF_A_LISTENER as usize {
             serial.poll();
             let (mut lsr, mut byte) = ([0], [0]);
-            serial.read(LSR, &mut lsr);
+            serial.read(LSR.into(), &mut lsr);
             assert_eq!(lsr[0] & 0x02, 0, "overrun");
-            if lsr[0] & 1 == 0 {
-                break;
+            if lsr[0] & 1 != 0 {
+                serial.read(THR, &mut byte);
+                received.extend(byte);
             }
-            serial.read(THR, &mut byte);
-            received.extend(byte);
         }
         assert_eq!(received, sent);
+    }
+
+    #[test]
+    fn what_comes_before_a_driver_has_set_the_port_up_waits_for_it() {
+        let cable = Cable::default();
+        let mut serial = Serial::new(cable.clone());
+        cable.send(b"early");
+        const IER_ALL: u8 = 0x0f;
+        const IER_ERBFI: u8 = 1 << 0;
+        const CLEAR_AND_ENABLE: u8 = 0b111;
+        // As Linux does it: look which bits of IER stick, read away what is pending, enable the interrupt, and
+        // only then enable the FIFO.
+        for (register, value) in [(IER, IER_ALL), (IER, 0), (FCR, CLEAR_AND_ENABLE), (FCR, 0)] {
+            assert_eq!(serial.write(register.into(), &[value]), Action::Continue);
+            serial.poll();
+            let mut found = [0];
+            serial.read(LSR.into(), &mut found);
+            assert_eq!(found[0] & 1, 0, "nothing is there to be thrown away");
+            serial.read(register.into(), &mut found);
+            serial.poll();
+        }
+        const SCR: u64 = 7;
+        for (register, value) in [(IER.into(), IER_ERBFI), (SCR, 0), (FCR.into(), CLEAR_AND_ENABLE), (SCR, 0)]
+        {
+            assert_eq!(serial.write(register, &[value]), Action::Continue);
+            serial.poll();
+        }
+        assert!(serial.interrupt());
+        assert_eq!(serial.uart.unread().collect::<Vec<_>>(), b"early");
+        let mut byte = [0];
+        serial.read(THR, &mut byte);
+        assert_eq!(byte, *b"e");
     }
 
     #[test]

@@ -232,6 +232,16 @@ impl Uart {
         if self.loopback() { 0 } else { self.capacity().saturating_sub(self.received.len()) }
     }
 
+    /// Whether the guest wants to hear of received bytes by interrupt (IER.ERBFI).
+    pub fn wants_received(&self) -> bool {
+        self.ier & IER_ERBFI != 0
+    }
+
+    /// The bytes that have arrived and not been read, oldest first.
+    pub fn unread(&self) -> impl Iterator<Item = u8> {
+        self.received.iter().map(|character| character.byte)
+    }
+
     /// The interrupt line: some interrupt is pending **and** enabled. Computed, never stored, so it
     /// cannot disagree with the registers.
     ///

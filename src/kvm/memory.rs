@@ -11,8 +11,8 @@ use vm_memory::mmap::FromRangesError;
 /// The guest's memory, addressed by guest-physical address.
 pub type Memory = vm_memory::GuestMemoryMmap<()>;
 
-/// The largest guest, in bytes. KVM's own limit for a slot is 8 TiB; 1 TiB stays below the smallest
-/// physical address space of any processor that runs KVM.
+/// The largest guest, in bytes. KVM's own limit for a slot is 8 TiB, but it keeps tables in proportion to a
+/// slot. A processor whose physical addresses are narrower (39 bits are 512 GiB) cannot reach all of it.
 pub const MAX_MEMORY: u64 = 1 << 40;
 
 /// Maps `bytes` (a multiple of the page size) around the hole that belongs to devices.

@@ -8,8 +8,8 @@ use crate::x86::mode::{CR0_PE, CR0_PG, CR4_LA57, EFER_LMA, RFLAGS_DF, RFLAGS_IF,
 use crate::x86::{Entry, paging};
 use kvm_bindings::{
     CpuId, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_IO, KVM_EXIT_IO_OUT,
-    KVM_EXIT_IOAPIC_EOI, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN, KVM_MP_STATE_HALTED, KVM_MP_STATE_UNINITIALIZED,
-    kvm_regs, kvm_run, kvm_sregs,
+    KVM_EXIT_IOAPIC_EOI, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN, KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED,
+    KVM_MP_STATE_UNINITIALIZED, kvm_regs, kvm_run, kvm_sregs,
 };
 use kvm_ioctls::{SyncReg, VcpuFd};
 use std::cell::Cell;
@@ -93,6 +93,15 @@ impl Registers {
         base.wrapping_add(self.general.rip)
     }
 
+    /// Bytes of an entry of the IDT: in real mode a far pointer (SDM volume 3A, "Real-Address Mode Operation").
+    pub fn gate_size(&self) -> u32 {
+        match (self.system.cr0 & CR0_PE != 0, self.system.efer & EFER_LMA != 0) {
+            (false, _) => 4,
+            (true, false) => 8,
+            (true, true) => 16,
+        }
+    }
+
     /// The processor's mode, in words.
     pub fn mode(&self) -> &'static str {
         match (self.system.cr0 & CR0_PE != 0, self.system.efer & EFER_LMA != 0, self.system.cs.db) {
@@ -114,7 +123,7 @@ pub struct Vcpu {
     memory: Memory,
     /// The bytes of a string that was finished for KVM; see [`Vcpu::finish_outs`].
     string: [u8; STRING_MAX],
-    /// RIP of the last OUT that turned out not to be a string: not worth a second look.
+    /// RIP after the last OUT that turned out not to be a string: not worth a second look.
     plain_out: u64,
 }
 
@@ -215,7 +224,8 @@ impl Vcpu {
     /// RCX at 0 the instruction ends by itself when the guest goes on.
     ///
     /// Whatever is unusual (another segment or size, a page border, the direction flag, a trap flag) is left
-    /// to KVM, one element at a time.
+    /// to KVM, one element at a time. So is a plain OUT: KVM's emulator shows RIP behind it, KVM's fast path
+    /// at it, so that the instruction at RIP alone does not tell which one has come.
     fn finish_outs(&mut self) -> Option<usize> {
         let run = self.fd.get_kvm_run();
         if run.exit_reason != KVM_EXIT_IO {
@@ -231,6 +241,10 @@ impl Vcpu {
         }
         let mut regs = self.fd.sync_regs_mut().regs;
         if regs.rcx == 0 || regs.rip == self.plain_out || regs.rflags & (RFLAGS_DF | RFLAGS_TF) != 0 {
+            return None;
+        }
+        // KVM may show RIP behind a plain OUT already: the string there may be for another port.
+        if io.port != regs.rdx as u16 {
             return None;
         }
         let sregs = self.system_registers()?;
@@ -249,21 +263,27 @@ impl Vcpu {
             self.fd.clear_sync_valid_reg(SyncReg::SystemRegister);
             return None;
         }
-        let (left, from) = (regs.rcx & mask, regs.rsi & mask);
+        // From the byte that KVM has just taken to the end of its page: so far the processor has looked
+        // whether the guest may read.
+        let (left, next) = (regs.rcx & mask, regs.rsi & mask);
+        let from = next.checked_sub(1)?;
         let linear = data.wrapping_add(from);
-        let in_page = 0x1000 - (linear & 0xfff);
-        let len = left.min(in_page).min(STRING_MAX as u64 - 1);
-        if len == 0 || from.checked_add(len - 1)? > limit {
+        let more = left.min(0xfff - (linear & 0xfff)).min(STRING_MAX as u64 - 1);
+        if more == 0 || from.checked_add(more)? > limit {
             return None;
         }
-        let mut string = [first; STRING_MAX];
-        self.read_as(&sregs, linear, &mut string[1..=len as usize])?;
+        let len = 1 + more as usize;
+        let mut string = [0; STRING_MAX];
+        self.read_as(&sregs, linear, &mut string[..len])?;
+        if string[0] != first {
+            return None;
+        }
         self.string = string;
-        regs.rcx = regs.rcx & !mask | (left - len);
-        regs.rsi = regs.rsi & !mask | (from.wrapping_add(len) & mask);
+        regs.rcx = regs.rcx & !mask | (left - more);
+        regs.rsi = regs.rsi & !mask | (next.wrapping_add(more) & mask);
         self.fd.sync_regs_mut().regs = regs;
         self.fd.set_sync_dirty_reg(SyncReg::Register);
-        Some(1 + len as usize)
+        Some(len)
     }
 
     /// The system registers: from the shared page where KVM still puts them there at each exit, else by
@@ -315,7 +335,11 @@ impl Vcpu {
     pub fn is_asleep_for_good(&mut self) -> Result<bool> {
         let state = self.fd.get_mp_state().map_err(host("read the vCPU's state"))?.mp_state;
         let interrupts_on = self.fd.sync_regs_mut().regs.rflags & RFLAGS_IF != 0;
-        Ok(state == KVM_MP_STATE_UNINITIALIZED || state == KVM_MP_STATE_HALTED && !interrupts_on)
+        Ok(match state {
+            KVM_MP_STATE_UNINITIALIZED | KVM_MP_STATE_INIT_RECEIVED => true,
+            KVM_MP_STATE_HALTED => !interrupts_on,
+            _ => false,
+        })
     }
 
     /// Runs `body` so that [`kick_this_thread`] ends a `KVM_RUN` in it, even one that has not begun.

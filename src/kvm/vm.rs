@@ -6,12 +6,21 @@ use super::{Memory, Vcpu, host, memory};
 use crate::error::{Error, Result};
 use kvm_bindings::{CpuId, kvm_enable_cap, kvm_msi, kvm_userspace_memory_region};
 use kvm_bindings::{KVM_API_VERSION, KVM_CAP_SPLIT_IRQCHIP, KVM_MAX_CPUID_ENTRIES};
-use kvm_ioctls::VmFd;
+use kvm_ioctls::{Cap, SyncReg, VmFd};
 use std::io;
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
 
 /// The redirection entries of the IOAPIC that a split irqchip leaves to userspace.
 const IOAPIC_PINS: u64 = 24;
+
+/// Why a KVM of this API version, which shares the register sets of `synced`, cannot be used.
+fn unfit(version: i32, synced: impl FnOnce() -> i32) -> Option<&'static str> {
+    const NEEDED: i32 = SyncReg::Register as i32 | SyncReg::SystemRegister as i32;
+    if version != KVM_API_VERSION as i32 {
+        return Some("its API version is not 12");
+    }
+    (synced() & NEEDED != NEEDED).then_some("it lacks KVM_CAP_SYNC_REGS")
+}
 
 /// An open /dev/kvm.
 pub struct Kvm {
@@ -19,14 +28,17 @@ pub struct Kvm {
 }
 
 impl Kvm {
-    /// Opens /dev/kvm and checks that it speaks the one stable API (`KVM_GET_API_VERSION`).
+    /// Opens /dev/kvm and checks that it speaks the one stable API (`KVM_GET_API_VERSION`) and shares registers
+    /// (`KVM_CAP_SYNC_REGS`): one that does not would start a guest at the reset vector without a word.
     pub fn open() -> Result<Kvm> {
         let fd = kvm_ioctls::Kvm::new().map_err(host("open /dev/kvm"))?;
-        if fd.get_api_version() != KVM_API_VERSION as i32 {
-            let source = io::Error::other("its API version is not 12");
-            return Err(Error::Host { what: "use this /dev/kvm", source });
+        // Asked only of what answers: another device does not know the question.
+        let version = fd.get_api_version();
+        let synced = || fd.check_extension_int(Cap::SyncRegs);
+        match unfit(version, synced) {
+            None => Ok(Kvm { fd }),
+            Some(why) => Err(Error::Host { what: "use this /dev/kvm", source: io::Error::other(why) }),
         }
-        Ok(Kvm { fd })
     }
 
     /// Creates a machine without memory, vCPUs or interrupt controllers (`KVM_CREATE_VM`).
@@ -109,7 +121,27 @@ impl Vm {
             data,
             ..Default::default()
         };
-        // 0 says that no processor took it, as when its APIC is off: the guest's choice, not an error.
-        self.fd.signal_msi(message).map(drop).map_err(host("deliver an interrupt"))
+        match self.fd.signal_msi(message) {
+            // That no processor took it is the guest's choice, not an error. KVM says 0 where there is one whose
+            // APIC is off, and -1, which libc takes for EPERM, where there is none of that name.
+            Ok(_) => Ok(()),
+            Err(error) if error.errno() == libc::EPERM => Ok(()),
+            Err(error) => Err(host("deliver an interrupt")(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kvm_that_lacks_something_is_named_with_what_it_lacks() {
+        assert_eq!(unfit(12, || 7), None);
+        assert_eq!(unfit(12, || 3), None);
+        for synced in [0, 1, 2, 4] {
+            assert_eq!(unfit(12, || synced), Some("it lacks KVM_CAP_SYNC_REGS"));
+        }
+        assert_eq!(unfit(-1, || unreachable!()), Some("its API version is not 12"));
     }
 }

@@ -6,15 +6,18 @@
 //!   port 0x080   post         milestones
 //!   port 0x0f4   debug exit   the written byte becomes the exit status
 //!   port 0x3f8   serial       COM1 ── pin 4 ─┐
+//!   port 0x600   power        ACPI's sleep registers, on a machine with ACPI tables
 //!   0xfec0_0000  ioapic       ◀──────────────┘ ──message──▶ local APICs, inside KVM
 //! ```
 //!
 //! These are the customs of the PC and of QEMU, so that one guest image runs on both.
 
-use crate::device::{Action, Bus, Cable, Cmos, DebugExit, Device, I8042, Ioapic, Msi, Overlap, Post, Serial};
+use crate::device::{
+    Action, Bus, Cable, Cmos, DebugExit, Device, I8042, Ioapic, Msi, Overlap, Post, Power, Serial,
+};
 use crate::kvm::Exit;
 use crate::sys;
-use crate::x86::layout;
+use crate::x86::{acpi, layout};
 
 /// COM1's first register (its transmitter), and its eight ports.
 const COM1: (u64, u64) = (0x3f8, 8);
@@ -29,7 +32,7 @@ pub(super) struct Board {
 }
 
 impl Board {
-    pub fn new(memory: u64, cpus: u32, cable: Cable) -> Result<Board, Overlap> {
+    pub fn new(memory: u64, cpus: u32, acpi: bool, cable: Cable) -> Result<Board, Overlap> {
         let (low, high) = (memory.min(layout::MMIO_START), memory.saturating_sub(layout::MMIO_START));
         let extra_cpus = u8::try_from(cpus - 1).unwrap_or(u8::MAX);
         let mut ports = Bus::new();
@@ -38,6 +41,9 @@ impl Board {
         ports.insert(0x80, 1, None, Box::new(Post::new(cable.clone())))?;
         ports.insert(0xf4, 1, None, Box::new(DebugExit))?;
         ports.insert(COM1.0, COM1.1, Some(COM1_PIN), Box::new(Serial::new(cable)))?;
+        if acpi {
+            ports.insert(acpi::SLEEP_CONTROL.into(), 2, None, Box::new(Power::new(acpi::S5)))?;
+        }
         Ok(Board { ports, mmio: Bus::new(), ioapic: Ioapic::new() })
     }
 

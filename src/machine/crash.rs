@@ -73,7 +73,10 @@ impl Crash {
         } else {
             let idt = match s.idt.limit {
                 0 => "none".into(),
-                limit => format!("{:#x}, {} gates", s.idt.base, (u32::from(limit) + 1) / 16),
+                limit => {
+                    let gates = (u32::from(limit) + 1) / self.registers.gate_size();
+                    format!("{:#x}, {gates} gates", s.idt.base)
+                }
             };
             line(format_args!("mode        {}", self.registers.mode()));
             line(format_args!("code        {}  at rip {:#x}", hex(&self.code), r.rip));

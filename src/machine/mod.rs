@@ -9,18 +9,20 @@
 //! The first vCPU runs on the caller's thread, each other one on a thread of its own.
 
 mod board;
+mod config;
 mod crash;
 mod output;
 
+pub use config::Config;
 pub use crash::{Crash, Note};
 
-use crate::boot::{self, Payload, Protocol};
+use crate::boot::{self, Payload};
 use crate::device::{Action, Cable, Device};
 use crate::error::{Error, Result};
-use crate::kvm::{Exit, Kvm, MAX_MEMORY, Vcpu, Vm, kick_this_thread};
+use crate::kvm::{Exit, Kvm, Memory, Vcpu, Vm, kick_this_thread};
 use crate::sys::{self, Thread, Timer};
 use crate::timeline::{Phase, Probe};
-use crate::x86::cpuid;
+use crate::x86::{acpi, cpuid, layout};
 use board::Board;
 use crash::Log;
 use output::Output;
@@ -29,77 +31,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
+use vm_memory::{Bytes, GuestAddress};
 
 /// How long a guest runs before we look whether it sleeps for good; a tiny one is gone by then.
 const FIRST_BEAT: Duration = Duration::from_millis(10);
 /// How often we look from then on.
 const BEAT: Duration = Duration::from_millis(50);
-
-/// What kind of machine, and what it is to start.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Bytes of memory, a multiple of 4 KiB.
-    pub memory: u64,
-    /// Number of vCPUs.
-    pub cpus: u32,
-    /// Whether the CPUID instruction shows what the host supports. Without it every leaf is zero, and a
-    /// start is cheaper: a tiny guest that does not ask need not wait for the answer.
-    pub cpuid: bool,
-    /// The boot protocol; `None` finds out from the image.
-    pub protocol: Option<Protocol>,
-    /// The command line.
-    pub cmdline: Vec<u8>,
-    /// A module or initial RAM disk.
-    pub initrd: Option<Vec<u8>>,
-    /// How long the guest may run.
-    pub timeout: Option<Duration>,
-}
-
-impl Default for Config {
-    /// One vCPU, 128 MiB, CPUID of the host, no limit of time.
-    fn default() -> Config {
-        Config {
-            memory: 128 << 20,
-            cpus: 1,
-            cpuid: true,
-            protocol: None,
-            cmdline: Vec::new(),
-            initrd: None,
-            timeout: None,
-        }
-    }
-}
-
-impl Config {
-    /// The smallest memory, in bytes: below it there is no room for the boot structures and a kernel at 1 MiB.
-    pub const MIN_MEMORY: u64 = 2 << 20;
-
-    fn check(&self, kvm: &Kvm) -> Result<()> {
-        let refuse = |why: String| Err(Error::Config(why));
-        if !(Config::MIN_MEMORY..=MAX_MEMORY).contains(&self.memory) || !self.memory.is_multiple_of(0x1000) {
-            return refuse(format!(
-                "a guest has 2M to 1T of memory, in steps of 4K; not {}",
-                size(self.memory)
-            ));
-        }
-        match self.cpus {
-            1 => Ok(()),
-            0 => refuse("a machine needs at least one CPU".into()),
-            // APIC ids are 8 bits wide, and the last one means "everyone" (SDM 11.6.2.1).
-            n if n > kvm.max_vcpus().min(255) => {
-                refuse(format!("{n} CPUs are more than this host gives a VM ({})", kvm.max_vcpus().min(255)))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Bytes, in the largest unit that shows them whole.
-fn size(bytes: u64) -> String {
-    let units = [(40, 'T'), (30, 'G'), (20, 'M'), (10, 'K')];
-    let whole = units.iter().find(|(shift, _)| bytes != 0 && bytes.trailing_zeros() >= *shift);
-    whole.map_or(format!("{bytes} bytes"), |(shift, unit)| format!("{}{unit}", bytes >> shift))
-}
 
 /// How a run ended.
 #[derive(Debug, Clone)]
@@ -111,6 +48,8 @@ pub enum Outcome {
     Halted,
     /// The guest pulled the reset line.
     Reset,
+    /// The guest switched itself off.
+    PoweredOff,
     /// Someone called [`Remote::stop`].
     Stopped,
     /// The time of [`Config::timeout`] is over.
@@ -205,7 +144,8 @@ impl Machine {
         probe.mark(Phase::LocalApics);
         vm.add_memory(config.memory)?;
         probe.mark(Phase::AddMemory);
-        let payload = Payload { image, cmdline: &config.cmdline, initrd: config.initrd.as_deref() };
+        let rsdp = if config.acpi { add_firmware(vm.memory(), config.cpus)? } else { 0 };
+        let payload = Payload { image, cmdline: &config.cmdline, initrd: config.initrd.as_deref(), rsdp };
         let entry = boot::load(config.protocol, &payload, vm.memory())
             .map_err(|source| Error::Image { name: name.into(), source })?;
         probe.mark(Phase::Load);
@@ -222,7 +162,7 @@ impl Machine {
         vcpus[0].enter(&entry);
         probe.mark(Phase::Registers);
         let cable = Cable::default();
-        let board = Board::new(config.memory, config.cpus, cable.clone())
+        let board = Board::new(config.memory, config.cpus, config.acpi, cable.clone())
             .map_err(|overlap| Error::Config(format!("two devices at one address: {overlap}")))?;
         let shared = Shared {
             vm,
@@ -303,6 +243,22 @@ impl Machine {
     }
 }
 
+/// Puts what a kernel expects of firmware into guest memory, and returns the address of the root of the ACPI
+/// tables. The rest of the firmware is what a PC's processor finds at its reset vector: kernels jump there when
+/// they know no better way to reboot.
+fn add_firmware(memory: &Memory, cpus: u32) -> Result<u64> {
+    const RESET: &[u8] = &[
+        0xb0, 0xfe, // mov al, 0xfe
+        0xe6, 0x64, // out 0x64, al: the keyboard controller pulls the reset line
+        0xf4, //       hlt
+    ];
+    for (address, bytes) in [(layout::RESET_VECTOR, RESET), (layout::ACPI_TABLES, &acpi::tables(cpus))] {
+        let outside = |_| Error::Config("there is no room for the firmware's tables".into());
+        memory.write_slice(bytes, GuestAddress(address)).map_err(outside)?;
+    }
+    Ok(layout::ACPI_TABLES)
+}
+
 /// One run of a machine: what its threads share while it lasts.
 struct Run<'a> {
     shared: &'a Shared,
@@ -366,6 +322,7 @@ impl Run<'_> {
                         Action::Continue => continue,
                         Action::Exit(status) => return Ok(Outcome::Exited(status)),
                         Action::Reset => return Ok(Outcome::Reset),
+                        Action::PowerOff => return Ok(Outcome::PoweredOff),
                     }
                 }
             };
@@ -394,7 +351,8 @@ impl Run<'_> {
         }
         if asleep {
             // Only another processor could wake this one. Forget what they said before, and ask them again.
-            if self.asleep.iter().all(|other| other.swap(false, Ordering::SeqCst)) {
+            // Each of them: an answer that was left would be an old one by the next look.
+            if self.asleep.iter().fold(true, |all, other| other.swap(false, Ordering::SeqCst) & all) {
                 return Ok(Some(Outcome::Halted));
             }
             self.shared.remote.kick_others();

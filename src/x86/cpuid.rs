@@ -6,6 +6,9 @@ use kvm_bindings::CpuId;
 
 /// Leaf 1, ECX bit 31: a hypervisor is present.
 const HYPERVISOR: u32 = 1 << 31;
+/// Leaf 1, ECX bit 24: the local APIC's timer can count to a TSC value. KVM leaves it out of what it says it
+/// supports, because it needs a local APIC in the kernel; ours always are.
+const TSC_DEADLINE: u32 = 1 << 24;
 /// Leaf 1, EDX bit 28: EBX\[23:16\] counts the package's logical processors.
 const HTT: u32 = 1 << 28;
 
@@ -17,7 +20,7 @@ pub fn personalise(cpuid: &mut CpuId, index: u32, count: u32) {
     for leaf in cpuid.as_mut_slice() {
         match leaf.function {
             0x1 => {
-                leaf.ecx |= HYPERVISOR;
+                leaf.ecx |= HYPERVISOR | TSC_DEADLINE;
                 leaf.ebx = leaf.ebx & 0x0000_ffff | (count.min(255) << 16) | (index << 24);
                 leaf.edx = if count > 1 { leaf.edx | HTT } else { leaf.edx & !HTT };
             }

@@ -11,6 +11,7 @@
 //!   0x0002_0000  command line               (64 KiB)
 //!   0x0009_fc00  extended BIOS data: reserved in every memory map
 //!   0x000a_0000  video memory and ROMs: nothing
+//!   0x000e_0000  ACPI tables                (machines that have them)
 //!   0x0010_0000  kernel, then modules or the initrd as high as they fit
 //!   ............ end of memory, at most MMIO_START
 //!   0xc000_0000  a hole for devices: no memory
@@ -46,6 +47,10 @@ pub const CMDLINE: u64 = 0x2_0000;
 pub const CMDLINE_SIZE: u64 = 0x1_0000;
 /// Where conventional memory ends: above lies the extended BIOS data area.
 pub const LOW_MEMORY_END: u64 = 0x9_fc00;
+/// The ACPI tables, in what was the BIOS: reserved in every memory map, and backed by memory.
+pub const ACPI_TABLES: u64 = 0xe_0000;
+/// Where real-mode code jumps to reset the machine, F000:FFF0 (SDM volume 3A, section 9.1.4).
+pub const RESET_VECTOR: u64 = 0xf_fff0;
 /// First byte above the video memory and ROMs, where kernels are linked.
 pub const HIGH_MEMORY: u64 = 0x10_0000;
 /// Memory stops here and goes on at [`ABOVE_HOLE`].

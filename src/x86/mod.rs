@@ -4,6 +4,7 @@
 //! Nothing here talks to KVM's file descriptors; the values are data that [`crate::kvm`] hands over.
 //! Sources: Intel SDM volume 3A and AMD64 APM volume 2, by section at each constant.
 
+pub mod acpi;
 pub mod cpuid;
 pub mod layout;
 pub mod mode;

@@ -1,0 +1,76 @@
+//! What is asked for: the size of a machine and what it is to start.
+
+use crate::boot::Protocol;
+use crate::error::{Error, Result};
+use crate::kvm::{Kvm, MAX_MEMORY};
+use std::time::Duration;
+
+/// What kind of machine, and what it is to start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Bytes of memory, a multiple of 4 KiB.
+    pub memory: u64,
+    /// Number of vCPUs.
+    pub cpus: u32,
+    /// Whether the CPUID instruction shows what the host supports. Without it every leaf is zero, and a
+    /// start is cheaper: a tiny guest that does not ask need not wait for the answer.
+    pub cpuid: bool,
+    /// Whether there are ACPI tables, in which a kernel finds processors, interrupts and how to switch off.
+    pub acpi: bool,
+    /// The boot protocol; `None` finds out from the image.
+    pub protocol: Option<Protocol>,
+    /// The command line.
+    pub cmdline: Vec<u8>,
+    /// A module or initial RAM disk.
+    pub initrd: Option<Vec<u8>>,
+    /// How long the guest may run.
+    pub timeout: Option<Duration>,
+}
+
+impl Default for Config {
+    /// One vCPU, 128 MiB, CPUID of the host, no limit of time.
+    fn default() -> Config {
+        Config {
+            memory: 128 << 20,
+            cpus: 1,
+            cpuid: true,
+            acpi: true,
+            protocol: None,
+            cmdline: Vec::new(),
+            initrd: None,
+            timeout: None,
+        }
+    }
+}
+
+impl Config {
+    /// The smallest memory, in bytes: below it there is no room for the boot structures and a kernel at 1 MiB.
+    pub const MIN_MEMORY: u64 = 2 << 20;
+
+    /// Whether such a machine can be built here.
+    pub(super) fn check(&self, kvm: &Kvm) -> Result<()> {
+        let refuse = |why: String| Err(Error::Config(why));
+        if !(Config::MIN_MEMORY..=MAX_MEMORY).contains(&self.memory) || !self.memory.is_multiple_of(0x1000) {
+            return refuse(format!(
+                "a guest has 2M to 1T of memory, in steps of 4K; not {}",
+                size(self.memory)
+            ));
+        }
+        match self.cpus {
+            1 => Ok(()),
+            0 => refuse("a machine needs at least one CPU".into()),
+            // APIC ids are 8 bits wide, and the last one means "everyone" (SDM 11.6.2.1).
+            n if n > kvm.max_vcpus().min(255) => {
+                refuse(format!("{n} CPUs are more than this host gives a VM ({})", kvm.max_vcpus().min(255)))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Bytes, in the largest unit that shows them whole.
+fn size(bytes: u64) -> String {
+    let units = [(40, 'T'), (30, 'G'), (20, 'M'), (10, 'K')];
+    let whole = units.iter().find(|(shift, _)| bytes != 0 && bytes.trailing_zeros() >= *shift);
+    whole.map_or(format!("{bytes} bytes"), |(shift, unit)| format!("{}{unit}", bytes >> shift))
+}

@@ -1,0 +1,176 @@
+//! The ACPI tables of a machine: what a kernel reads to find its processors, its IOAPIC and its serial port,
+//! and how to switch off.
+//!
+//! ```text
+//!   RSDP ─▶ XSDT ─▶ FADT ─▶ DSDT: \_S5_, COM1
+//!                └▶ MADT: a local APIC for each processor, the IOAPIC
+//! ```
+//!
+//! Hardware-reduced ACPI: there is no power-management timer, no SCI and no event block, so nothing else has to
+//! be emulated than the two registers named in the FADT. Source: ACPI 6.5; by section at each table.
+
+use crate::x86::layout::{ACPI_TABLES, HIGH_MEMORY, IOAPIC, LOCAL_APIC};
+use acpi_tables::aml::{Device, EISAName, IO, Interrupt, Name, ONE, Package, ResourceTemplate, ZERO};
+use acpi_tables::fadt::{FADTBuilder, Flags};
+use acpi_tables::gas::{AccessSize, AddressSpace, GAS};
+use acpi_tables::madt::{EnabledStatus, IoApic, LocalInterruptController, MADT, ProcessorLocalApic};
+use acpi_tables::rsdp::Rsdp;
+use acpi_tables::sdt::Sdt;
+use acpi_tables::xsdt::XSDT;
+use acpi_tables::{Aml, aml::Path};
+
+/// The port of the sleep control register; the sleep status register is the next one (section 4.8.3.7).
+pub const SLEEP_CONTROL: u16 = 0x600;
+/// The value of SLP_TYP that means S5, soft off: what `\_S5_` says, and our choice.
+pub const S5: u8 = 5;
+/// The keyboard controller's command port and the command that resets: a register every PC has.
+const RESET: (u16, u8) = (0x64, 0xfe);
+
+const OEM: [u8; 6] = *b"MATCHS";
+const OEM_TABLE: [u8; 8] = *b"MATCHBOX";
+const REVISION: u32 = 1;
+
+/// All tables for a machine with `cpus` processors, to be put at [`ACPI_TABLES`], where the RSDP comes first.
+///
+/// They take less than a tenth of the room there for 255 processors.
+pub fn tables(cpus: u32) -> Vec<u8> {
+    let mut tables = Tables { bytes: vec![0; Rsdp::len().next_multiple_of(ALIGN)] };
+    let dsdt = tables.add(&dsdt());
+    let fadt = tables.add(&fadt(dsdt));
+    let madt = tables.add(&madt(cpus));
+    let mut xsdt = XSDT::new(OEM, OEM_TABLE, REVISION);
+    xsdt.add_entry(fadt);
+    xsdt.add_entry(madt);
+    let xsdt = tables.add(&xsdt);
+    let rsdp = bytes(&Rsdp::new(OEM, xsdt));
+    tables.bytes[..rsdp.len()].copy_from_slice(&rsdp);
+    debug_assert!(ACPI_TABLES + tables.bytes.len() as u64 <= HIGH_MEMORY);
+    tables.bytes
+}
+
+/// Tables begin at multiples of this.
+const ALIGN: usize = 16;
+
+/// Tables one after another, from [`ACPI_TABLES`] on.
+struct Tables {
+    bytes: Vec<u8>,
+}
+
+impl Tables {
+    /// Appends a table and returns its guest-physical address.
+    fn add(&mut self, table: &dyn Aml) -> u64 {
+        let at = self.bytes.len().next_multiple_of(ALIGN);
+        self.bytes.resize(at, 0);
+        self.bytes.extend(bytes(table));
+        ACPI_TABLES + at as u64
+    }
+}
+
+fn bytes(table: &dyn Aml) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    table.to_aml_bytes(&mut bytes);
+    bytes
+}
+
+/// Section 5.2.11.1: what kind of machine this is, in AML.
+fn dsdt() -> Sdt {
+    let mut dsdt = Sdt::new(*b"DSDT", 36, 2, OEM, OEM_TABLE, REVISION);
+    let soft_off = Package::new(vec![&S5, &ZERO, &ZERO, &ZERO]);
+    dsdt.append_slice(&bytes(&Name::new(Path::new("_S5_"), &soft_off)));
+    // Without a PIC a kernel learns only here which interrupt the port has.
+    let io = IO::new(0x3f8, 0x3f8, 1, 8);
+    let irq = Interrupt::new(true, true, false, false, 4);
+    let hid = Name::new(Path::new("_HID"), &EISAName::new("PNP0501"));
+    let uid = Name::new(Path::new("_UID"), &ONE);
+    let resources = ResourceTemplate::new(vec![&io, &irq]);
+    let crs = Name::new(Path::new("_CRS"), &resources);
+    let com1 = Device::new(Path::new("_SB_.COM1"), vec![&hid, &uid, &crs]);
+    dsdt.append_slice(&bytes(&com1));
+    dsdt.update_checksum();
+    dsdt
+}
+
+/// Section 5.2.9: the registers that reset and switch off.
+fn fadt(dsdt: u64) -> impl Aml {
+    /// `IAPC_BOOT_ARCH` (table 5.10): an 8042 is there, for its reset; a VGA is not, and there is no CMOS
+    /// alarm. LEGACY_DEVICES stays clear: what there is, is in the DSDT.
+    const IAPC_8042: u16 = 1 << 1;
+    const IAPC_NO_VGA: u16 = 1 << 2;
+    let port = |port| GAS::new(AddressSpace::SystemIo, 8, 0, AccessSize::ByteAccess, port);
+    let mut fadt = FADTBuilder::new(OEM, OEM_TABLE, REVISION)
+        .dsdt_64(dsdt)
+        .flag(Flags::HwReducedAcpi)
+        .flag(Flags::ResetRegSup)
+        .flag(Flags::Wbinvd)
+        .flag(Flags::Headless);
+    fadt.iapc_boot_arch = (IAPC_8042 | IAPC_NO_VGA).into();
+    fadt.reset_reg = port(RESET.0.into());
+    fadt.reset_value = RESET.1;
+    fadt.sleep_control_reg = port(SLEEP_CONTROL.into());
+    fadt.sleep_status_reg = port(u64::from(SLEEP_CONTROL) + 1);
+    fadt.finalize()
+}
+
+/// Section 5.2.12: the interrupt controllers.
+fn madt(cpus: u32) -> MADT {
+    let local = LocalInterruptController::Address(LOCAL_APIC as u32);
+    let mut madt = MADT::new(OEM, OEM_TABLE, REVISION, local);
+    for cpu in 0..u8::try_from(cpus).unwrap_or(u8::MAX) {
+        madt.add_structure(ProcessorLocalApic::new(cpu, cpu, EnabledStatus::Enabled));
+    }
+    madt.add_structure(IoApic::new(0, IOAPIC as u32, 0));
+    madt
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn u64_at(bytes: &[u8], at: usize) -> u64 {
+        u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
+    }
+
+    /// The table at a guest-physical address, as long as its header says, its checksum checked.
+    fn table(tables: &[u8], address: u64) -> &[u8] {
+        let at = (address - ACPI_TABLES) as usize;
+        let len = u32::from_le_bytes(tables[at + 4..at + 8].try_into().unwrap()) as usize;
+        let table = &tables[at..at + len];
+        assert_eq!(table.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte)), 0, "the checksum");
+        table
+    }
+
+    #[test]
+    fn every_table_is_found_from_the_root_pointer() {
+        let tables = tables(4);
+        assert_eq!(tables[..8], *b"RSD PTR ");
+        let xsdt = table(&tables, u64_at(&tables, 24));
+        assert_eq!(xsdt[..4], *b"XSDT");
+        let (fadt, madt) = (table(&tables, u64_at(xsdt, 36)), table(&tables, u64_at(xsdt, 44)));
+        assert_eq!((&fadt[..4], &madt[..4]), (&b"FACP"[..], &b"APIC"[..]));
+        let dsdt = table(&tables, u64_at(fadt, 140));
+        assert_eq!(dsdt[..4], *b"DSDT");
+        for name in [&b"_S5_"[..], b"COM1", b"_CRS"] {
+            assert!(dsdt.windows(4).any(|word| word == name));
+        }
+    }
+
+    #[test]
+    fn the_madt_lists_each_processor_by_its_apic_id_and_the_ioapic() {
+        for cpus in [1, 2, 255] {
+            let tables = tables(cpus);
+            let xsdt = table(&tables, u64_at(&tables, 24));
+            let madt = table(&tables, u64_at(xsdt, 44));
+            let (local, ioapic) = madt[44..].split_at(8 * cpus as usize);
+            for (id, entry) in local.chunks(8).enumerate() {
+                assert_eq!(entry, [0, 8, id as u8, id as u8, 1, 0, 0, 0]);
+            }
+            assert_eq!(ioapic[..2], [1, 12]);
+            assert_eq!(ioapic[4..8], (IOAPIC as u32).to_le_bytes());
+        }
+    }
+
+    #[test]
+    fn the_tables_of_the_largest_machine_fit_their_place() {
+        assert!(ACPI_TABLES + tables(255).len() as u64 <= crate::x86::layout::RESET_VECTOR);
+    }
+}
