@@ -10,7 +10,8 @@
 //! //! input: a line to type
 //! ```
 //!
-//! The result is `$OUT_DIR/gallery.rs`, a slice of `Guest` literals to be included.
+//! The result is `$OUT_DIR/gallery.rs`, a slice of `Guest` literals to be included; and `$OUT_DIR/linux-init`, the
+//! program that a Linux guest starts first.
 
 use std::path::Path;
 use std::process::{Command, exit};
@@ -23,8 +24,10 @@ enum Kind {
     BootSector,
     /// An ELF file entered in long mode.
     Elf,
+    /// An ELF file that Linux runs.
+    Program,
 }
-use Kind::{BootSector, Elf};
+use Kind::{BootSector, Elf, Program};
 
 /// In the order of a lesson: up the processor's modes first.
 const GALLERY: &[(&str, Kind)] = &[
@@ -51,10 +54,11 @@ fn main() {
     let sources = Path::new(&variable("CARGO_MANIFEST_DIR")).join("guest-kernels");
     let target = target();
 
+    compile(&sources.join("linux/init"), Program, &target, &Path::new(&out).join("linux-init"));
     let mut gallery = String::from("&[\n");
     for &(name, kind) in GALLERY {
         let image = Path::new(&out).join(name);
-        compile(&sources, name, kind, &target, &image);
+        compile(&sources.join(name), kind, &target, &image);
         let source = sources.join(name).with_extension("rs");
         let text =
             fs::read_to_string(&source).unwrap_or_else(|e| fail(&format!("{}: {e}", source.display())));
@@ -91,19 +95,24 @@ fn target() -> String {
     }
 }
 
-/// Compiles `name`.rs to `image`, or prints what the compiler says and gives up.
-fn compile(sources: &Path, name: &str, kind: Kind, target: &str, image: &Path) {
+/// Compiles `source`.rs to `image`, or prints what the compiler says and gives up.
+fn compile(source: &Path, kind: Kind, target: &str, image: &Path) {
+    let source = source.with_extension("rs");
+    let (Some(directory), Some(name)) = (source.parent(), source.file_name()) else {
+        fail(&format!("{}: no file", source.display()))
+    };
     // Build id and RELRO are for programs that a dynamic linker loads; -n drops the padding to pages.
     let mut link = vec!["--build-id=none", "--gc-sections", "-z", "norelro", "-n", "-s"];
     link.extend(match kind {
         Elf => ["-T", "guest.ld"].iter(),
         BootSector => ["-T", "boot_sector.ld", "--oformat=binary"].iter(),
+        Program => ["-T", "init.ld"].iter(),
     });
     let mut rustc = Command::new(variable("RUSTC"));
     rustc
         // Relative names keep this machine's paths out of panic messages.
-        .current_dir(sources)
-        .arg(format!("{name}.rs"))
+        .current_dir(directory)
+        .arg(name)
         .arg("-o")
         .arg(image)
         .args(["--edition=2024", "--crate-type=bin", "--target", target])
@@ -118,14 +127,16 @@ fn compile(sources: &Path, name: &str, kind: Kind, target: &str, image: &Path) {
     } else {
         // Here a C compiler calls the linker: without its start-up files and libraries.
         rustc.arg(format!("-Clink-args=-nostdlib -static -no-pie -Wl,{}", link.join(",")));
-        // No guest saves vector registers, and some hypervisors emulate ring 0 without them.
-        rustc.arg("-Ctarget-feature=-sse,-sse2,+soft-float");
+        if kind != Program {
+            // No guest saves vector registers, and some hypervisors emulate ring 0 without them.
+            rustc.arg("-Ctarget-feature=-sse,-sse2,+soft-float");
+        }
     }
 
     let output = rustc.output().unwrap_or_else(|e| fail(&format!("cannot start {rustc:?}: {e}")));
     // Success is silent: rustc warns that this target wants SSE2, which is the point (rust-lang/rust#116344).
     if !output.status.success() {
-        fail(&format!("guest `{name}` does not compile:\n{}", String::from_utf8_lossy(&output.stderr)));
+        fail(&format!("{} does not compile:\n{}", source.display(), String::from_utf8_lossy(&output.stderr)));
     }
 }
 

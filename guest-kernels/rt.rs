@@ -7,6 +7,9 @@
 //! in 32-bit protected mode without paging, so that road is longer. Both meet in `main`.
 #![allow(dead_code)] // no guest needs everything here
 
+#[path = "mem.rs"]
+mod mem;
+
 use core::arch::{asm, global_asm};
 use core::fmt::{self, Write};
 
@@ -184,44 +187,6 @@ pub fn print_line(text: fmt::Arguments) {
     let _ = line.write_fmt(text);
     let _ = line.write_str("\n");
     print(&line.bytes[..line.len]);
-}
-
-// Four functions that the compiler calls by name, and that a libc would have.
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, len: usize) -> *mut u8 {
-    // SAFETY: the caller's promise: both hold `len` bytes and do not overlap.
-    unsafe { asm!("rep movsb", inout("rcx") len => _, inout("rdi") to => _, inout("rsi") from => _) }
-    to
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn memset(to: *mut u8, byte: i32, len: usize) -> *mut u8 {
-    // SAFETY: the caller's promise: `to` holds `len` bytes.
-    unsafe { asm!("rep stosb", inout("rcx") len => _, inout("rdi") to => _, in("al") byte as u8) }
-    to
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, len: usize) -> i32 {
-    for i in 0..len {
-        // SAFETY: the caller's promise: both hold `len` bytes. Volatile, or the loop becomes a call of memcmp.
-        let (a, b) = unsafe { (a.add(i).read_volatile(), b.add(i).read_volatile()) };
-        if a != b {
-            return a as i32 - b as i32;
-        }
-    }
-    0
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn strlen(text: *const u8) -> usize {
-    let mut len = 0;
-    // SAFETY: the caller's promise: a zero byte follows somewhere. Volatile for the same reason.
-    while unsafe { text.add(len).read_volatile() } != 0 {
-        len += 1;
-    }
-    len
 }
 
 /// The status of a guest that panicked, as Rust programs have it.

@@ -77,6 +77,7 @@ impl Drop for Console {
 fn pump(mut source: impl Read, terminal: bool, cable: &Cable, remote: &Remote) {
     let mut keys = Keys::default();
     let mut buffer = [0; 4096];
+    let mut is_open_line = false;
     loop {
         let typed = match source.read(&mut buffer) {
             Ok(0) => break,
@@ -94,11 +95,13 @@ fn pump(mut source: impl Read, terminal: bool, cable: &Cable, remote: &Remote) {
             cable.offer(&guest);
         } else {
             cable.send(typed);
+            is_open_line = !typed.ends_with(b"\n");
         }
         remote.kick();
     }
     // A guest cannot see a closed pipe; it can see the key that stands for it.
-    cable.send(&[CTRL_D]);
+    // To a terminal within the guest, the first one in a line ends only what was typed of that line.
+    cable.send(if is_open_line { &[CTRL_D, CTRL_D] } else { &[CTRL_D] });
     remote.kick();
 }
 

@@ -50,6 +50,22 @@ pub enum Error {
         source: ImageError,
     },
 
+    /// A file cannot be part of the guest's initramfs.
+    #[error("cannot pack {}", path.display())]
+    Pack {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: PackError,
+    },
+
+    /// No kernel is installed on this host.
+    #[error("there is no Linux kernel in {}", directory.display())]
+    NoKernel {
+        /// Where it was looked for.
+        directory: PathBuf,
+    },
+
     /// The machine that was asked for cannot be built.
     #[error("{0}")]
     Config(String),
@@ -65,8 +81,11 @@ impl Error {
     pub fn exit_status(&self) -> u8 {
         match self {
             Error::Config(_) | Error::Output(_) => 125,
-            Error::Host { .. } | Error::Unreadable { .. } | Error::Image { .. } => 126,
-            Error::NotFound { .. } => 127,
+            Error::Pack { source: PackError::Io(source), .. } if source.kind() == io::ErrorKind::NotFound => {
+                127
+            }
+            Error::Host { .. } | Error::Unreadable { .. } | Error::Image { .. } | Error::Pack { .. } => 126,
+            Error::NotFound { .. } | Error::NoKernel { .. } => 127,
         }
     }
 
@@ -89,6 +108,24 @@ impl Error {
             },
             Error::NotFound { .. } => "`matchstick guests` lists the guests that need no file",
             Error::Unreadable { .. } => "an image is a regular file that you may read",
+            Error::Pack { source, .. } => match source {
+                PackError::Io(_) | PackError::NotAFile => {
+                    "--init takes a program, --rootfs a directory whose files you may read"
+                }
+                PackError::Full { .. } => "more memory: -m SIZE",
+                PackError::TooLarge { .. } | PackError::NameTooLong => "a root file system without it",
+                PackError::Interpreter { .. } => {
+                    "link it statically, or put it into a directory with its libraries: --rootfs DIR --init PATH-IN-DIR"
+                }
+                PackError::Script => {
+                    "put it into a directory with its interpreter: --rootfs DIR --init PATH-IN-DIR"
+                }
+                PackError::NotElf => "--init takes a static Linux program for x86-64",
+                PackError::NoInit => "--init PATH-IN-DIR names a program of it to run",
+            },
+            Error::NoKernel { .. } => {
+                "apt-get install linux-image-cloud-amd64 puts one there (on Debian); --kernel PATH names one elsewhere"
+            }
             Error::Image { source, .. } => match source {
                 ImageError::Unknown { .. } | ImageError::Not { .. } => {
                     "--boot flat16|flat64|elf|multiboot|pvh|linux names the protocol; `matchstick help run` tells of each"
@@ -108,6 +145,56 @@ impl Error {
             Error::Output(_) => "is whatever reads standard output still there?",
         })
     }
+}
+
+/// Why a file cannot be part of an initramfs, or not be its program.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PackError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+
+    /// A directory or a device, where there should be a program.
+    #[error("it is not a regular file")]
+    NotAFile,
+
+    /// It is larger than its size can say in the archive's 32 bits.
+    #[error("it has {size} bytes, and a file in an initramfs at most 4294967295")]
+    TooLarge {
+        /// Its size.
+        size: u64,
+    },
+
+    /// With it, the archive would be larger than it may be.
+    #[error("with it, the initramfs would not fit the guest's memory of {limit} bytes")]
+    Full {
+        /// The largest size.
+        limit: u64,
+    },
+
+    /// Its path is one that Linux does not take.
+    #[error("its path is longer than 4095 bytes")]
+    NameTooLong,
+
+    /// A program that another one has to load, which would not be there.
+    #[error("it needs a dynamic loader, {interpreter}")]
+    Interpreter {
+        /// That other one's path.
+        interpreter: String,
+    },
+
+    /// A program whose first line names another one, which would not be there.
+    #[error("it is a script")]
+    Script,
+
+    /// Not a program, or one for other processors.
+    #[error("it is not an ELF program for x86-64")]
+    NotElf,
+
+    /// A root file system that does not say what to start.
+    #[error("it has neither /init nor /sbin/init")]
+    NoInit,
 }
 
 /// Why an image cannot be booted.

@@ -18,6 +18,7 @@
 //! | [`kvm`] | how to ask Linux for a virtual machine; what an exit is |
 //! | [`x86`] | where things lie in memory, and which bits put a processor into a mode |
 //! | [`boot`] | what a kernel expects to find when it starts |
+//! | [`initramfs`] | what Linux expects to find when it has started |
 //! | [`device`] | what answers when the guest touches a port |
 //! | [`machine`] | the loop |
 //! | [`timeline`], [`console`], [`guest`], [`cli`] | what makes a command of it |
@@ -30,6 +31,7 @@ pub mod console;
 pub mod device;
 pub mod error;
 pub mod guest;
+pub mod initramfs;
 pub mod kvm;
 pub mod machine;
 pub mod sys;

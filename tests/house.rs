@@ -9,7 +9,7 @@ const LAYERS: &[&[&str]] = &[
     &["error", "sys"],
     &["x86"],
     &["kvm"],
-    &["boot", "device"],
+    &["boot", "device", "initramfs"],
     &["timeline"],
     &["machine"],
     &["console", "guest"],

@@ -14,7 +14,7 @@ const GENERAL: [&str; 2] = ["help", "version"];
 /// A value that an option takes.
 fn example(option: &OptionHelp) -> Option<&'static str> {
     Some(match option.value? {
-        "PATH" | "TEXT" => "anything",
+        "PATH" | "TEXT" | "PROGRAM" | "DIR" => "anything",
         "N" => "2",
         "SIZE" => "64M",
         "PROTOCOL" => "elf",

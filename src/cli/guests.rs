@@ -1,8 +1,9 @@
 //! `matchstick guests`: the gallery, one line each.
 
+use super::linux;
 use crate::guest::GALLERY;
 
-/// Name, line, and what the guest needs beyond the ordinary.
+/// Name, line, and what the guest needs beyond the ordinary; then Linux, whose kernel is not ours.
 pub fn list() -> String {
     let width = GALLERY.iter().map(|guest| guest.name.len()).max().unwrap_or(0);
     let line = |guest: &crate::guest::Guest| {
@@ -12,5 +13,7 @@ pub fn list() -> String {
         };
         format!("{:<width$}  {}{needs}\n", guest.name, guest.about)
     };
-    GALLERY.iter().map(line).collect()
+    let linux =
+        format!("{:<width$}  Linux, with a kernel of /boot; --init and --rootfs give it work\n", linux::NAME);
+    GALLERY.iter().map(line).chain([linux]).collect()
 }

@@ -3,11 +3,12 @@
 //! Guest output goes to stdout and nothing else does; everything of ours goes to stderr.
 
 mod guests;
+pub mod linux;
 mod options;
 mod run;
 mod timings;
 
-pub use options::{COMMANDS, CommandHelp, OptionHelp, RUN_OPTIONS};
+pub use options::{COMMANDS, CommandHelp, OptionHelp, RUN_OPTIONS, RunArgs};
 
 use crate::console;
 use crate::error::Error;

@@ -2,10 +2,11 @@
 //!
 //! The man page and the completions in `docs/` are kept by hand; a test holds them against this table.
 
+use super::linux;
 use crate::boot::Protocol;
 use crate::guest::Guest;
 use lexopt::{Arg, Parser, ValueExt};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -56,13 +57,25 @@ pub const RUN_OPTIONS: &[OptionHelp] = &[
     option(Some('k'), "kernel", Some("PATH"), "the image to start, instead of GUEST|PATH"),
     option(Some('i'), "initrd", Some("PATH"), "a module or initial RAM disk for it"),
     option(None, "initramfs", Some("PATH"), "the same as --initrd"),
+    option(
+        None,
+        "init",
+        Some("PROGRAM"),
+        "Linux: run this static program with ARGS; its status is ours\n(with --rootfs, a path in DIR)",
+    ),
+    option(
+        None,
+        "rootfs",
+        Some("DIR"),
+        "Linux: a copy of DIR, in memory, is the root file system;\nwhat is written to it vanishes at exit",
+    ),
     option(Some('p'), "cmdline", Some("TEXT"), "the kernel's command line; ARGS are appended"),
     option(Some('c'), "cpus", Some("N"), "number of CPUs [default: 1, or what the guest needs]"),
     option(
         Some('m'),
         "memory",
         Some("SIZE"),
-        "memory: a number is MiB, or with K, M, G, T\n[default: 2M for the gallery, 128M for a file]",
+        "memory: a number is MiB, or with K, M, G, T\n[default: 2M for the gallery, 512M for linux, 128M for a file]",
     ),
     option(
         None,
@@ -79,6 +92,7 @@ pub const RUN_OPTIONS: &[OptionHelp] = &[
 
 /// What the user wants.
 #[derive(Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "there is only ever one of them")]
 pub enum Command {
     /// Start a guest.
     Run(RunArgs),
@@ -110,6 +124,10 @@ pub struct RunArgs {
     pub kernel: Option<PathBuf>,
     /// `--initrd`
     pub initrd: Option<PathBuf>,
+    /// `--init`
+    pub init: Option<PathBuf>,
+    /// `--rootfs`
+    pub rootfs: Option<PathBuf>,
     /// `--cmdline`
     pub cmdline: Option<OsString>,
     /// What follows `--`.
@@ -158,7 +176,7 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Usage> {
         Some("run") => parse_run(&mut parser).map_err(usage(RUN_HINT)),
         Some("guests") => parse_guests(&mut parser).map_err(usage(GUESTS_HINT)),
         Some("help") => parse_help(&mut parser).map_err(usage(HINT)),
-        Some(name) if Guest::find(name).is_some() => Err(Usage {
+        Some(name) if name == linux::NAME || Guest::find(name).is_some() => Err(Usage {
             what: format!("{name} is a guest, not a command"),
             hint: "`matchstick run GUEST` starts it",
         }),
@@ -202,6 +220,8 @@ fn parse_run(parser: &mut Parser) -> Result<Command, lexopt::Error> {
         match arg {
             Arg::Short('k') | Arg::Long("kernel") => run.kernel = Some(parser.value()?.into()),
             Arg::Short('i') | Arg::Long("initrd" | "initramfs") => run.initrd = Some(parser.value()?.into()),
+            Arg::Long("init") => run.init = Some(parser.value()?.into()),
+            Arg::Long("rootfs") => run.rootfs = Some(parser.value()?.into()),
             Arg::Short('p') | Arg::Long("cmdline") => run.cmdline = Some(parser.value()?),
             Arg::Short('c') | Arg::Long("cpus") => run.cpus = Some(parser.value()?.parse_with(count)?),
             Arg::Short('m') | Arg::Long("memory") => run.memory = Some(parser.value()?.parse_with(size)?),
@@ -220,10 +240,26 @@ fn parse_run(parser: &mut Parser) -> Result<Command, lexopt::Error> {
             other => return Err(other.unexpected()),
         }
     }
-    if run.kernel.is_some() && run.target.is_some() {
+    check(&run)?;
+    Ok(Command::Run(run))
+}
+
+/// What cannot go together.
+fn check(run: &RunArgs) -> Result<(), String> {
+    let target = run.target.as_deref().and_then(OsStr::to_str);
+    if run.kernel.is_some() && run.target.is_some() && target != Some(linux::NAME) {
         return Err("either --kernel PATH or GUEST|PATH, not both".into());
     }
-    Ok(Command::Run(run))
+    if run.init.is_none() && run.rootfs.is_none() {
+        return Ok(());
+    }
+    if run.initrd.is_some() {
+        return Err("--init and --rootfs make an initramfs: they leave no place for --initrd".into());
+    }
+    match target.and_then(Guest::find) {
+        Some(guest) => Err(format!("{} is not Linux: --init and --rootfs mean nothing to it", guest.name)),
+        None => Ok(()),
+    }
 }
 
 /// A number of CPUs.
@@ -293,7 +329,8 @@ pub fn help(topic: Topic) -> String {
         }
         Topic::Run => {
             let mut text = format!(
-                "Start a guest of the gallery (`matchstick guests`; hello by default), or any image.\n\n\
+                "Start a guest of the gallery (`matchstick guests`; hello by default), or any image.\n\
+                 `linux` is the newest kernel in /boot, or --kernel, with an init of ours (ARGS: echo).\n\n\
                  Usage: matchstick run {}\n\nOptions:\n",
                 COMMANDS[0].arguments
             );

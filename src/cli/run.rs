@@ -1,11 +1,13 @@
 //! `matchstick run`: from what was typed to a machine, and from its outcome to an exit status.
 
+use super::linux::{self, Userland};
 use super::options::RunArgs;
 use super::{STATUS_CRASH, STATUS_RESET, STATUS_TIMEOUT, complain, stdout, timings};
 use crate::console::{self, Console};
 use crate::error::{Error, ImageError, Result};
 use crate::guest::Guest;
 use crate::machine::{Config, Crash, Machine, Outcome};
+use crate::sys;
 use crate::timeline::{Phase, Probe};
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -32,6 +34,8 @@ struct Image {
     name: String,
     bytes: Cow<'static, [u8]>,
     config: Config,
+    /// It says when it is ready for input.
+    holds_input: bool,
 }
 
 /// The same, watched by `probe`.
@@ -50,6 +54,9 @@ pub(super) fn run_with<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<u8> {
             complain("the keys go to the guest; Ctrl-a x leaves", None);
         }
     };
+    if image.holds_input {
+        machine.cable().hold();
+    }
     let console = Console::connect(machine.cable(), machine.remote(), announce).map_err(os)?;
     let outcome = machine.run(probe);
     drop(console);
@@ -110,6 +117,9 @@ fn post_mortem(crash: &Crash, quiet: bool) {
 
 /// Finds the image and decides on its machine.
 fn image(args: &RunArgs) -> Result<Image> {
+    if linux::is_meant(args) {
+        return linux_image(args);
+    }
     let hello = OsStr::new("hello");
     let target = args.target.as_deref().unwrap_or(hello);
     let guest = match args.kernel {
@@ -136,7 +146,30 @@ fn image(args: &RunArgs) -> Result<Image> {
             (path.display().to_string(), Cow::Owned(read(path, limit)?))
         }
     };
-    Ok(Image { name, bytes, config })
+    Ok(Image { name, bytes, config, holds_input: false })
+}
+
+/// The same for a Linux whose root file system is made here.
+fn linux_image(args: &RunArgs) -> Result<Image> {
+    let memory = args.memory.unwrap_or(linux::MEMORY);
+    let kernel = linux::kernel(args)?;
+    let mut config = Config { memory, protocol: args.boot, timeout: args.timeout, ..Config::default() };
+    config.cpus = args.cpus.unwrap_or(config.cpus);
+    let bytes = read(&kernel, memory)?;
+    let mut userland = match &args.initrd {
+        None => linux::userland(args, memory)?,
+        Some(path) => {
+            Userland { initramfs: read(path, memory)?, init: None, args: args.args.clone(), is_ours: false }
+        }
+    };
+    let terminal = match sys::stdin_kind() {
+        sys::Input::Terminal => std::env::var("TERM").ok(),
+        _ => None,
+    };
+    config.cmdline = userland.cmdline(args.cmdline.as_deref(), terminal.as_deref());
+    let holds_input = userland.is_ours;
+    config.initrd = Some(std::mem::take(&mut userland.initramfs));
+    Ok(Image { name: kernel.display().to_string(), bytes: Cow::Owned(bytes), config, holds_input })
 }
 
 /// A gallery guest gets what it says it needs, and nothing else: what it does not need would cost time.

@@ -4,6 +4,7 @@
 //! input hold the other. No file descriptor is in sight, so a test can be the world.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 /// Bytes that may wait for the guest before [`Cable::send`] blocks.
@@ -13,14 +14,16 @@ const WAITING_MAX: usize = 64 << 10;
 const OFFERED_MAX: usize = 1 << 20;
 
 /// One cable; clones are its ends.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Cable {
     queues: Arc<Queues>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Queues {
     to_guest: Mutex<VecDeque<u8>>,
+    /// Nothing goes to the guest yet.
+    is_held: AtomicBool,
     taken: Condvar,
     from_guest: Mutex<Vec<u8>>,
 }
@@ -47,8 +50,22 @@ impl Cable {
         waiting.extend(&bytes[..bytes.len().min(room)]);
     }
 
+    /// World side: what is sent waits until the guest writes the POST code 0xa5. A system that opens its port late
+    /// would lose what came before, or take it in the wrong way.
+    pub fn hold(&self) {
+        self.queues.is_held.store(true, Ordering::Relaxed);
+    }
+
+    /// Device side: the guest is ready for what was sent.
+    pub(super) fn release(&self) {
+        self.queues.is_held.store(false, Ordering::Relaxed);
+    }
+
     /// Device side: takes up to `room` bytes that wait for the guest.
     pub(super) fn take(&self, room: usize, mut each: impl FnMut(u8)) {
+        if self.queues.is_held.load(Ordering::Relaxed) {
+            return;
+        }
         let mut waiting = lock(&self.queues.to_guest);
         let count = room.min(waiting.len());
         waiting.drain(..count).for_each(&mut each);

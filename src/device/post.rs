@@ -5,12 +5,24 @@
 //!
 //! Source: IBM PC AT technical reference, "I/O Address Map": 080, manufacturing test point.
 
-use super::{Action, Device};
+use super::{Action, Cable, Device};
+
+/// The code that says: the console is set up, and what was typed may come ([`Cable::hold`]). The first program
+/// of a Linux guest of ours writes it; nothing else is known to.
+const READY_FOR_INPUT: u8 = 0xa5;
 
 /// The POST port, 0x80: remembers the last code, zero before the first. Of a wide write the lowest byte counts.
 #[derive(Debug, Clone, Default)]
 pub struct Post {
     code: u8,
+    console: Option<Cable>,
+}
+
+impl Post {
+    /// One that ends a [`Cable::hold`] of `console` at the code 0xa5.
+    pub fn new(console: Cable) -> Post {
+        Post { console: Some(console), ..Post::default() }
+    }
 }
 
 impl Device for Post {
@@ -21,6 +33,9 @@ impl Device for Post {
     fn write(&mut self, _offset: u64, data: &[u8]) -> Action {
         if let Some(&code) = data.first() {
             self.code = code;
+            if let (READY_FOR_INPUT, Some(console)) = (code, &self.console) {
+                console.release();
+            }
         }
         Action::Continue
     }
@@ -29,6 +44,23 @@ impl Device for Post {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn input_that_is_held_comes_when_the_guest_is_ready() {
+        let cable = Cable::default();
+        let mut post = Post::new(cable.clone());
+        cable.hold();
+        cable.send(b"typed early");
+        let taken = || {
+            let mut taken = Vec::new();
+            cable.take(99, |byte| taken.push(byte));
+            taken
+        };
+        assert_eq!(post.write(0, &[READY_FOR_INPUT - 1]), Action::Continue);
+        assert_eq!(taken(), b"");
+        assert_eq!(post.write(0, &[READY_FOR_INPUT]), Action::Continue);
+        assert_eq!(taken(), b"typed early");
+    }
 
     #[test]
     fn the_last_code_reads_back() {

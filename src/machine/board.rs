@@ -38,7 +38,7 @@ impl Board {
         let mut ports = Bus::new();
         ports.insert(0x60, 5, None, Box::new(I8042::new()))?;
         ports.insert(0x70, 2, None, Box::new(Cmos::new(sys::unix_time, low, high, extra_cpus)))?;
-        ports.insert(0x80, 1, None, Box::new(Post::default()))?;
+        ports.insert(0x80, 1, None, Box::new(Post::new(cable.clone())))?;
         ports.insert(0xf4, 1, None, Box::new(DebugExit))?;
         ports.insert(COM1.0, COM1.1, Some(COM1_PIN), Box::new(Serial::new(cable)))?;
         if acpi {

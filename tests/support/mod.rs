@@ -155,6 +155,12 @@ impl Program {
         self
     }
 
+    /// Gives it that much time.
+    pub fn limit(mut self, limit: Duration) -> Program {
+        self.limit = limit;
+        self
+    }
+
     /// Gives it these bytes and then the end of input.
     pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Program {
         self.input = Input::Bytes(bytes.into());

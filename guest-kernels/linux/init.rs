@@ -1,0 +1,204 @@
+//! linux: the first process of a Linux guest, which runs a program for us or says where it is
+//!
+//! When Linux has started itself, it starts one program, /init, and leaves everything else to it. This one is
+//! as small as that job can be, and not a kernel: it is an ordinary Linux program without a C library.
+//!
+//! If there is a file /.matchstick/args, its words are a program and its arguments. That program runs with the
+//! console as its input and output, and its exit status becomes that of the machine: through port 0xf4, as
+//! with every guest here, for Linux itself has no way to switch a machine off with a number.
+//!
+//! Otherwise it says what it finds. The word `echo` among its arguments (the kernel hands over what follows
+//! `--` on its command line) makes it send back each line until Ctrl-D. In the end it switches the machine off.
+#![no_std]
+#![no_main]
+
+mod calls;
+#[path = "../mem.rs"]
+mod mem;
+
+use calls::{Errno, Line, STDIN, STDOUT};
+use core::ffi::CStr;
+
+/// The program to run and its arguments, each with a zero byte at its end.
+const ARGS: &CStr = c"/.matchstick/args";
+/// The byte written here ends the machine and is its status.
+const EXIT: u16 = 0xf4;
+/// The port of milestones; and ours, for which the input waits: the console is set up.
+const POST: u16 = 0x80;
+const READY_FOR_INPUT: u8 = 0xa5;
+
+#[unsafe(no_mangle)]
+extern "C" fn main(stack: *const usize) -> ! {
+    // SAFETY: this is how the kernel lays out the stack of a new program: argc, argv, zero, environment.
+    let (argc, argv) = unsafe { (*stack, stack.add(1).cast::<*const u8>()) };
+    let environment = unsafe { argv.add(argc + 1) };
+
+    if is_first() {
+        for (kind, path) in [(c"proc", c"/proc"), (c"sysfs", c"/sys"), (c"devtmpfs", c"/dev")] {
+            calls::mkdir(path);
+            calls::mount(kind, path);
+        }
+        set_terminal(has(environment, c"TERM=dumb"));
+        calls::out(POST, READY_FOR_INPUT);
+        if let Some(words) = contents(ARGS) {
+            leave(run(words, environment));
+        }
+    }
+    report();
+    if has(argv, c"echo") {
+        echo();
+    }
+    switch_off()
+}
+
+/// Whether this is process 1. As any other, on a Linux that was there before, it only reports.
+fn is_first() -> bool {
+    calls::getpid() == 1
+}
+
+/// Whether `word` is one of `strings`, which end with a zero.
+fn has(mut strings: *const *const u8, word: &CStr) -> bool {
+    // SAFETY: the kernel's own lists, see `main`.
+    unsafe {
+        while !(*strings).is_null() {
+            if CStr::from_ptr((*strings).cast()) == word {
+                return true;
+            }
+            strings = strings.add(1);
+        }
+    }
+    false
+}
+
+/// What a file contains, if it is there and not empty.
+fn contents(path: &CStr) -> Option<&'static [u8]> {
+    let file = calls::open(path).ok()?;
+    Some(calls::map(Some(file), calls::length(file).ok()?).ok()?)
+}
+
+fn report() {
+    let names = calls::uname();
+    Line::new().string(&names.system).text(" ").string(&names.release).print();
+    let (cpus, memory) = (calls::cpus(), calls::memory() >> 20);
+    let unit = if cpus == 1 { " CPU, " } else { " CPUs, " };
+    Line::new().number(cpus.into(), 1).text(unit).number(memory, 1).text(" MiB of memory").print();
+    let time = calls::since_boot();
+    Line::new().text("up for ").number(time / 1000, 1).text(".").number(time % 1000, 3).text(" s").print();
+}
+
+fn echo() {
+    Line::new().text("echo: type, and end with Ctrl-D").print();
+    let mut bytes = [0; 4096];
+    // The terminal gives a line at a time, and nothing for Ctrl-D.
+    while let Ok(count @ 1..) = calls::read(STDIN, &mut bytes) {
+        calls::write(STDOUT, &bytes[..count]);
+    }
+}
+
+/// Runs the program that `words` are, and returns its status as a shell does.
+fn run(words: &[u8], environment: *const *const u8) -> u8 {
+    let child = match calls::fork() {
+        Ok(0) => become_program(words, environment),
+        Ok(child) => child,
+        Err(error) => return cannot("start a process", error),
+    };
+    // Processes that lose their parent become children of process 1. It hears of the end of each.
+    loop {
+        match calls::wait() {
+            Ok((ended, status)) if ended == child => return exit_status(status),
+            Ok(_) => {}
+            Err(error) => return cannot("wait for the program", error),
+        }
+    }
+}
+
+/// A session of its own with the console as its terminal, so that Ctrl-C reaches it; and off it goes.
+fn become_program(words: &[u8], environment: *const *const u8) -> ! {
+    const TIOCSCTTY: u32 = 0x540e;
+    let _ = calls::setsid();
+    let _ = calls::ioctl_number(STDIN, TIOCSCTTY, 0);
+    let error = calls::execve(words, environment);
+    Line::new().text("init: cannot run ").string(words).text(": ").error(error).print();
+    calls::exit(if error == calls::ENOENT { 127 } else { 126 })
+}
+
+/// What wait(2) tells of an end: bits 0 to 6 the signal, else bits 8 to 15 the status.
+fn exit_status(status: i32) -> u8 {
+    match status & 0x7f {
+        0 => (status >> 8) as u8,
+        signal => 128 + signal as u8,
+    }
+}
+
+fn cannot(what: &str, error: Errno) -> u8 {
+    Line::new().text("init: cannot ").text(what).text(": ").error(error).print();
+    126
+}
+
+/// struct termios of the kernel (asm-generic/termbits.h).
+#[derive(Default)]
+#[repr(C)]
+struct Terminal {
+    input: u32,
+    output: u32,
+    control: u32,
+    local: u32,
+    line: u8,
+    keys: [u8; 19],
+}
+
+/// What the program writes shall arrive as it is: a terminal beyond the serial line, if there is one, has its own
+/// ways with the end of a line. If the input comes from a pipe (`is_pipe`), its bytes arrive as they are, too, and
+/// are not repeated on the output; only Ctrl-D is still the end.
+fn set_terminal(is_pipe: bool) {
+    const TCGETS: u32 = 0x5401;
+    const TCSETS: u32 = 0x5402;
+    // Input: CR to NL, XON and XOFF. Output: any processing. Local: signals, extensions, echo.
+    const ICRNL_IXON: u32 = 0o400 | 0o2000;
+    const OPOST: u32 = 1;
+    const ISIG_IEXTEN_ECHO: u32 = 1 | 0o100000 | 0o10;
+    /// Its place among the keys, of which zero means none.
+    const VEOF: usize = 4;
+
+    let mut terminal = Terminal::default();
+    if calls::ioctl(STDIN, TCGETS, &mut terminal).is_err() {
+        return;
+    }
+    terminal.output &= !OPOST;
+    if is_pipe {
+        terminal.input &= !ICRNL_IXON;
+        terminal.local &= !ISIG_IEXTEN_ECHO;
+        terminal.keys = [0; 19];
+        terminal.keys[VEOF] = 4;
+    }
+    let _ = calls::ioctl(STDIN, TCSETS, &mut terminal);
+}
+
+/// Waits until the serial port has sent everything.
+fn drain() {
+    const TCSBRK: u32 = 0x5409;
+    let _ = calls::ioctl_number(STDOUT, TCSBRK, 1);
+}
+
+/// Ends the machine with `status`.
+fn leave(status: u8) -> ! {
+    if !is_first() {
+        calls::exit(status);
+    }
+    drain();
+    calls::out(EXIT, status);
+    // Still here: nobody listens at that port.
+    switch_off()
+}
+
+fn switch_off() -> ! {
+    if !is_first() {
+        calls::exit(0);
+    }
+    drain();
+    calls::power_off();
+    // Process 1 must not end.
+    loop {
+        calls::pause();
+    }
+}

@@ -1,0 +1,304 @@
+//! `matchstick run linux`: a kernel of this host, and a root file system made for it on the spot.
+//!
+//! Without a word more the root has one file, our own [`LINUX_INIT`]. With `--init` it runs a program, which is
+//! packed as well; with `--rootfs` the root is a copy of a directory.
+
+use super::options::RunArgs;
+use crate::error::{Error, PackError, Result};
+use crate::guest::LINUX_INIT;
+use crate::initramfs::Initramfs;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// The name in place of an image's.
+pub const NAME: &str = "linux";
+/// What a Linux guest gets unless `--memory` says otherwise.
+pub const MEMORY: u64 = 512 << 20;
+/// Where Linux distributions put their kernels.
+const KERNELS: &str = "/boot";
+
+/// What every kernel is told. Its console is the serial port, and what it has to say there does not mix with what
+/// its programs say, unless it panics. A reboot is a triple fault, for which no device is needed; a panic is a
+/// reboot.
+const CMDLINE: &str = "console=ttyS0 loglevel=0 reboot=t panic=-1";
+
+/// Where our init looks for the program that it is to run, see `guest-kernels/linux/init.rs`.
+const ARGS: &str = ".matchstick/args";
+/// Our init in a directory that may have an /init of its own.
+const INIT_BESIDE: &str = ".matchstick/init";
+
+/// Whether `args` ask for a Linux guest whose root is made here, in part at least.
+pub fn is_meant(args: &RunArgs) -> bool {
+    args.target.as_deref() == Some(OsStr::new(NAME)) || args.init.is_some() || args.rootfs.is_some()
+}
+
+/// The kernel that `args` name, or the newest one installed.
+pub fn kernel(args: &RunArgs) -> Result<PathBuf> {
+    let target = args.target.as_ref().filter(|target| *target != NAME).map(PathBuf::from);
+    if let Some(path) = args.kernel.clone().or(target) {
+        return Ok(path);
+    }
+    let directory = Path::new(KERNELS);
+    newest_kernel(directory).ok_or_else(|| Error::NoKernel { directory: directory.into() })
+}
+
+/// The `vmlinuz-VERSION` in `directory` with the highest version.
+pub fn newest_kernel(directory: &Path) -> Option<PathBuf> {
+    let names = fs::read_dir(directory).ok()?.filter_map(|entry| Some(entry.ok()?.file_name()));
+    let of_kernel = |name: OsString| {
+        let version = name.to_str()?.strip_prefix("vmlinuz-")?;
+        // What a package manager or a user kept aside.
+        let is_kept = [".old", ".bak", "~"].iter().any(|end| version.ends_with(end));
+        (!is_kept).then(|| (version_key(version), directory.join(&name)))
+    };
+    names.filter_map(of_kernel).max().map(|(_, path)| path)
+}
+
+/// A part of a version, such that versions compare part by part: 6.1.0-rc2 < 6.1.0 < 6.1.5 < 6.1.10.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Word(String),
+    End,
+    Number(u64),
+}
+
+fn version_key(version: &str) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
+    for piece in version.split(|c: char| !c.is_ascii_alphanumeric()) {
+        let mut rest = piece;
+        while let Some(first) = rest.chars().next() {
+            let other = |c: char| c.is_ascii_digit() != first.is_ascii_digit();
+            let (part, more) = rest.split_at(rest.find(other).unwrap_or(rest.len()));
+            parts.push(part.parse().map_or_else(|_| Part::Word(part.into()), Part::Number));
+            rest = more;
+        }
+    }
+    parts.push(Part::End);
+    parts
+}
+
+/// What a kernel finds when it has started.
+pub struct Userland {
+    /// The root file system.
+    pub initramfs: Vec<u8>,
+    /// The program in it that the kernel starts, unless that is /init.
+    pub init: Option<&'static str>,
+    /// What the kernel hands to that program.
+    pub args: Vec<OsString>,
+    /// Whether that program is [`LINUX_INIT`], which says when it is ready for input.
+    pub is_ours: bool,
+}
+
+/// Makes the root file system that `args` ask for, of at most `limit` bytes.
+pub fn userland(args: &RunArgs, limit: u64) -> Result<Userland> {
+    let own_init = match (&args.init, &args.rootfs) {
+        (None, Some(root)) => init_of(root)?,
+        _ => None,
+    };
+    let mut archive = Initramfs::new(limit);
+    // The kernel opens it for its first program, before anybody could mount /dev.
+    archive.directory("dev", 0o755)?;
+    archive.character_device("dev/console", 0o600, (5, 1))?;
+    if let Some(root) = &args.rootfs {
+        archive.tree(root)?;
+    }
+    archive.directory(".matchstick", 0o755)?;
+    let to_kernel = |archive: Initramfs, init, is_ours| {
+        Ok(Userland { initramfs: archive.finish()?, init, args: args.args.clone(), is_ours })
+    };
+    let (program, init) = match (&args.init, &args.rootfs) {
+        (None, None) => {
+            archive.file("init", 0o755, LINUX_INIT)?;
+            return to_kernel(archive, None, true);
+        }
+        (None, Some(_)) => return to_kernel(archive, own_init, false),
+        (Some(program), None) => {
+            let name = program.file_name().unwrap_or(OsStr::new("program"));
+            let place = Path::new("bin").join(name);
+            archive.directory("bin", 0o755)?;
+            let image = archive.copy(&place, 0o755, program)?;
+            check_program(image).map_err(|source| Error::Pack { path: program.clone(), source })?;
+            archive.file("init", 0o755, LINUX_INIT)?;
+            (Path::new("/").join(place), None)
+        }
+        (Some(program), Some(_)) => {
+            archive.file(INIT_BESIDE, 0o755, LINUX_INIT)?;
+            (Path::new("/").join(program), Some("/.matchstick/init"))
+        }
+    };
+    let words = [program.as_os_str()].into_iter().chain(args.args.iter().map(OsString::as_os_str));
+    let words: Vec<u8> = words.flat_map(|word| word.as_bytes().iter().chain(&[0])).copied().collect();
+    archive.file(ARGS, 0o644, &words)?;
+    Ok(Userland { initramfs: archive.finish()?, init, args: Vec::new(), is_ours: true })
+}
+
+/// The program that starts the system in `root`, unless it is /init, for which the kernel looks by itself.
+fn init_of(root: &Path) -> Result<Option<&'static str>> {
+    let pack = |source| Error::Pack { path: root.into(), source };
+    fs::read_dir(root).map_err(|error| pack(error.into()))?;
+    // Links may be good in the guest only: that there is something has to do.
+    let has = |path| fs::symlink_metadata(root.join(path)).is_ok();
+    match (has("init"), has("sbin/init")) {
+        (true, _) => Ok(None),
+        (_, true) => Ok(Some("/sbin/init")),
+        _ => Err(pack(PackError::NoInit)),
+    }
+}
+
+impl Userland {
+    /// The command line of a kernel for it: ours, then the user's, whose word counts where they differ. `terminal`
+    /// is what TERM says of the terminal that the guest's serial line ends at; without it, it ends at a pipe.
+    pub fn cmdline(&self, user: Option<&OsStr>, terminal: Option<&str>) -> Vec<u8> {
+        let mut line = CMDLINE.as_bytes().to_vec();
+        let mut add = |words: &[&[u8]]| {
+            line.push(b' ');
+            words.iter().for_each(|word| line.extend(*word));
+        };
+        // What the kernel does not know and has no dot before its `=` becomes its first program's environment.
+        add(&[b"TERM=", terminal.filter(|name| is_plain(name)).unwrap_or("dumb").as_bytes()]);
+        if let Some(init) = self.init {
+            add(&[b"rdinit=", init.as_bytes()]);
+        }
+        user.iter().for_each(|words| add(&[words.as_bytes()]));
+        if !self.args.is_empty() {
+            add(&[b"--"]);
+        }
+        self.args.iter().for_each(|word| add(&[word.as_bytes()]));
+        line
+    }
+}
+
+/// Whether it is a word that the kernel takes as one.
+fn is_plain(word: &str) -> bool {
+    !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-+._".contains(c))
+}
+
+/// Whether Linux can run `image` when there is no other file: a static ELF file, as elf(5) describes it.
+fn check_program(image: &[u8]) -> std::result::Result<(), PackError> {
+    const X86_64: u16 = 62;
+    const PT_INTERP: u32 = 3;
+    fn bytes<const N: usize>(image: &[u8], at: usize) -> Option<[u8; N]> {
+        image.get(at..)?.first_chunk().copied()
+    }
+    let number = |at| bytes(image, at).map(u64::from_le_bytes).and_then(|n| usize::try_from(n).ok());
+    if image.starts_with(b"#!") {
+        return Err(PackError::Script);
+    }
+    // 64 bits, least byte first; an executable, which may be position-independent.
+    let is_program = image.starts_with(b"\x7fELF\x02\x01")
+        && matches!(bytes(image, 16), Some([2 | 3, 0]))
+        && bytes(image, 18) == Some(X86_64.to_le_bytes());
+    let (true, Some(table), Some(size), Some(count)) =
+        (is_program, number(32), bytes(image, 54), bytes(image, 56))
+    else {
+        return Err(PackError::NotElf);
+    };
+    let (size, count) = (u16::from_le_bytes(size) as usize, u16::from_le_bytes(count) as usize);
+    for i in 0..count {
+        let header = table.saturating_add(i * size);
+        if bytes(image, header) == Some(PT_INTERP.to_le_bytes()) {
+            let text = number(header.saturating_add(8)).and_then(|at| image.get(at..)).unwrap_or_default();
+            let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+            let interpreter = String::from_utf8_lossy(&text[..text.len().min(100)]).into_owned();
+            return Err(PackError::Interpreter { interpreter });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_kernel_is_that_of_the_highest_version() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(newest_kernel(directory.path()), None);
+        let mut newest = Vec::new();
+        for name in [
+            "vmlinuz-0-rescue-4f1f0f",
+            "vmlinuz-5.10.0-28-amd64",
+            "vmlinuz-6.1.0-rc2",
+            "vmlinuz-6.1.0",
+            "vmlinuz-6.1.0-9-cloud-amd64",
+            "vmlinuz-6.1.0-10-amd64",
+            "vmlinuz-6.1.0-10-cloud-amd64",
+            "vmlinuz-6.12.3",
+        ] {
+            // Others in between change nothing.
+            for other in ["config-9.9", "vmlinuz", "vmlinuz-9.9.old", "initrd.img-9.9"] {
+                fs::write(directory.path().join(other), "").unwrap();
+            }
+            let path = directory.path().join(name);
+            fs::write(&path, "").unwrap();
+            newest.push((newest_kernel(directory.path()), Some(path)));
+        }
+        newest.iter().for_each(|(found, expected)| assert_eq!(found, expected));
+        assert_eq!(newest_kernel(Path::new("/there/is/none")), None);
+    }
+
+    fn line(args: RunArgs, terminal: Option<&str>) -> String {
+        let userland = userland(&args, 1 << 30).unwrap();
+        String::from_utf8(userland.cmdline(args.cmdline.as_deref(), terminal)).unwrap()
+    }
+
+    #[test]
+    fn the_users_words_come_after_ours_and_those_for_init_last() {
+        assert_eq!(line(RunArgs::default(), None), format!("{CMDLINE} TERM=dumb"));
+        let args = RunArgs {
+            cmdline: Some("maxcpus=1".into()),
+            args: vec!["echo".into(), "now".into()],
+            ..RunArgs::default()
+        };
+        assert_eq!(
+            line(args, Some("xterm-256color")),
+            format!("{CMDLINE} TERM=xterm-256color maxcpus=1 -- echo now")
+        );
+        assert_eq!(line(RunArgs::default(), Some("x panic=0")), format!("{CMDLINE} TERM=dumb"));
+    }
+
+    #[test]
+    fn a_directory_brings_its_own_init_or_gets_ours_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        let with = |init: Option<&str>| RunArgs {
+            rootfs: Some(root.into()),
+            init: init.map(PathBuf::from),
+            ..RunArgs::default()
+        };
+        let error = userland(&with(None), 1 << 30).err().unwrap();
+        assert!(matches!(error, Error::Pack { source: PackError::NoInit, .. }));
+        assert!(line(with(Some("bin/sh")), None).ends_with(" rdinit=/.matchstick/init"));
+        fs::create_dir(root.join("sbin")).unwrap();
+        fs::write(root.join("sbin/init"), "").unwrap();
+        assert!(line(with(None), None).ends_with(" rdinit=/sbin/init"));
+        fs::write(root.join("init"), "").unwrap();
+        assert!(!line(with(None), None).contains("rdinit"));
+        assert!(line(with(Some("bin/sh")), None).ends_with(" rdinit=/.matchstick/init"));
+    }
+
+    #[test]
+    fn only_a_static_program_can_be_all_there_is() {
+        assert!(check_program(LINUX_INIT).is_ok());
+        assert!(matches!(check_program(b""), Err(PackError::NotElf)));
+        assert!(matches!(check_program(b"hello"), Err(PackError::NotElf)));
+        assert!(matches!(check_program(b"#!/bin/sh\n"), Err(PackError::Script)));
+        let with = |at: usize, value: u8| {
+            let mut image = LINUX_INIT.to_vec();
+            image[at] = value;
+            check_program(&image)
+        };
+        // 32 bits; an object file; another processor.
+        for (at, value) in [(4, 1), (16, 1), (18, 183)] {
+            assert!(matches!(with(at, value), Err(PackError::NotElf)));
+        }
+        // The first program header, right behind the ELF header, asks for a loader.
+        assert!(matches!(with(64, 3), Err(PackError::Interpreter { .. })));
+        // However it is cut, it is no panic.
+        for len in 0..200 {
+            let _ = check_program(&LINUX_INIT[..len]);
+        }
+    }
+}
