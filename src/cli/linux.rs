@@ -20,9 +20,8 @@ pub const MEMORY: u64 = 512 << 20;
 const KERNELS: &str = "/boot";
 
 /// What every kernel is told. Its console is the serial port, and what it has to say there does not mix with what
-/// its programs say, unless it panics. A reboot is a triple fault, for which no device is needed; a panic is a
-/// reboot.
-const CMDLINE: &str = "console=ttyS0 loglevel=0 reboot=t panic=-1";
+/// its programs say, unless it panics. A panic is a reboot.
+const CMDLINE: &str = "console=ttyS0 loglevel=0 panic=-1";
 
 /// Where our init looks for the program that it is to run, see `guest-kernels/linux/init.rs`.
 const ARGS: &str = ".matchstick/args";
