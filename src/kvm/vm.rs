@@ -4,6 +4,7 @@
 
 use super::{Memory, Vcpu, host, memory};
 use crate::error::{Error, Result};
+use crate::x86::cpuid;
 use kvm_bindings::{CpuId, kvm_enable_cap, kvm_msi, kvm_userspace_memory_region};
 use kvm_bindings::{KVM_API_VERSION, KVM_CAP_SPLIT_IRQCHIP, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::{Cap, SyncReg, VmFd};
@@ -47,9 +48,15 @@ impl Kvm {
         Ok(Vm { fd, memory: Memory::new() })
     }
 
-    /// What CPUID may show a guest on this host (`KVM_GET_SUPPORTED_CPUID`).
+    /// What CPUID may show a guest with [local APICs](Vm::enable_local_apics) on this host
+    /// (`KVM_GET_SUPPORTED_CPUID`; `KVM_CAP_TSC_DEADLINE_TIMER`).
     pub fn supported_cpuid(&self) -> Result<CpuId> {
-        self.fd.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(host("ask KVM for its CPUID"))
+        let cpuid = self.fd.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES);
+        let mut cpuid = cpuid.map_err(host("ask KVM for its CPUID"))?;
+        if self.fd.check_extension(Cap::TscDeadlineTimer) {
+            cpuid::with_tsc_deadline(&mut cpuid);
+        }
+        Ok(cpuid)
     }
 
     /// How many vCPUs one machine may have on this host (`KVM_CAP_MAX_VCPUS`).

@@ -1,43 +1,143 @@
 //! What the CPUID instruction tells a guest: what this host supports, with the guest's own numbering.
 //!
-//! Source: Intel SDM volume 2A, "CPUID"; leaf 0x4000_0000 by the KVM documentation, x86/cpuid.rst.
+//! Sources: Intel SDM volume 2A, "CPUID", and AMD64 APM volume 3, appendix E; leaf 0x4000_0000 and the next
+//! by the KVM documentation, x86/cpuid.rst: KVM fills them in, and a Linux guest learns there of its clock,
+//! so that it need not calibrate one.
 
-use kvm_bindings::CpuId;
+use kvm_bindings::{CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
 
+/// Leaf 1, ECX bit 24: the local APIC's timer can wait for a value of the TSC. It is KVM's to offer, but not
+/// among what it calls supported, as it knows only later whether the local APICs will be its own.
+const TSC_DEADLINE: u32 = 1 << 24;
 /// Leaf 1, ECX bit 31: a hypervisor is present.
 const HYPERVISOR: u32 = 1 << 31;
-/// Leaf 1, ECX bit 24: the local APIC's timer can count to a TSC value. KVM leaves it out of what it says it
-/// supports, because it needs a local APIC in the kernel; ours always are.
-const TSC_DEADLINE: u32 = 1 << 24;
 /// Leaf 1, EDX bit 28: EBX\[23:16\] counts the package's logical processors.
 const HTT: u32 = 1 << 28;
+
+/// The leaves of the extended topology, by core and by die.
+const TOPOLOGY: [u32; 2] = [0xb, 0x1f];
+
+/// Adds what KVM can do, but does not say by itself: the TSC deadline timer.
+pub fn with_tsc_deadline(cpuid: &mut CpuId) {
+    for leaf in cpuid.as_mut_slice().iter_mut().filter(|leaf| leaf.function == 0x1) {
+        leaf.ecx |= TSC_DEADLINE;
+    }
+}
 
 /// Fits what the host supports to processor `index` of `count`, which are cores of one package.
 ///
 /// The processor's APIC id is its index. KVM reports the ids of the host processor that asked; a guest
 /// that believed them would find every processor to be the same one.
 pub fn personalise(cpuid: &mut CpuId, index: u32, count: u32) {
+    // Bits of an APIC id that number the core.
+    let bits = count.next_power_of_two().trailing_zeros();
+    let mut last_leaf = 0;
     for leaf in cpuid.as_mut_slice() {
         match leaf.function {
+            0x0 => last_leaf = leaf.eax,
             0x1 => {
-                leaf.ecx |= HYPERVISOR | TSC_DEADLINE;
+                leaf.ecx |= HYPERVISOR;
                 leaf.ebx = leaf.ebx & 0x0000_ffff | (count.min(255) << 16) | (index << 24);
                 leaf.edx = if count > 1 { leaf.edx | HTT } else { leaf.edx & !HTT };
             }
-            // Deterministic cache parameters: cores in the package (EAX[31:26]), one thread per cache level
-            // below the last (EAX[25:14]).
+            // Deterministic cache parameters: cores in the package (EAX[31:26]), one thread per cache
+            // (EAX[25:14]). AMD has the latter only.
             0x4 => leaf.eax = leaf.eax & 0x0000_3fff | ((count - 1).min(63) << 26),
-            // Extended topology: level 0 is the thread, level 1 the core; EDX is the x2APIC id.
-            0xb | 0x1f => {
-                let bits = count.next_power_of_two().trailing_zeros();
-                (leaf.eax, leaf.ebx, leaf.ecx) = match leaf.index {
-                    0 => (0, 1, 0x100),
-                    1 => (bits, count, 0x201),
-                    level => (0, 0, level),
-                };
-                leaf.edx = index;
-            }
+            0x8000_001d => leaf.eax &= 0x0000_3fff,
+            // AMD: bits of the APIC id (ECX[15:12]), cores in the package (ECX[7:0]).
+            0x8000_0008 => leaf.ecx = leaf.ecx & 0xffff_0f00 | (bits << 12) | (count - 1).min(255),
+            // AMD: the extended APIC id, the core with its one thread, and the one node.
+            0x8000_001e => (leaf.eax, leaf.ebx, leaf.ecx) = (index, index, 0),
             _ => {}
         }
+    }
+    // KVM may show no level of the topology, or the host's. 0xb is enough, and 0x1f not needed.
+    cpuid.retain(|leaf| !TOPOLOGY.contains(&leaf.function));
+    if last_leaf >= TOPOLOGY[0] {
+        // Level 0 is the thread, level 1 the core: bits of the APIC id below the next level (EAX),
+        // processors there (EBX), the level and its kind (ECX). EDX is the x2APIC id.
+        for (level, eax, ebx, ecx) in [(0, 0, 1, 0x100), (1, bits, count, 0x201)] {
+            let (function, flags) = (TOPOLOGY[0], KVM_CPUID_FLAG_SIGNIFCANT_INDEX);
+            let leaf = kvm_cpuid_entry2 {
+                function,
+                index: level,
+                flags,
+                eax,
+                ebx,
+                ecx,
+                edx: index,
+                ..Default::default()
+            };
+            // Two places have just become free, or the table is not full: hosts have some 50 leaves.
+            let _ = cpuid.push(leaf);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(leaves: &[(u32, u32)]) -> CpuId {
+        let entry = |&(function, index)| kvm_cpuid_entry2 {
+            function,
+            index,
+            eax: 0xffff_ffff,
+            ebx: 0xffff_ffff,
+            ecx: !(TSC_DEADLINE | HYPERVISOR),
+            edx: 0xffff_ffff,
+            ..Default::default()
+        };
+        let entries: Vec<_> = leaves.iter().map(entry).collect();
+        CpuId::from_entries(&entries).unwrap()
+    }
+
+    fn leaf(cpuid: &CpuId, function: u32, index: u32) -> Option<[u32; 4]> {
+        let mut leaves = cpuid.as_slice().iter();
+        let leaf = leaves.find(|leaf| (leaf.function, leaf.index) == (function, index))?;
+        Some([leaf.eax, leaf.ebx, leaf.ecx, leaf.edx])
+    }
+
+    #[test]
+    fn every_processor_has_its_own_id_in_every_leaf_that_has_one() {
+        for index in 0..4 {
+            let mut cpuid =
+                table(&[(0, 0), (1, 0), (0xb, 0), (0xb, 1), (0xb, 2), (0x1f, 0), (0x8000_001e, 0)]);
+            personalise(&mut cpuid, index, 4);
+            assert_eq!(leaf(&cpuid, 1, 0).unwrap()[1], 0x0004_ffff | index << 24);
+            assert_eq!(leaf(&cpuid, 0xb, 0), Some([0, 1, 0x100, index]));
+            assert_eq!(leaf(&cpuid, 0xb, 1), Some([2, 4, 0x201, index]));
+            assert_eq!((leaf(&cpuid, 0xb, 2), leaf(&cpuid, 0x1f, 0)), (None, None));
+            assert_eq!(leaf(&cpuid, 0x8000_001e, 0).unwrap()[..3], [index, index, 0]);
+        }
+    }
+
+    #[test]
+    fn the_topology_is_told_even_where_kvm_leaves_it_out_but_not_beyond_the_last_leaf() {
+        let mut cpuid = table(&[(0, 0)]);
+        personalise(&mut cpuid, 0, 3);
+        assert_eq!(leaf(&cpuid, 0xb, 1), Some([2, 3, 0x201, 0]));
+        cpuid.as_mut_slice()[0].eax = 0xa;
+        personalise(&mut cpuid, 0, 3);
+        assert_eq!(leaf(&cpuid, 0xb, 0), None);
+    }
+
+    #[test]
+    fn the_cores_are_those_of_one_package_and_share_no_cache() {
+        let mut cpuid = table(&[(4, 0), (0x8000_0008, 0), (0x8000_001d, 0)]);
+        personalise(&mut cpuid, 2, 5);
+        assert_eq!(leaf(&cpuid, 4, 0).unwrap()[0], 4 << 26 | 0x3fff);
+        assert_eq!(leaf(&cpuid, 0x8000_0008, 0).unwrap()[2] & 0xf0ff, 0x3004);
+        assert_eq!(leaf(&cpuid, 0x8000_001d, 0).unwrap()[0], 0x3fff);
+    }
+
+    #[test]
+    fn a_hypervisor_is_present_and_its_deadline_timer_if_it_has_one() {
+        let mut cpuid = table(&[(1, 0)]);
+        personalise(&mut cpuid, 0, 1);
+        let [.., ecx, edx] = leaf(&cpuid, 1, 0).unwrap();
+        assert_eq!((ecx & TSC_DEADLINE, ecx & HYPERVISOR, edx & HTT), (0, HYPERVISOR, 0));
+        with_tsc_deadline(&mut cpuid);
+        assert_eq!(leaf(&cpuid, 1, 0).unwrap()[2] & TSC_DEADLINE, TSC_DEADLINE);
     }
 }
