@@ -249,6 +249,18 @@ pub fn inherited_pipe(fd: i32) -> Option<File> {
     is_pipe.then(|| unsafe { File::from_raw_fd(fd) })
 }
 
+/// Bytes from the host's random number generator (getrandom(2)).
+pub fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    // SAFETY: getrandom writes at most as many bytes as it is told, into an array of that length.
+    let count = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), N, 0) };
+    match usize::try_from(count) {
+        Ok(count) if count == N => Ok(bytes),
+        // Up to 256 bytes come whole or not at all.
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Seconds since the start of 1970, UTC.
 pub fn unix_time() -> u64 {
     let now = std::time::SystemTime::now();

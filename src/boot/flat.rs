@@ -76,8 +76,8 @@ mod tests {
     fn what_a_flat_image_cannot_be_told_is_refused() {
         for protocol in [Protocol::Flat16, Protocol::Flat64] {
             let told = [
-                Payload { image: CODE, cmdline: b"quiet", initrd: None, rsdp: 0 },
-                Payload { image: CODE, cmdline: b"", initrd: Some(b""), rsdp: 0 },
+                Payload { image: CODE, cmdline: b"quiet", initrd: None, rsdp: 0, seed: None },
+                Payload { image: CODE, cmdline: b"", initrd: Some(b""), rsdp: 0, seed: None },
             ];
             for payload in told {
                 let result = load(Some(protocol), &payload, &guest(2 << 20));

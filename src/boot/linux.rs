@@ -9,7 +9,7 @@ use super::elf::{Class, Elf};
 use super::placer::Placer;
 use super::{Payload, cmdline, initrd, long_mode, stack};
 use crate::error::ImageError;
-use crate::x86::layout::{GDT, ZERO_PAGE, memory_map};
+use crate::x86::layout::{GDT, SETUP_DATA, ZERO_PAGE, memory_map};
 use crate::x86::{Entry, segment};
 use linux_loader::loader::bootparam::{boot_e820_entry, boot_params};
 use std::mem::{offset_of, size_of_val};
@@ -27,6 +27,8 @@ const LOADER_UNDEFINED: u8 = 0xff;
 const BOOT_FLAG: u16 = 0xaa55;
 /// `header`, the letters `HdrS`.
 const HEADER: u32 = u32::from_le_bytes(*b"HdrS");
+/// The type of a `struct setup_data` that holds a seed for the kernel's random number generator.
+const SETUP_RNG_SEED: u32 = 9;
 /// ACPI's address range types (ACPI 6.5, table 15.2).
 const E820_RAM: u32 = 1;
 const E820_RESERVED: u32 = 2;
@@ -87,6 +89,7 @@ fn fill(
     zero_page.hdr.cmdline_size = payload.cmdline.len() as u32;
     zero_page.hdr.ramdisk_image = ramdisk.start as u32;
     zero_page.hdr.ramdisk_size = (ramdisk.end - ramdisk.start) as u32;
+    zero_page.hdr.setup_data = setup_data(payload, placer)?;
     zero_page.acpi_rsdp_addr = payload.rsdp;
 
     let map = memory_map(placer.memory_size());
@@ -99,6 +102,16 @@ fn fill(
     placer.write("the zero page", ZERO_PAGE, bytes.get(..ZERO_PAGE_SIZE).unwrap_or(bytes))
 }
 
+/// Places the list of `struct setup_data` (next, type, length, data) and returns its address; 0 if it is
+/// empty. The only element is the random seed.
+fn setup_data(payload: &Payload, placer: &mut Placer) -> Result<u64, ImageError> {
+    let Some(seed) = payload.seed else { return Ok(0) };
+    let (next, len) = (0_u64.to_le_bytes(), (seed.len() as u32).to_le_bytes());
+    let element = [&next[..], &SETUP_RNG_SEED.to_le_bytes(), &len, &seed].concat();
+    placer.write("the random seed", SETUP_DATA, &element)?;
+    Ok(SETUP_DATA)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::images::{AT, CODE, Image, guest, read, u32_at, u64_at};
@@ -109,7 +122,12 @@ mod tests {
 
     fn zero_page(cmdline: &[u8], initrd: Option<&[u8]>, size: usize) -> (Memory, Vec<u8>) {
         let memory = guest(size);
-        boot(None, &Payload { image: &Image::elf64().bytes(), cmdline, initrd, rsdp: 0 }, &memory).unwrap();
+        boot(
+            None,
+            &Payload { image: &Image::elf64().bytes(), cmdline, initrd, rsdp: 0, seed: None },
+            &memory,
+        )
+        .unwrap();
         let page = read(&memory, ZERO_PAGE, 0x1000);
         (memory, page)
     }
@@ -148,6 +166,19 @@ mod tests {
         assert_eq!(entry(1), (0x9_fc00, 0x6_0400, 2));
         assert_eq!(entry(2), (0x10_0000, 3 << 20, 1));
         assert_eq!(entry(3), (0, 0, 0));
+    }
+
+    #[test]
+    fn the_random_seed_is_an_element_of_setup_data() {
+        let (memory, image) = (guest(2 << 20), Image::elf64().bytes());
+        boot(None, &Payload { image: &image, seed: Some([0xa5; 32]), ..Payload::default() }, &memory)
+            .unwrap();
+        let page = read(&memory, ZERO_PAGE, 0x1000);
+        let element = read(&memory, u64_at(&page, 0x250), 49);
+        assert_eq!((u64_at(&element, 0), u32_at(&element, 8), u32_at(&element, 12)), (0, 9, 32));
+        assert_eq!(element[16..], [[0xa5; 32].as_slice(), &[0]].concat());
+        let (_, page) = zero_page(b"", None, 2 << 20);
+        assert_eq!(u64_at(&page, 0x250), 0);
     }
 
     #[test]

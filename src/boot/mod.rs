@@ -109,6 +109,8 @@ pub struct Payload<'a> {
     pub initrd: Option<&'a [u8]>,
     /// Guest-physical address of ACPI's root pointer (RSDP), 0 if there are no ACPI tables.
     pub rsdp: u64,
+    /// Random bytes for the guest's generator, where the protocol can pass them on.
+    pub seed: Option<[u8; 32]>,
 }
 
 /// The signature that ends a boot sector's 512 bytes.
@@ -321,7 +323,8 @@ mod tests {
         let image = Image::elf64().bytes();
         let with = |cmdline: &[u8]| {
             let memory = guest(SIZE);
-            load(None, &Payload { image: &image, cmdline, initrd: None, rsdp: 0 }, &memory).map(|_| memory)
+            load(None, &Payload { image: &image, cmdline, initrd: None, rsdp: 0, seed: None }, &memory)
+                .map(|_| memory)
         };
         for size in [1, 5000, 0xffff] {
             let line = vec![b'x'; size];
@@ -339,7 +342,7 @@ mod tests {
             let image = Image::elf64().load(start, b"x", 1).bytes();
             let result = load(
                 None,
-                &Payload { image: &image, cmdline: b"quiet", initrd: None, rsdp: 0 },
+                &Payload { image: &image, cmdline: b"quiet", initrd: None, rsdp: 0, seed: None },
                 &guest(SIZE),
             );
             assert_eq!(result.is_ok(), free, "{start:#x}: {result:?}");
@@ -350,7 +353,8 @@ mod tests {
     fn an_initrd_that_reaches_the_kernel_is_refused_with_the_numbers() {
         let image = Image::elf64().bytes();
         let with = |size: usize| {
-            let payload = Payload { image: &image, cmdline: b"", initrd: Some(&vec![7; size]), rsdp: 0 };
+            let payload =
+                Payload { image: &image, cmdline: b"", initrd: Some(&vec![7; size]), rsdp: 0, seed: None };
             load(None, &payload, &guest(SIZE)).map_err(|error| error.to_string())
         };
         assert!(with(0xf_f000).is_ok());
@@ -415,7 +419,7 @@ mod tests {
             initrd in prop::option::of(prop::collection::vec(any::<u8>(), 0..0x2000)),
             size in sizes(),
         ) {
-            check(&Payload { image: &image, cmdline: &cmdline, initrd: initrd.as_deref(), rsdp: 0 }, size)?;
+            check(&Payload { image: &image, cmdline: &cmdline, initrd: initrd.as_deref(), rsdp: 0, seed: None }, size)?;
         }
     }
 
@@ -438,7 +442,7 @@ mod tests {
             if let Some(keep) = keep {
                 image.truncate(keep.index(image.len()));
             }
-            check(&Payload { image: &image, cmdline: b"quiet", initrd: Some(b"module"), rsdp: 0 }, size)?;
+            check(&Payload { image: &image, cmdline: b"quiet", initrd: Some(b"module"), rsdp: 0, seed: None }, size)?;
             check(&Payload { image: &image, ..Payload::default() }, size)?;
         }
     }

@@ -15,7 +15,8 @@ pub struct Config {
     /// Whether the CPUID instruction shows what the host supports. Without it every leaf is zero, and a
     /// start is cheaper: a tiny guest that does not ask need not wait for the answer.
     pub cpuid: bool,
-    /// Whether there are ACPI tables, in which a kernel finds processors, interrupts and how to switch off.
+    /// Whether there are ACPI tables, in which a kernel finds processors, interrupts and how to switch off,
+    /// and random bytes for it to begin with.
     pub acpi: bool,
     /// The boot protocol; `None` finds out from the image.
     pub protocol: Option<Protocol>,

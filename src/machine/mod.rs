@@ -145,7 +145,10 @@ impl Machine {
         vm.add_memory(config.memory)?;
         probe.mark(Phase::AddMemory);
         let rsdp = if config.acpi { add_firmware(vm.memory(), config.cpus)? } else { 0 };
-        let payload = Payload { image, cmdline: &config.cmdline, initrd: config.initrd.as_deref(), rsdp };
+        let seed = config.acpi.then(sys::random).transpose();
+        let seed = seed.map_err(|source| Error::Host { what: "get random bytes", source })?;
+        let payload =
+            Payload { image, cmdline: &config.cmdline, initrd: config.initrd.as_deref(), rsdp, seed };
         let entry = boot::load(config.protocol, &payload, vm.memory())
             .map_err(|source| Error::Image { name: name.into(), source })?;
         probe.mark(Phase::Load);

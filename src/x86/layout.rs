@@ -3,6 +3,7 @@
 //! ```text
 //!   0x0000_0000  interrupt vectors and BIOS data of real mode: left to the guest
 //!   0x0000_1000  boot information           (pvh, multiboot: 16 KiB)
+//!   0x0000_6000  setup_data: a random seed  (linux, elf)
 //!   0x0000_7000  zero page                  (elf: one page)
 //!   0x0000_7f00  GDT                        (flat64, elf: in the padding that ends the zero page)
 //!   0x0000_7c00  boot sector                (flat16, up to LOW_MEMORY_END)
@@ -26,6 +27,8 @@
 pub const BOOT_INFO: u64 = 0x1000;
 /// Bytes kept for the boot information.
 pub const BOOT_INFO_SIZE: u64 = 0x4000;
+/// What the zero page has no field for: the list of `struct setup_data` of the Linux boot protocol.
+pub const SETUP_DATA: u64 = 0x6000;
 /// `struct boot_params` of the Linux boot protocol, one page.
 pub const ZERO_PAGE: u64 = 0x7000;
 /// The GDT that a guest entered in long mode finds in place. It lies in the 276 bytes of padding at
@@ -64,7 +67,7 @@ pub const ABOVE_HOLE: u64 = 0x1_0000_0000;
 
 const _: () = assert!(PAGE_TABLES + PAGE_TABLES_SIZE + STACK_SIZE == STACK_TOP);
 const _: () = assert!(ZERO_PAGE + 0x1000 <= PAGE_TABLES && STACK_TOP <= CMDLINE);
-const _: () = assert!(BOOT_INFO + BOOT_INFO_SIZE <= ZERO_PAGE);
+const _: () = assert!(BOOT_INFO + BOOT_INFO_SIZE <= SETUP_DATA && SETUP_DATA < ZERO_PAGE);
 
 /// One entry of the memory map that boot protocols hand to the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
