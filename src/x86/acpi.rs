@@ -86,15 +86,21 @@ fn dsdt() -> Sdt {
     let crs = Name::new(Path::new("_CRS"), &resources);
     let com1 = Device::new(Path::new("_SB_.COM1"), vec![&hid, &uid, &crs]);
     dsdt.append_slice(&bytes(&com1));
+    // The clock in the CMOS, which never interrupts.
+    let io = IO::new(0x70, 0x70, 1, 2);
+    let hid = Name::new(Path::new("_HID"), &EISAName::new("PNP0B00"));
+    let resources = ResourceTemplate::new(vec![&io]);
+    let crs = Name::new(Path::new("_CRS"), &resources);
+    dsdt.append_slice(&bytes(&Device::new(Path::new("_SB_.RTC_"), vec![&hid, &crs])));
     dsdt.update_checksum();
     dsdt
 }
 
 /// Section 5.2.9: the registers that reset and switch off.
 fn fadt(dsdt: u64) -> impl Aml {
-    /// `IAPC_BOOT_ARCH` (table 5.10): an 8042 is there, for its reset; a VGA is not, and there is no CMOS
-    /// alarm. LEGACY_DEVICES stays clear: what there is, is in the DSDT.
-    const IAPC_8042: u16 = 1 << 1;
+    /// `IAPC_BOOT_ARCH` (table 5.10): a VGA is not there. LEGACY_DEVICES stays clear: what there is, is in the
+    /// DSDT. The 8042's bit does too, so that no kernel looks for a keyboard: ours has none, and its reset is
+    /// the register named below.
     const IAPC_NO_VGA: u16 = 1 << 2;
     let port = |port| GAS::new(AddressSpace::SystemIo, 8, 0, AccessSize::ByteAccess, port);
     let mut fadt = FADTBuilder::new(OEM, OEM_TABLE, REVISION)
@@ -103,7 +109,7 @@ fn fadt(dsdt: u64) -> impl Aml {
         .flag(Flags::ResetRegSup)
         .flag(Flags::Wbinvd)
         .flag(Flags::Headless);
-    fadt.iapc_boot_arch = (IAPC_8042 | IAPC_NO_VGA).into();
+    fadt.iapc_boot_arch = IAPC_NO_VGA.into();
     fadt.reset_reg = port(RESET.0.into());
     fadt.reset_value = RESET.1;
     fadt.sleep_control_reg = port(SLEEP_CONTROL.into());
