@@ -9,7 +9,7 @@ use crate::x86::{Entry, paging};
 use kvm_bindings::{
     CpuId, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_IO, KVM_EXIT_IO_OUT,
     KVM_EXIT_IOAPIC_EOI, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN, KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED,
-    KVM_MP_STATE_UNINITIALIZED, kvm_regs, kvm_run, kvm_sregs,
+    KVM_MP_STATE_UNINITIALIZED, Msrs, kvm_msr_entry, kvm_regs, kvm_run, kvm_sregs,
 };
 use kvm_ioctls::{SyncReg, VcpuFd};
 use std::cell::Cell;
@@ -148,6 +148,17 @@ impl Vcpu {
     /// Decides what the CPUID instruction shows (`KVM_SET_CPUID2`). Without it, every leaf is zero.
     pub fn set_cpuid(&self, cpuid: &CpuId) -> Result<()> {
         self.fd.set_cpuid2(cpuid).map_err(host("set the vCPU's CPUID"))
+    }
+
+    /// Sets model-specific registers, as far as this processor has them (`KVM_SET_MSRS`).
+    pub fn set_msrs(&self, msrs: &[(u32, u64)]) -> Result<()> {
+        for &(index, data) in msrs {
+            let entry = kvm_msr_entry { index, data, ..Default::default() };
+            let one = Msrs::from_entries(&[entry]).expect("one entry fits a list");
+            // It returns how many were set: 0 for a register that is not there.
+            self.fd.set_msrs(&one).map_err(host("set the vCPU's model-specific registers"))?;
+        }
+        Ok(())
     }
 
     /// Lets the guest run until it needs us (`KVM_RUN`).

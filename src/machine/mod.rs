@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::kvm::{Exit, Kvm, Memory, Vcpu, Vm, kick_this_thread};
 use crate::sys::{self, Thread, Timer};
 use crate::timeline::{Phase, Probe};
-use crate::x86::{acpi, cpuid, layout};
+use crate::x86::{acpi, cpuid, layout, msr};
 use board::Board;
 use crash::Log;
 use output::Output;
@@ -161,6 +161,9 @@ impl Machine {
                 cpuid::personalise(&mut own, index as u32, config.cpus);
                 vcpu.set_cpuid(&own)?;
             }
+        }
+        if config.acpi {
+            vcpus.iter().try_for_each(|vcpu| vcpu.set_msrs(&msr::AT_BOOT))?;
         }
         vcpus[0].enter(&entry);
         probe.mark(Phase::Registers);

@@ -8,6 +8,7 @@ pub mod acpi;
 pub mod cpuid;
 pub mod layout;
 pub mod mode;
+pub mod msr;
 pub mod paging;
 pub mod segment;
 
