@@ -20,8 +20,14 @@ pub const MEMORY: u64 = 512 << 20;
 const KERNELS: &str = "/boot";
 
 /// What every kernel is told. Its console is the serial port, and what it has to say there does not mix with what
-/// its programs say, unless it panics. A panic is a reboot.
-const CMDLINE: &str = "console=ttyS0 loglevel=0 panic=-1";
+/// its programs say, unless it panics. A panic is a warm reboot,
+/// by which it can be told from any other.
+const CMDLINE: &str = "console=ttyS0 loglevel=0 panic=-1 reboot=panic_warm";
+
+/// Whether a kernel with this command line does a warm reset for a panic, unless the user wants them all warm.
+pub fn tells_panic(cmdline: &[u8]) -> bool {
+    cmdline.windows(10).any(|word| word == b"panic_warm")
+}
 
 /// Where our init looks for the program that it is to run, see `guest-kernels/linux/init.rs`.
 const ARGS: &str = ".matchstick/args";

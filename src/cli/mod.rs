@@ -19,6 +19,8 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
 
+/// Linux panicked. It was told to ask for a warm reset then, by which we know.
+pub const STATUS_PANIC: u8 = 121;
 /// The guest asked for a reset: not an end it chose, and not a crash.
 pub const STATUS_RESET: u8 = 122;
 /// The guest crashed; see [`crate::machine::Crash`].

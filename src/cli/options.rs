@@ -363,6 +363,7 @@ On a terminal the keys go to the guest, Ctrl-C included. Ctrl-a x leaves; Ctrl-a
 Exit status:
   the guest's own, as it wrote it to port 0xf4; 0 if it switched itself off, halted for good,
   or you left with Ctrl-a x
+  121  Linux panicked (reboot=panic_warm on its command line, as `run linux` has)
   122  the guest asked for a reset      125  matchstick failed, or was used wrongly
   123  the guest crashed                126  the image cannot be booted, or this host cannot run it
   124  --timeout is over                127  there is no such image

@@ -2,7 +2,7 @@
 
 use super::linux::{self, Userland};
 use super::options::RunArgs;
-use super::{STATUS_CRASH, STATUS_RESET, STATUS_TIMEOUT, complain, stdout, timings};
+use super::{STATUS_CRASH, STATUS_PANIC, STATUS_RESET, STATUS_TIMEOUT, complain, stdout, timings};
 use crate::console::{self, Console};
 use crate::error::{Error, ImageError, Result};
 use crate::guest::Guest;
@@ -64,11 +64,12 @@ pub(super) fn run_with<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<u8> {
     let outcome = outcome?;
     drop(machine);
     probe.mark(Phase::Teardown);
-    Ok(conclude(&image.name, &outcome, args))
+    Ok(conclude(&image, &outcome, args))
 }
 
 /// Says how it ended, where that is worth a word, and gives the exit status.
-fn conclude(name: &str, outcome: &Outcome, args: &RunArgs) -> u8 {
+fn conclude(image: &Image, outcome: &Outcome, args: &RunArgs) -> u8 {
+    let name = &image.name;
     let remark = |text: &str, hint| {
         if !args.quiet {
             complain(text, hint);
@@ -88,7 +89,11 @@ fn conclude(name: &str, outcome: &Outcome, args: &RunArgs) -> u8 {
             );
             0
         }
-        Outcome::Reset => {
+        Outcome::WarmReset if linux::tells_panic(&image.config.cmdline) => {
+            complain(&format!("error: {name} panicked"), None);
+            STATUS_PANIC
+        }
+        Outcome::Reset | Outcome::WarmReset => {
             remark(&format!("{name} asked for a reset"), None);
             STATUS_RESET
         }

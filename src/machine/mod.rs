@@ -48,6 +48,8 @@ pub enum Outcome {
     Halted,
     /// The guest pulled the reset line.
     Reset,
+    /// The same, after it left the flag of a warm boot where a PC's BIOS looks for it.
+    WarmReset,
     /// The guest switched itself off.
     PoweredOff,
     /// Someone called [`Remote::stop`].
@@ -265,6 +267,14 @@ fn add_firmware(memory: &Memory, cpus: u32) -> Result<u64> {
     Ok(layout::ACPI_TABLES)
 }
 
+/// Looks where a BIOS would how the guest wants to be started again.
+fn kind_of_reset(memory: &Memory) -> Outcome {
+    match memory.read_obj(GuestAddress(layout::RESET_FLAG)).map(u16::from_le) {
+        Ok(layout::WARM_BOOT) => Outcome::WarmReset,
+        _ => Outcome::Reset,
+    }
+}
+
 /// One run of a machine: what its threads share while it lasts.
 struct Run<'a> {
     shared: &'a Shared,
@@ -327,7 +337,7 @@ impl Run<'_> {
                     match action {
                         Action::Continue => continue,
                         Action::Exit(status) => return Ok(Outcome::Exited(status)),
-                        Action::Reset => return Ok(Outcome::Reset),
+                        Action::Reset => return Ok(kind_of_reset(self.shared.vm.memory())),
                         Action::PowerOff => return Ok(Outcome::PoweredOff),
                     }
                 }

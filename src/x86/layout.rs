@@ -50,6 +50,11 @@ pub const CMDLINE: u64 = 0x2_0000;
 pub const CMDLINE_SIZE: u64 = 0x1_0000;
 /// Where conventional memory ends: above lies the extended BIOS data area.
 pub const LOW_MEMORY_END: u64 = 0x9_fc00;
+/// Where a guest says, in two bytes, what kind of reset it wants: the PC's reset flag (IBM PC AT technical
+/// reference, BIOS listing).
+pub const RESET_FLAG: u64 = 0x472;
+/// Its value for a warm boot, after which a BIOS is not to test the memory.
+pub const WARM_BOOT: u16 = 0x1234;
 /// The ACPI tables, in what was the BIOS: reserved in every memory map, and backed by memory.
 pub const ACPI_TABLES: u64 = 0xe_0000;
 /// Where real-mode code jumps to reset the machine, F000:FFF0 (SDM volume 3A, section 9.1.4).
