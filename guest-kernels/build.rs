@@ -11,7 +11,8 @@
 //! ```
 //!
 //! The result is `$OUT_DIR/gallery.rs`, a slice of `Guest` literals to be included; and `$OUT_DIR/linux-init`, the
-//! program that a Linux guest starts first.
+//! program that a Linux guest starts first; and `$OUT_DIR/payload-*`, the programs that `matchstick bench` starts
+//! on Linux itself.
 
 use std::path::Path;
 use std::process::{Command, exit};
@@ -55,6 +56,10 @@ fn main() {
     let target = target();
 
     compile(&sources.join("linux/init"), Program, &target, &Path::new(&out).join("linux-init"));
+    for name in ["hello", "primes", "empty", "weigh"] {
+        let image = Path::new(&out).join(format!("payload-{name}"));
+        compile(&sources.join("linux").join(name), Program, &target, &image);
+    }
     let mut gallery = String::from("&[\n");
     for &(name, kind) in GALLERY {
         let image = Path::new(&out).join(name);

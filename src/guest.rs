@@ -3,6 +3,12 @@
 //! Their sources are in `guest-kernels/`; the build script compiles them and writes the table that is
 //! included here, from the `//! expect:` and `//! needs:` lines of each source.
 
+use crate::machine::Config;
+
+/// The memory of a gallery guest that does not say how much it needs. It is the least there is, as the
+/// host prepares tables in proportion to it.
+const GALLERY_MEMORY: u64 = 2 << 20;
+
 /// A guest kernel of the gallery.
 #[derive(Debug, Clone, Copy)]
 pub struct Guest {
@@ -42,5 +48,18 @@ impl Guest {
     /// What follows `word` among its needs: `needs_value("cpus")` is `Some("4")` for `cpus 4`.
     pub fn needs_value(&self, word: &str) -> Option<&'static str> {
         self.needs.iter().find_map(|need| need.strip_prefix(word)?.strip_prefix(' '))
+    }
+
+    /// The machine for it: what it says it needs, and nothing else, as what it does not need would cost time.
+    pub fn config(&self) -> Config {
+        let number =
+            |word| self.needs_value(word).and_then(|value| value.trim_end_matches('M').parse::<u64>().ok());
+        Config {
+            memory: number("memory").map_or(GALLERY_MEMORY, |mib| mib << 20),
+            cpus: number("cpus").unwrap_or(1) as u32,
+            cpuid: self.needs("cpuid"),
+            acpi: false,
+            ..Config::default()
+        }
     }
 }

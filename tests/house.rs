@@ -13,6 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["timeline"],
     &["machine"],
     &["console", "guest"],
+    &["bench"],
     &["cli"],
 ];
 

@@ -133,9 +133,16 @@ pub fn exit(status: u8) -> ! {
 
 /// Waits until some child ends: its number, and how it ended.
 pub fn wait() -> Result<(usize, i32)> {
+    wait_for_usage().map(|(child, status, _)| (child, status))
+}
+
+/// The same, and the most memory in KiB that it, or one that it waited for, had resident.
+pub fn wait_for_usage() -> Result<(usize, i32, u64)> {
     let mut status = 0;
-    let child = unsafe { syscall!(61, -1isize, &raw mut status, 0, 0) }?;
-    Ok((child, status))
+    // struct rusage: two times of two words each, then ru_maxrss.
+    let mut usage = [0u64; 18];
+    let child = unsafe { syscall!(61, -1isize, &raw mut status, 0, &raw mut usage) }?;
+    Ok((child, status, usage[4]))
 }
 
 /// Sleeps until a signal comes.
@@ -263,13 +270,16 @@ impl Line {
     }
 
     pub fn print(&mut self) {
-        self.text("\n");
-        write(STDOUT, &self.bytes[..self.len]);
+        self.text("\n").write_to(STDOUT);
+    }
+
+    pub fn write_to(&self, fd: i32) {
+        write(fd, &self.bytes[..self.len]);
     }
 }
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! {
-    Line::new().text("init: a panic").print();
+    Line::new().text("a panic").print();
     crate::leave(101)
 }

@@ -17,10 +17,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-/// The memory of a gallery guest that does not say how much it needs. It is the least there is, as the
-/// host prepares tables in proportion to it.
-const GALLERY_MEMORY: u64 = 2 << 20;
-
 /// Runs `run` and returns the exit status.
 pub fn run(args: &RunArgs) -> Result<u8> {
     if args.timings {
@@ -132,7 +128,7 @@ fn image(args: &RunArgs) -> Result<Image> {
         None => target.to_str().and_then(Guest::find),
     };
     let mut config = match guest {
-        Some(guest) => machine_for(guest),
+        Some(guest) => guest.config(),
         None => Config::default(),
     };
     config.memory = args.memory.unwrap_or(config.memory);
@@ -175,19 +171,6 @@ fn linux_image(args: &RunArgs) -> Result<Image> {
     let holds_input = userland.is_ours;
     config.initrd = Some(std::mem::take(&mut userland.initramfs));
     Ok(Image { name: kernel.display().to_string(), bytes: Cow::Owned(bytes), config, holds_input })
-}
-
-/// A gallery guest gets what it says it needs, and nothing else: what it does not need would cost time.
-fn machine_for(guest: &Guest) -> Config {
-    let number =
-        |word| guest.needs_value(word).and_then(|value| value.trim_end_matches('M').parse::<u64>().ok());
-    Config {
-        memory: number("memory").map_or(GALLERY_MEMORY, |mib| mib << 20),
-        cpus: number("cpus").unwrap_or(1) as u32,
-        cpuid: guest.needs("cpuid"),
-        acpi: false,
-        ..Config::default()
-    }
 }
 
 /// `--cmdline`, then what follows `--`, with spaces between.

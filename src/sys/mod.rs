@@ -3,6 +3,8 @@
 //! Nothing here knows about virtual machines. Sources: signal-safety(7), timer_create(2), termios(3).
 #![allow(unsafe_code)]
 
+pub mod spawn;
+
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter};
 use std::mem::MaybeUninit;

@@ -1,0 +1,13 @@
+//! The race: how long a virtual machine takes to start, beside a process and containers that do the same.
+//!
+//! ```text
+//!   Payload ─▶ Subject ─run─▶ Sample ─▶ stats ─▶ report
+//! ```
+//!
+//! It measures; it does not make any of them faster. The rules it keeps, and why, are in docs/benchmarking.md.
+
+pub mod launcher;
+pub mod payload;
+pub mod stop;
+pub mod subject;
+pub mod subjects;

@@ -1,0 +1,105 @@
+//! What is run in every world: a program of a few instructions, and the guest that does the same.
+//!
+//! The programs are static and have no C library, for what a payload adds is the same for all and hides what is
+//! to be seen. They are built beside the guests (guest-kernels/linux/) and are part of this program.
+
+use crate::guest::Guest;
+use crate::sys;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+macro_rules! program {
+    ($name:literal) => {
+        include_bytes!(concat!(env!("OUT_DIR"), "/payload-", $name))
+    };
+}
+
+/// Prints the line of the guest `hello`.
+static HELLO: &[u8] = program!("hello");
+/// Does the work of the guest `primes`.
+static PRIMES: &[u8] = program!("primes");
+/// Ends at once.
+static EMPTY: &[u8] = program!("empty");
+/// Runs another program and tells how much memory it had.
+static WEIGH: &[u8] = program!("weigh");
+
+/// A directory of ours for the time of a race, removed when it is dropped.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// A new directory in $TMPDIR.
+    pub fn new() -> io::Result<Scratch> {
+        let unique = u64::from_ne_bytes(sys::random()?);
+        let path = std::env::temp_dir().join(format!("matchstick-bench-{unique:016x}"));
+        fs::create_dir(&path)?;
+        // Runtimes look into it from other user namespaces.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        Ok(Scratch(path))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Puts an executable file into it.
+    pub fn add_program(&self, name: &str, bytes: &[u8]) -> io::Result<PathBuf> {
+        let path = self.0.join(name);
+        fs::write(&path, bytes)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        Ok(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The payload of a race.
+#[derive(Debug, Clone)]
+pub struct Payload {
+    /// `hello`, `primes` or the name of a file.
+    pub name: String,
+    /// The static program, a file.
+    pub program: PathBuf,
+    /// What it prints, to the byte; `None` if that is not known: then anything but nothing.
+    pub expect: Option<Vec<u8>>,
+    /// The guest that prints the same.
+    pub guest: Option<&'static Guest>,
+    /// A program that ends at once: what a launcher costs.
+    pub empty: PathBuf,
+    /// A program that tells how much memory another had.
+    pub weigh: PathBuf,
+}
+
+impl Payload {
+    /// The payload of that name, or the file of that path, put into `scratch`.
+    pub fn new(name: &str, scratch: &Scratch) -> io::Result<Payload> {
+        let file;
+        let bytes = match name {
+            "hello" => HELLO,
+            "primes" => PRIMES,
+            path => {
+                file = fs::read(path)?;
+                &file
+            }
+        };
+        let guest = match name {
+            "hello" | "primes" => Guest::find(name),
+            _ => None,
+        };
+        let expect = guest.map(|guest| guest.expect.iter().flat_map(|line| [line, "\n"]).collect::<String>());
+        Ok(Payload {
+            name: name.into(),
+            program: scratch.add_program("payload", bytes)?,
+            expect: expect.map(String::into_bytes),
+            guest,
+            empty: scratch.add_program("empty", EMPTY)?,
+            weigh: scratch.add_program("weigh", WEIGH)?,
+        })
+    }
+}

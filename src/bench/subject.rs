@@ -1,0 +1,90 @@
+//! A contestant of the race: anything that prints the payload's bytes and ends.
+//!
+//! What a figure spans is the same for all (docs/benchmarking.md): one clock, CLOCK_MONOTONIC, read just before the
+//! start; `first_byte` when the first byte of the output is with us; `reaped` when everything is given back.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Something that can be raced.
+pub trait Subject {
+    /// One word, for `--only` and the table.
+    fn name(&self) -> &str;
+
+    /// One line about it: what is started, and around what.
+    fn about(&self) -> &str;
+
+    /// What is started, as one would type it; for the exports.
+    fn command(&self) -> String {
+        self.name().into()
+    }
+
+    /// The version of what starts it, if it is another program.
+    fn version(&self) -> Option<String> {
+        None
+    }
+
+    /// Looks for what it needs and prepares what is not part of a start. Called once, before anything is run.
+    fn ready(&mut self) -> Result<(), Missing> {
+        Ok(())
+    }
+
+    /// One start, from nothing to everything given back, within `limit`.
+    fn run(&mut self, limit: Duration) -> Result<Sample, Failure>;
+
+    /// One more start, not timed: the most KiB that any one process of it had resident. `None` if that is not known.
+    fn weigh(&mut self, _limit: Duration) -> Option<u64> {
+        None
+    }
+}
+
+/// What one start took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sample {
+    /// Until the first byte of the output was read.
+    pub first_byte: Duration,
+    /// Until it had ended and was reaped.
+    pub reaped: Duration,
+    /// Time on a processor in its own code, and that of children it waited for.
+    pub user: Duration,
+    /// The same in the kernel.
+    pub system: Duration,
+}
+
+/// Why a subject is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// A few words: `not installed`.
+    pub why: String,
+    /// What would help: `apt install crun`.
+    pub hint: String,
+}
+
+impl Missing {
+    /// Both of them.
+    pub fn new(why: impl Into<String>, hint: impl Into<String>) -> Missing {
+        Missing { why: why.into(), hint: hint.into() }
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.why, self.hint)
+    }
+}
+
+/// Why a start does not count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What was wrong: `it ended with status 3`.
+    pub why: String,
+    /// What it wrote to its standard error.
+    pub stderr: String,
+}
+
+impl Failure {
+    /// One that left no word on standard error.
+    pub fn new(why: impl fmt::Display) -> Failure {
+        Failure { why: why.to_string(), stderr: String::new() }
+    }
+}

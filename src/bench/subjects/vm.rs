@@ -1,0 +1,179 @@
+//! `vm` and `vm-inproc`: a virtual machine of ours, as a whole process and without one.
+
+use super::command::Command;
+use crate::bench::launcher::thread_times;
+use crate::bench::payload::Payload;
+use crate::bench::subject::{Failure, Missing, Sample, Subject};
+use crate::error::Error;
+use crate::guest::Guest;
+use crate::kvm::Kvm;
+use crate::machine::{Config, Machine, Outcome};
+use crate::sys;
+use crate::timeline::Probe;
+use std::error::Error as _;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// `matchstick run GUEST`, the program that measures started once more.
+pub fn process(payload: &Payload) -> Command {
+    let guest = payload.guest;
+    let about = "matchstick run: a virtual machine, from exec of its monitor to reaped";
+    Command::new("vm", about, payload, move || {
+        let guest = guest_of(guest)?;
+        let program = std::env::current_exe().map_err(|error| {
+            Missing::new(format!("our own program is not to be found: {error}"), "is /proc mounted?")
+        })?;
+        Ok(vec![program.into(), "run".into(), guest.name.into()])
+    })
+    .of_version(env!("CARGO_PKG_VERSION"))
+}
+
+/// The guest, if there is one and it can be started.
+fn guest_of(guest: Option<&'static Guest>) -> Result<&'static Guest, Missing> {
+    let guest = guest.ok_or_else(|| {
+        Missing::new("no guest does what this payload does", "--payload hello or primes has one")
+    })?;
+    Kvm::open().and_then(|kvm| kvm.create_vm()).map_err(|error| {
+        let hint = error.hint().unwrap_or("`matchstick run hello` says more");
+        Missing::new(in_words(&error), hint)
+    })?;
+    Ok(guest)
+}
+
+/// An error with all its causes.
+fn in_words(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text += &format!(": {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// A machine in this process: what a start costs where a process, its libc and its arguments are there already.
+pub struct InProcess {
+    payload: Payload,
+    guest: Option<&'static Guest>,
+}
+
+impl InProcess {
+    /// Starts the guest that does what `payload` does.
+    pub fn new(payload: &Payload) -> InProcess {
+        InProcess { payload: payload.clone(), guest: None }
+    }
+
+    /// One start, watched by `probe`.
+    pub fn start<P: Probe>(&self, limit: Duration, probe: &mut P) -> Result<Sample, Failure> {
+        let guest = self.guest.ok_or_else(|| Failure::new("it is not ready"))?;
+        let config = Config { timeout: Some(limit), ..guest.config() };
+        let output = Output::default();
+        let sink = Box::new(output.clone());
+        let (user, system) = thread_times();
+        let begin = sys::monotonic();
+        let outcome = Machine::new(&config, guest.name, guest.image, sink, probe)
+            .and_then(|mut machine| machine.run(probe));
+        let reaped = sys::monotonic() - begin;
+        let (user_now, system_now) = thread_times();
+        match outcome {
+            Ok(Outcome::Exited(0)) => {}
+            Ok(Outcome::TimedOut) => return Err(Failure::new(format!("it did not end within {limit:?}"))),
+            Ok(other) => return Err(Failure::new(format!("it ended otherwise: {other:?}"))),
+            Err(error) => return Err(Failure::new(in_words(&error))),
+        }
+        let output = output.lock();
+        if self.payload.expect.as_ref().is_some_and(|expect| *expect != output.bytes) {
+            return Err(Failure::new(format!("it printed {:?}", String::from_utf8_lossy(&output.bytes))));
+        }
+        let first_byte = output.first_byte.map_or(reaped, |at| at - begin);
+        Ok(Sample { first_byte, reaped, user: user_now - user, system: system_now - system })
+    }
+}
+
+impl Subject for InProcess {
+    fn name(&self) -> &str {
+        "vm-inproc"
+    }
+
+    fn about(&self) -> &str {
+        "a virtual machine in the process that measures: KVM and our set-up alone"
+    }
+
+    fn command(&self) -> String {
+        "matchstick::Machine::new, run, drop".into()
+    }
+
+    fn version(&self) -> Option<String> {
+        Some(env!("CARGO_PKG_VERSION").into())
+    }
+
+    fn ready(&mut self) -> Result<(), Missing> {
+        self.guest = Some(guest_of(self.payload.guest)?);
+        Ok(())
+    }
+
+    fn run(&mut self, limit: Duration) -> Result<Sample, Failure> {
+        self.start(limit, &mut ())
+    }
+}
+
+/// Keeps what the guest writes, and when it began.
+#[derive(Clone, Default)]
+struct Output(Arc<Mutex<Written>>);
+
+#[derive(Default)]
+struct Written {
+    bytes: Vec<u8>,
+    first_byte: Option<Duration>,
+}
+
+impl Output {
+    fn lock(&self) -> MutexGuard<'_, Written> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut written = self.lock();
+        written.first_byte.get_or_insert_with(sys::monotonic);
+        written.bytes.extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::payload::Scratch;
+
+    #[test]
+    fn a_machine_in_this_process_prints_what_the_payload_prints() {
+        let scratch = Scratch::new().unwrap();
+        let mut subject = InProcess::new(&Payload::new("hello", &scratch).unwrap());
+        match subject.ready() {
+            Ok(()) => {}
+            Err(missing) if std::env::var_os("REQUIRE_KVM").is_none() => {
+                return eprintln!("skipped: {missing}");
+            }
+            Err(missing) => panic!("{missing}"),
+        }
+        let sample = subject.run(Duration::from_secs(20)).unwrap();
+        assert!(sample.first_byte > Duration::ZERO && sample.first_byte < sample.reaped);
+    }
+
+    #[test]
+    fn a_payload_without_a_guest_is_missing_with_a_hint() {
+        let scratch = Scratch::new().unwrap();
+        let payload = Payload { guest: None, ..Payload::new("hello", &scratch).unwrap() };
+        for subject in [&mut InProcess::new(&payload) as &mut dyn Subject, &mut process(&payload)] {
+            let missing = subject.ready().unwrap_err();
+            assert_eq!(missing.why, "no guest does what this payload does");
+        }
+    }
+}
