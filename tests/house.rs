@@ -164,7 +164,7 @@ fn no_file_is_too_long_to_read() {
 #[test]
 fn every_file_says_what_it_is() {
     let in_rust = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs");
-    for dir in ["src", "tests", "benches", "guest-kernels"] {
+    for dir in ["src", "tests", "benches", "examples", "guest-kernels"] {
         for path in files(&root().join(dir)).into_iter().filter(in_rust) {
             let text = fs::read_to_string(&path).unwrap();
             assert!(text.starts_with("//! "), "{} has no header", path.display());
