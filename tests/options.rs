@@ -2,13 +2,13 @@
 
 mod support;
 
-use matchstick::cli::{COMMANDS, OptionHelp, RUN_OPTIONS};
+use matchstick::cli::{COMMANDS, OptionHelp};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use support::matchstick;
 
-/// The options of the program itself, beside those of `run`.
+/// The options of the program itself, beside those of its commands.
 const GENERAL: [&str; 2] = ["help", "version"];
 
 /// A value that an option takes.
@@ -25,64 +25,73 @@ fn example(option: &OptionHelp) -> Option<&'static str> {
 
 #[test]
 fn help_names_every_option_and_every_command() {
-    let help = matchstick(["help", "run"]).run().text();
-    for option in RUN_OPTIONS {
-        let short = option.short.map_or("    ".into(), |short| format!("-{short}, "));
-        let value = option.value.map_or(String::new(), |value| format!(" {value}"));
-        let line = format!("  {short}--{}{value} ", option.long);
-        assert!(help.lines().any(|help| help.starts_with(&line)), "{line:?} is not in\n{help}");
-    }
-    let help = matchstick(["help"]).run().text();
+    let general = matchstick(["help"]).run().text();
     for command in COMMANDS {
-        assert!(help.contains(&format!("\n  {} ", command.name)), "{} is not in\n{help}", command.name);
-        matchstick(["help", command.name]).run().silent().status(0);
+        assert!(general.contains(&format!("\n  {} ", command.name)), "{} is not in\n{general}", command.name);
+        let ended = matchstick(["help", command.name]).run();
+        ended.silent().status(0);
+        let help = ended.text();
+        for option in command.options {
+            let short = option.short.map_or("    ".into(), |short| format!("-{short}, "));
+            let value = option.value.map_or(String::new(), |value| format!(" {value}"));
+            let line = format!("  {short}--{}{value} ", option.long);
+            assert!(help.lines().any(|help| help.starts_with(&line)), "{line:?} is not in\n{help}");
+        }
     }
 }
 
 #[test]
 fn the_parser_takes_every_option_in_every_spelling() {
-    for option in RUN_OPTIONS {
-        let long = format!("--{}", option.long);
-        let mut spellings: Vec<Vec<String>> = Vec::new();
-        match (option.short, example(option)) {
-            (None, None) => spellings.push(vec![long]),
-            (Some(short), None) => spellings.extend([vec![long], vec![format!("-{short}")]]),
-            (short, Some(value)) => {
-                spellings.push(vec![format!("{long}={value}")]);
-                spellings.push(vec![long, value.into()]);
-                if let Some(short) = short {
-                    spellings.push(vec![format!("-{short}"), value.into()]);
-                    spellings.push(vec![format!("-{short}{value}")]);
-                }
+    for command in COMMANDS {
+        command.options.iter().for_each(|option| takes_every_spelling(command.name, option));
+    }
+}
+
+#[track_caller]
+fn takes_every_spelling(command: &str, option: &OptionHelp) {
+    let long = format!("--{}", option.long);
+    let mut spellings: Vec<Vec<String>> = Vec::new();
+    match (option.short, example(option)) {
+        (None, None) => spellings.push(vec![long]),
+        (Some(short), None) => spellings.extend([vec![long], vec![format!("-{short}")]]),
+        (short, Some(value)) => {
+            spellings.push(vec![format!("{long}={value}")]);
+            spellings.push(vec![long, value.into()]);
+            if let Some(short) = short {
+                spellings.push(vec![format!("-{short}"), value.into()]);
+                spellings.push(vec![format!("-{short}{value}")]);
             }
         }
-        for spelling in spellings {
-            // Asking for help at the end keeps it from starting anything.
-            let ended = matchstick(["run"]).args(&spelling).args(["--help"]).run();
-            ended.silent().status(0);
-            // Without a value it is incomplete.
-            if let ([word], Some(_)) = (spelling.as_slice(), option.value)
-                && let Some((word, _)) = word.split_once('=')
-            {
-                matchstick(["run", word]).run().fails(125, "missing argument", "");
-            }
+    }
+    for spelling in spellings {
+        // Asking for help at the end keeps it from starting anything.
+        let ended = matchstick([command]).args(&spelling).args(["--help"]).run();
+        ended.silent().status(0);
+        // Without a value it is incomplete.
+        if let ([word], Some(_)) = (spelling.as_slice(), option.value)
+            && let Some((word, _)) = word.split_once('=')
+        {
+            matchstick([command, word]).run().fails(125, "missing argument", "");
         }
     }
 }
 
 #[test]
 fn the_parser_takes_no_other_letter() {
-    for letter in ('a'..='z').chain('A'..='Z') {
-        let known = RUN_OPTIONS.iter().any(|option| option.short == Some(letter));
-        // A value that every option with one would take.
-        let ended = matchstick(["run", &format!("-{letter}"), "2", "--help"]).run();
-        ended.status(if known { 0 } else { 125 });
+    for command in COMMANDS.iter().filter(|command| !command.options.is_empty()) {
+        for letter in ('a'..='z').chain('A'..='Z') {
+            let known = command.options.iter().any(|option| option.short == Some(letter));
+            // A value that every option with one would take.
+            let ended = matchstick([command.name, &format!("-{letter}"), "2", "--help"]).run();
+            ended.status(if known { 0 } else { 125 });
+        }
     }
 }
 
 /// Every option of the program, without dashes.
 fn all_options() -> BTreeSet<String> {
-    RUN_OPTIONS.iter().map(|option| option.long).chain(GENERAL).map(str::to_owned).collect()
+    let of_commands = COMMANDS.iter().flat_map(|command| command.options).map(|option| option.long);
+    of_commands.chain(GENERAL).map(str::to_owned).collect()
 }
 
 fn document(name: &str) -> String {
@@ -113,7 +122,8 @@ fn the_man_page_is_complete() {
     // roff writes a dash that is to stay one as \-.
     let text = document("matchstick.1").replace("\\-", "-");
     is_complete(&text, "--");
-    for short in RUN_OPTIONS.iter().filter_map(|option| option.short) {
+    let options = COMMANDS.iter().flat_map(|command| command.options);
+    for short in options.filter_map(|option| option.short) {
         assert!(text.contains(&format!("-{short}")), "-{short} is missing");
     }
 }

@@ -3,6 +3,7 @@
 //! Guest output goes to stdout and nothing else does; everything of ours goes to stderr.
 
 mod guests;
+mod help;
 pub mod linux;
 mod options;
 mod run;
@@ -46,7 +47,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
     let done = match command {
         Command::Run(run) => run::run(&run),
         Command::Guests => print(&guests::list()),
-        Command::Help(topic) => print(&options::help(topic)),
+        Command::Help(command) => print(&help::text(command)),
         Command::Version => print(concat!("matchstick ", env!("CARGO_PKG_VERSION"), "\n")),
     };
     match done {

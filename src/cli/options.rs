@@ -1,4 +1,4 @@
-//! What can be typed: one table of commands and options, the parser, and the help made from the table.
+//! What can be typed: one table of commands and options, and the parser. The help is made from the table, in `help`.
 //!
 //! The man page and the completions in `docs/` are kept by hand; a test holds them against this table.
 
@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// A command, for the help.
+#[derive(Debug, PartialEq)]
 pub struct CommandHelp {
     /// The word.
     pub name: &'static str,
@@ -18,6 +19,12 @@ pub struct CommandHelp {
     pub arguments: &'static str,
     /// One line about it.
     pub about: &'static str,
+    /// The same at length, for its own help.
+    pub intro: &'static str,
+    /// Its options.
+    pub options: &'static [OptionHelp],
+    /// What else a user has to know.
+    pub notes: &'static str,
 }
 
 /// All commands.
@@ -26,12 +33,31 @@ pub const COMMANDS: &[CommandHelp] = &[
         name: "run",
         arguments: "[OPTIONS] [GUEST|PATH] [-- ARGS...]",
         about: "start a guest of the gallery, or any image",
+        intro: "Start a guest of the gallery (`matchstick guests`; hello by default), or any image.\n\
+                `linux` is the newest kernel in /boot, or --kernel, with an init of ours (ARGS: echo).",
+        options: RUN_OPTIONS,
+        notes: RUN_NOTES,
     },
-    CommandHelp { name: "guests", arguments: "", about: "list the gallery" },
-    CommandHelp { name: "help", arguments: "[COMMAND]", about: "explain a command" },
+    CommandHelp {
+        name: "guests",
+        arguments: "",
+        about: "list the gallery",
+        intro: "List the guests of the gallery, one line each.",
+        options: &[],
+        notes: "",
+    },
+    CommandHelp {
+        name: "help",
+        arguments: "[COMMAND]",
+        about: "explain a command",
+        intro: "",
+        options: &[],
+        notes: "",
+    },
 ];
 
 /// An option, for the help.
+#[derive(Debug, PartialEq)]
 pub struct OptionHelp {
     /// The letter, if it has one.
     pub short: Option<char>,
@@ -43,7 +69,7 @@ pub struct OptionHelp {
     pub about: &'static str,
 }
 
-const fn option(
+pub(super) const fn option(
     short: Option<char>,
     long: &'static str,
     value: Option<&'static str>,
@@ -98,21 +124,10 @@ pub enum Command {
     Run(RunArgs),
     /// List the gallery.
     Guests,
-    /// Explain.
-    Help(Topic),
+    /// Explain a command, or everything briefly.
+    Help(Option<&'static CommandHelp>),
     /// Name the version.
     Version,
-}
-
-/// What help is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Topic {
-    /// Everything, briefly.
-    All,
-    /// `run`.
-    Run,
-    /// `guests`.
-    Guests,
 }
 
 /// `run` as it was typed.
@@ -166,9 +181,9 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Usage> {
     let mut parser = Parser::from_args(args);
     let usage = |hint| move |error: lexopt::Error| Usage { what: error.to_string(), hint };
     let command = match parser.next().map_err(usage(HINT))? {
-        None => return Ok(Command::Help(Topic::All)),
+        None => return Ok(Command::Help(None)),
         Some(Arg::Value(word)) => word,
-        Some(Arg::Short('h') | Arg::Long("help")) => return Ok(Command::Help(Topic::All)),
+        Some(Arg::Short('h') | Arg::Long("help")) => return Ok(Command::Help(None)),
         Some(Arg::Short('V') | Arg::Long("version")) => return Ok(Command::Version),
         Some(other) => return Err(usage(HINT)(other.unexpected())),
     };
@@ -187,23 +202,26 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Usage> {
 fn parse_guests(parser: &mut Parser) -> Result<Command, lexopt::Error> {
     match parser.next()? {
         None => Ok(Command::Guests),
-        Some(Arg::Short('h') | Arg::Long("help")) => Ok(Command::Help(Topic::Guests)),
+        Some(Arg::Short('h') | Arg::Long("help")) => Ok(help_on("guests")),
         Some(other) => Err(other.unexpected()),
     }
 }
 
 fn parse_help(parser: &mut Parser) -> Result<Command, lexopt::Error> {
-    let topic = match parser.next()? {
-        None => Topic::All,
-        Some(Arg::Value(word)) if word == "run" => Topic::Run,
-        Some(Arg::Value(word)) if word == "guests" => Topic::Guests,
-        Some(Arg::Value(word)) if word == "help" => Topic::All,
+    let command = match parser.next()? {
+        None => None,
+        Some(Arg::Value(word)) if COMMANDS.iter().any(|command| word == command.name) => Some(word),
         Some(other) => return Err(other.unexpected()),
     };
     match parser.next()? {
-        None => Ok(Command::Help(topic)),
+        None => Ok(command.as_deref().and_then(OsStr::to_str).map_or(Command::Help(None), help_on)),
         Some(more) => Err(more.unexpected()),
     }
+}
+
+/// What shows the help of a command; `help` itself is explained with everything else.
+pub(super) fn help_on(name: &str) -> Command {
+    Command::Help(COMMANDS.iter().find(|command| command.name == name && name != "help"))
 }
 
 fn parse_run(parser: &mut Parser) -> Result<Command, lexopt::Error> {
@@ -230,7 +248,7 @@ fn parse_run(parser: &mut Parser) -> Result<Command, lexopt::Error> {
             Arg::Long("timings") => run.timings = true,
             Arg::Short('q') | Arg::Long("quiet") => run.quiet = true,
             Arg::Short('v') | Arg::Long("verbose") => run.verbose = true,
-            Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help(Topic::Run)),
+            Arg::Short('h') | Arg::Long("help") => return Ok(help_on("run")),
             Arg::Value(target) if run.target.is_none() => run.target = Some(target),
             Arg::Value(word) => {
                 return Err(
@@ -309,42 +327,6 @@ fn protocol(text: &str) -> Result<Option<Protocol>, String> {
             .parse()
             .map(Some)
             .map_err(|_| "it is one of auto, flat16, flat64, elf, multiboot, pvh, linux".into()),
-    }
-}
-
-/// The help on `topic`.
-pub fn help(topic: Topic) -> String {
-    match topic {
-        Topic::All => {
-            let mut text = String::from(
-                "matchstick: a minimal hypervisor. It starts a virtual machine in about a millisecond.\n\n\
-                 Usage: matchstick COMMAND\n\nCommands:\n",
-            );
-            for command in COMMANDS {
-                text += &format!("  {:<8}{}\n", command.name, command.about);
-            }
-            text += "\nOptions:\n  -h, --help     show this\n  -V, --version  show the version\n\n\
-                     Try `matchstick run hello`, then `matchstick help run`.\n";
-            text
-        }
-        Topic::Run => {
-            let mut text = format!(
-                "Start a guest of the gallery (`matchstick guests`; hello by default), or any image.\n\
-                 `linux` is the newest kernel in /boot, or --kernel, with an init of ours (ARGS: echo).\n\n\
-                 Usage: matchstick run {}\n\nOptions:\n",
-                COMMANDS[0].arguments
-            );
-            for option in RUN_OPTIONS {
-                let short = option.short.map_or("    ".into(), |short| format!("-{short}, "));
-                let value = option.value.map_or(String::new(), |value| format!(" {value}"));
-                let head = format!("{short}--{}{value}", option.long);
-                text += &format!("  {head:<22}  {}\n", option.about.replace('\n', &format!("\n{:26}", "")));
-            }
-            text + RUN_NOTES
-        }
-        Topic::Guests => {
-            "List the guests of the gallery, one line each.\n\nUsage: matchstick guests\n".into()
-        }
     }
 }
 
