@@ -8,6 +8,9 @@
 
 pub mod launcher;
 pub mod payload;
+pub mod plan;
+pub mod random;
+pub mod stats;
 pub mod stop;
 pub mod subject;
 pub mod subjects;
