@@ -56,7 +56,7 @@ fn main() {
     let target = target();
 
     compile(&sources.join("linux/init"), Program, &target, &Path::new(&out).join("linux-init"));
-    for name in ["hello", "primes", "empty", "weigh"] {
+    for name in ["hello", "primes", "empty", "weigh", "probe"] {
         let image = Path::new(&out).join(format!("payload-{name}"));
         compile(&sources.join("linux").join(name), Program, &target, &image);
     }

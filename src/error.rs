@@ -66,6 +66,15 @@ pub enum Error {
         directory: PathBuf,
     },
 
+    /// This host cannot make a container.
+    #[error("cannot {step}")]
+    Contain {
+        /// The step that failed, as the end of "cannot …".
+        step: &'static str,
+        /// What the operating system said.
+        source: io::Error,
+    },
+
     /// The machine that was asked for cannot be built.
     #[error("{0}")]
     Config(String),
@@ -84,7 +93,11 @@ impl Error {
             Error::Pack { source: PackError::Io(source), .. } if source.kind() == io::ErrorKind::NotFound => {
                 127
             }
-            Error::Host { .. } | Error::Unreadable { .. } | Error::Image { .. } | Error::Pack { .. } => 126,
+            Error::Host { .. }
+            | Error::Contain { .. }
+            | Error::Unreadable { .. }
+            | Error::Image { .. }
+            | Error::Pack { .. } => 126,
             Error::NotFound { .. } | Error::NoKernel { .. } => 127,
         }
     }
@@ -139,6 +152,13 @@ impl Error {
                 }
                 ImageError::Unpassable { .. } => "elf, multiboot and pvh take a command line and an initrd",
                 _ => "is it the file you meant, and whole?",
+            },
+            Error::Contain { source, .. } => match source.raw_os_error() {
+                Some(libc::ENOSYS | libc::E2BIG | libc::EINVAL) => "a container takes Linux 5.7 or newer",
+                Some(libc::ENOENT | libc::ENOEXEC) => "a container holds one file: a static program",
+                _ => {
+                    "users may be kept from namespaces: `sysctl -a | grep -E 'userns|user.max'` shows it; root may"
+                }
             },
             Error::Config(_) => "-m SIZE is the guest's memory, -c N its number of CPUs",
             Error::Output(source) if source.kind() == StorageFull => "make room where standard output goes",

@@ -21,7 +21,8 @@
 //! | [`initramfs`] | what Linux expects to find when it has started |
 //! | [`device`] | what answers when the guest touches a port |
 //! | [`machine`] | the loop |
-//! | [`bench`] | how long that takes, beside a process and containers |
+//! | [`container`] | what Linux can do without a virtual machine |
+//! | [`mod@bench`] | how long that takes, beside a process and containers |
 //! | [`timeline`], [`console`], [`guest`], [`cli`] | what makes a command of it |
 //!
 //! Lower layers never import upper ones; a test sees to it. `unsafe` is allowed in [`kvm`] and [`sys`] only.
@@ -30,6 +31,7 @@ pub mod bench;
 pub mod boot;
 pub mod cli;
 pub mod console;
+pub mod container;
 pub mod device;
 pub mod error;
 pub mod guest;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Each layer may use those before it and, within one row, none of the others.
 const LAYERS: &[&[&str]] = &[
     &["error", "sys"],
-    &["x86"],
+    &["x86", "container"],
     &["kvm"],
     &["boot", "device", "initramfs"],
     &["timeline"],

@@ -23,7 +23,9 @@ global_asm!(
 #[derive(Clone, Copy, PartialEq)]
 pub struct Errno(pub i32);
 
+pub const EPERM: Errno = Errno(1);
 pub const ENOENT: Errno = Errno(2);
+pub const ENOSYS: Errno = Errno(38);
 
 type Result<T> = core::result::Result<T, Errno>;
 
@@ -104,6 +106,29 @@ pub fn getpid() -> usize {
 /// Zero in the child.
 pub fn fork() -> Result<usize> {
     unsafe { syscall!(57) }
+}
+
+/// What a symbolic link says.
+pub fn readlink(path: &CStr, target: &mut [u8]) -> Result<usize> {
+    unsafe { syscall!(89, path.as_ptr(), target.as_mut_ptr(), target.len()) }
+}
+
+/// Some entries of an open directory, as getdents64(2) has them.
+pub fn entries(directory: i32, bytes: &mut [u8]) -> Result<usize> {
+    unsafe { syscall!(217, directory, bytes.as_mut_ptr(), bytes.len()) }
+}
+
+/// Ends this process with SIGALRM in so many microseconds.
+pub fn set_timer(micros: u64) {
+    // struct itimerval: again after no time, that is never; first after `micros`.
+    let timer = [0, 0, micros / 1_000_000, micros % 1_000_000];
+    let _ = unsafe { syscall!(38, 0, timer.as_ptr(), 0) };
+}
+
+/// Any system call, all of whose arguments are `argument`. What it does to this process is not known: for one that
+/// ends at once.
+pub fn any(number: usize, argument: usize) -> Result<usize> {
+    unsafe { call(number, [argument; 6]) }
 }
 
 /// Becomes another program. `words` are its arguments, each with a zero byte at its end; the first is also its
@@ -267,6 +292,10 @@ impl Line {
             13 => self.text("permission denied"),
             number => self.text("error ").number(number as u64, 1),
         }
+    }
+
+    pub fn so_far(&self) -> &[u8] {
+        &self.bytes[..self.len]
     }
 
     pub fn print(&mut self) {

@@ -24,6 +24,8 @@ static PRIMES: &[u8] = program!("primes");
 static EMPTY: &[u8] = program!("empty");
 /// Runs another program and tells how much memory it had.
 static WEIGH: &[u8] = program!("weigh");
+/// Tells what it sees of its world, see `guest-kernels/linux/probe.rs`.
+pub static PROBE: &[u8] = program!("probe");
 
 /// A directory of ours for the time of a race, removed when it is dropped.
 pub struct Scratch(PathBuf);

@@ -3,6 +3,7 @@
 //! Nothing here knows about virtual machines. Sources: signal-safety(7), timer_create(2), termios(3).
 #![allow(unsafe_code)]
 
+pub mod clone;
 pub mod spawn;
 
 use std::fs::File;

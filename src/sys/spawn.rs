@@ -158,7 +158,8 @@ pub struct Child {
 }
 
 impl Child {
-    fn of(pid: libc::pid_t) -> io::Result<Child> {
+    /// The child with that number, which nobody else waits for.
+    pub(crate) fn of(pid: libc::pid_t) -> io::Result<Child> {
         let mut child = Child { pid, end: None };
         // SAFETY: plain numbers.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };

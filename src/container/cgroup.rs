@@ -1,0 +1,240 @@
+//! A cgroup for a container, where we may make one.
+//!
+//! Hosts have one of three layouts (cgroups(7)): version 2 alone; version 1, a tree for each controller; or hybrid,
+//! version 1 with a version 2 tree beside it that has no controllers. A version 2 cgroup is entered at birth, by
+//! clone3(2). A version 1 cgroup has to be entered afterwards, which takes the kernel milliseconds, as it waits for
+//! all processors to pass a quiet point. So the version 2 tree is taken wherever there is one.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// The beginning of our cgroups' names; our process number and a count follow.
+const PREFIX: &str = "matchstick-";
+
+/// A cgroup below which we may make others: our own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    directory: PathBuf,
+    version: Version,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    One,
+    Two,
+}
+
+impl Place {
+    /// Looks for one; `None` if there is no cgroup that we may divide. What an earlier process of ours could not
+    /// remove, since it was killed, is removed.
+    pub fn find() -> Option<Place> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+        let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let place = places(&mounts, &own).into_iter().find(Place::is_ours)?;
+        place.sweep();
+        Some(place)
+    }
+
+    /// One line about it.
+    pub fn about(&self) -> String {
+        let version = match self.version {
+            Version::One => 1,
+            Version::Two => 2,
+        };
+        format!("version {version}, below {}", self.directory.display())
+    }
+
+    /// Whether we may make a cgroup there and move a process of ours into it.
+    fn is_ours(&self) -> bool {
+        let procs = File::options().write(true).open(self.directory.join("cgroup.procs"));
+        procs.is_ok() && self.make().is_ok()
+    }
+
+    /// Makes a cgroup.
+    pub fn make(&self) -> io::Result<Cgroup> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = self.directory.join(format!("{PREFIX}{}-{count}", std::process::id()));
+        fs::create_dir(&path)?;
+        let mut cgroup = Cgroup { path, open: None };
+        let open = match self.version {
+            Version::Two => {
+                let flags = libc::O_PATH | libc::O_DIRECTORY;
+                Open::Directory(OpenOptions::new().read(true).custom_flags(flags).open(&cgroup.path)?)
+            }
+            Version::One => Open::Procs(File::options().write(true).open(cgroup.path.join("cgroup.procs"))?),
+        };
+        cgroup.open = Some(open);
+        Ok(cgroup)
+    }
+
+    /// Removes the cgroups of processes that are no more.
+    fn sweep(&self) {
+        let Ok(entries) = fs::read_dir(&self.directory) else { return };
+        for entry in entries.filter_map(Result::ok) {
+            let name = entry.file_name();
+            let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next());
+            if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+                let _ = fs::remove_dir(entry.path());
+            }
+        }
+    }
+}
+
+/// Where we are in each tree of cgroups, best first: `mounts` is /proc/self/mountinfo, `own` /proc/self/cgroup.
+fn places(mounts: &str, own: &str) -> Vec<Place> {
+    let mut places = Vec::new();
+    for mount in mounts.lines() {
+        // 38 31 0:31 / /sys/fs/cgroup/unified rw shared:9 - cgroup2 cgroup2 rw (proc_pid_mountinfo(5))
+        let Some((head, tail)) = mount.split_once(" - ") else { continue };
+        let head: Vec<&str> = head.split(' ').collect();
+        let tail: Vec<&str> = tail.split(' ').collect();
+        let (&[_, _, _, root, point, ..], &[kind, _, options]) = (head.as_slice(), tail.as_slice()) else {
+            continue;
+        };
+        let version = match kind {
+            "cgroup2" => Version::Two,
+            "cgroup" => Version::One,
+            _ => continue,
+        };
+        let is_here = |line: &&str| {
+            let mut parts = line.splitn(3, ':').skip(1);
+            match (version, parts.next()) {
+                (Version::Two, Some(controllers)) => controllers.is_empty(),
+                (Version::One, Some("")) | (_, None) => false,
+                (Version::One, Some(controllers)) => {
+                    controllers.split(',').all(|name| options.split(',').any(|option| option == name))
+                }
+            }
+        };
+        let Some(line) = own.lines().find(is_here) else { continue };
+        // A mount may show a part of the tree only.
+        let path = line.splitn(3, ':').nth(2).and_then(|path| Path::new(path).strip_prefix(root).ok());
+        if let Some(path) = path {
+            places.push((rank(version, options), Place { directory: Path::new(point).join(path), version }));
+        }
+    }
+    places.sort_by_key(|(rank, _)| *rank);
+    places.into_iter().map(|(_, place)| place).collect()
+}
+
+/// Version 2 before the version 1 controllers that any process may be put under without more ado.
+fn rank(version: Version, options: &str) -> usize {
+    const PREFERRED: [&str; 3] = ["pids", "memory", "cpu"];
+    match version {
+        Version::Two => 0,
+        Version::One => {
+            let is_one_of = |name: &&str| options.split(',').any(|option| option == *name);
+            1 + PREFERRED.iter().position(is_one_of).unwrap_or(PREFERRED.len())
+        }
+    }
+}
+
+/// A cgroup of ours, removed when it is dropped.
+#[derive(Debug)]
+pub struct Cgroup {
+    path: PathBuf,
+    open: Option<Open>,
+}
+
+/// The way in.
+#[derive(Debug)]
+enum Open {
+    Directory(File),
+    Procs(File),
+}
+
+impl Cgroup {
+    /// What clone3(2) takes, for version 2.
+    pub(super) fn directory(&self) -> Option<BorrowedFd<'_>> {
+        match &self.open {
+            Some(Open::Directory(file)) => Some(file.as_fd()),
+            _ => None,
+        }
+    }
+
+    /// Where a process of version 1 writes its number.
+    pub(super) fn entrance(&self) -> Option<i32> {
+        match &self.open {
+            Some(Open::Procs(file)) => Some(file.as_raw_fd()),
+            _ => None,
+        }
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // Processes that were just killed are in it until the kernel is done with them.
+        for _ in 0..1000 {
+            match fs::remove_dir(&self.path) {
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                    thread::sleep(Duration::from_micros(100));
+                }
+                _ => return,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(mounts: &str, own: &str) -> Vec<(String, Version)> {
+        let shown = |place: Place| (place.directory.display().to_string(), place.version);
+        places(mounts, own).into_iter().map(shown).collect()
+    }
+
+    const V1: &str = "\
+        32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct\n\
+        36 31 0:34 / /sys/fs/cgroup/freezer rw,relatime - cgroup cgroup rw,freezer\n\
+        39 31 0:36 / /sys/fs/cgroup/pids rw,relatime shared:7 - cgroup cgroup rw,pids\n\
+        40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n";
+    const OWN_V1: &str = "9:name=systemd:/user\n8:pids:/some/where\n6:freezer:/\n2:cpu,cpuacct:/c\n";
+
+    #[test]
+    fn version_2_alone() {
+        let mounts = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+        let own = "0::/user.slice/user-0.slice/session-1.scope\n";
+        let directory = "/sys/fs/cgroup/user.slice/user-0.slice/session-1.scope".to_owned();
+        assert_eq!(found(mounts, own), [(directory, Version::Two)]);
+    }
+
+    #[test]
+    fn version_1_has_a_tree_for_each_controller_and_pids_is_the_cheapest() {
+        let found = found(V1, OWN_V1);
+        let directories: Vec<&str> = found.iter().map(|(directory, _)| directory.as_str()).collect();
+        assert_eq!(
+            directories,
+            [
+                "/sys/fs/cgroup/pids/some/where",
+                "/sys/fs/cgroup/cpu,cpuacct/c",
+                "/sys/fs/cgroup/freezer/",
+                "/sys/fs/cgroup/systemd/user"
+            ]
+        );
+        assert!(found.iter().all(|(_, version)| *version == Version::One));
+    }
+
+    #[test]
+    fn the_hybrid_layout_has_both_and_version_2_comes_first() {
+        let mounts = format!("{V1}41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n");
+        let found = found(&mounts, &format!("{OWN_V1}0::/x\n"));
+        assert_eq!(found[0], ("/sys/fs/cgroup/unified/x".to_owned(), Version::Two));
+        assert_eq!(found.len(), 5);
+    }
+
+    #[test]
+    fn a_mount_that_does_not_show_us_is_no_place() {
+        let mounts = "30 23 0:26 /other /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        assert_eq!(found(mounts, "0::/user\n"), []);
+        assert_eq!(found("", "0::/\n"), []);
+        assert_eq!(found("nonsense - cgroup2\n\n", "0\n"), []);
+    }
+}

@@ -1,0 +1,101 @@
+//! What happens inside, between the birth of a container's first process and its program, step by step.
+//!
+//! It runs in our own memory while we wait (see [`clone`](crate::sys::clone)), and makes system calls only: all that
+//! takes memory was prepared outside.
+
+use crate::sys::clone::{Addresses, ids, inside as sys};
+use std::convert::Infallible;
+use std::ffi::CStr;
+use std::io;
+
+/// Where the program is in the container.
+const PAYLOAD: &CStr = c"/payload";
+/// Any directory that every host has: the new root is mounted on it, where only this container sees it.
+const PLACE: &CStr = c"/proc";
+
+/// All that is needed in there.
+pub struct Plan<'a> {
+    pub program: &'a [u8],
+    pub arguments: Addresses<'a>,
+    pub environment: Addresses<'a>,
+    pub hostname: &'a [u8],
+    pub proc: bool,
+    pub files: [i32; 3],
+    pub uid_map: &'a str,
+    pub gid_map: &'a str,
+    /// A version 1 cgroup's `cgroup.procs`, open for writing.
+    pub cgroup: Option<i32>,
+}
+
+/// The step that failed, as the end of "cannot …", and why.
+pub struct Failure {
+    pub step: &'static str,
+    pub error: io::Error,
+}
+
+/// The maps of a user namespace (user_namespaces(7)): root in there is who we are out here, and nobody else is
+/// anybody. It is the one map that needs no privilege.
+pub fn maps() -> (String, String) {
+    let (uid, gid) = ids();
+    (format!("0 {uid} 1"), format!("0 {gid} 1"))
+}
+
+impl Plan<'_> {
+    /// Becomes the program, or returns why not.
+    pub fn carry_out(&self) -> Failure {
+        match self.steps() {
+            Err(failure) => failure,
+            Ok(never) => match never {},
+        }
+    }
+
+    fn steps(&self) -> Result<Infallible, Failure> {
+        let on = |step| move |error| Failure { step, error };
+        sys::depend_on_parent().map_err(on("tie the container to its parent"))?;
+        self.join_cgroup().map_err(on("enter the container's cgroup"))?;
+        self.map_users().map_err(on("map the container's root to our user"))?;
+        sys::set_hostname(self.hostname).map_err(on("set the container's host name"))?;
+        // As seen from here: what is mounted in the container stays there.
+        sys::make_mounts_private().map_err(on("make the container's mounts private"))?;
+        let hardened = libc::MS_NOSUID | libc::MS_NODEV;
+        sys::mount(c"tmpfs", PLACE, hardened, c"mode=755").map_err(on("mount a tmpfs"))?;
+        sys::change_directory(PLACE).map_err(on("enter the tmpfs"))?;
+        self.fill_root()?;
+        sys::pivot_root_here().map_err(on("pivot_root into the tmpfs"))?;
+        if self.proc {
+            // Before the old root goes: a user namespace may mount only what it already sees.
+            let hardened = hardened | libc::MS_NOEXEC;
+            sys::mount(c"proc", c"/proc", hardened, c"").map_err(on("mount /proc in the container"))?;
+        }
+        sys::unmount_here().map_err(on("unmount the host's files"))?;
+        for (&fd, at) in self.files.iter().zip(0..) {
+            sys::give_descriptor(fd, at).map_err(on("pass on standard input and output"))?;
+        }
+        sys::drop_privileges().map_err(on("drop the container's capabilities"))?;
+        Err(on("run the container's program")(sys::execute(PAYLOAD, &self.arguments, &self.environment)))
+    }
+
+    /// Enters the cgroup, unless clone3 has done it, and makes it the root of what is seen of cgroups. (A cgroup
+    /// namespace that clone3 makes would have our own cgroup as its root.)
+    fn join_cgroup(&self) -> io::Result<()> {
+        if let Some(procs) = self.cgroup {
+            // Zero is whoever writes.
+            sys::write_all(procs, b"0")?;
+        }
+        sys::unshare(libc::CLONE_NEWCGROUP)
+    }
+
+    /// Without the right to change groups, as a group may be what keeps a user out (user_namespaces(7)).
+    fn map_users(&self) -> io::Result<()> {
+        sys::write_file(c"/proc/self/uid_map", self.uid_map.as_bytes(), false)?;
+        sys::write_file(c"/proc/self/setgroups", b"deny", false)?;
+        sys::write_file(c"/proc/self/gid_map", self.gid_map.as_bytes(), false)
+    }
+
+    /// The program, and nothing else.
+    fn fill_root(&self) -> Result<(), Failure> {
+        let on = |error| Failure { step: "put the program into the tmpfs", error };
+        sys::write_file(c"payload", self.program, true).map_err(on)?;
+        if self.proc { sys::make_directory(c"proc").map_err(on) } else { Ok(()) }
+    }
+}

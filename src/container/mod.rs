@@ -1,0 +1,84 @@
+//! A container, as small as one can be and still be one.
+//!
+//! There is no such thing in Linux as a container. There is a process, and there are eight or nine system calls that
+//! take things away from its sight:
+//!
+//! | the process does not see | because of |
+//! |---|---|
+//! | other processes: it is number 1 | a pid namespace |
+//! | the host's files | a mount namespace, a tmpfs, and `pivot_root` into it |
+//! | the host's network | a net namespace: a loopback device that is down, and nothing else |
+//! | shared memory, queues and semaphores of others | an ipc namespace |
+//! | the host's name | a uts namespace, and `sethostname` |
+//! | that its root is nobody outside | a user namespace, with a map of one user |
+//! | where it is in the host's tree of cgroups | a cgroup of its own, and a cgroup namespace |
+//!
+//! And it can do nothing about it, since it has no capabilities and can never get any. What is left is
+//! the kernel: the same for all, with all of its system calls. That is the difference from a virtual machine.
+//!
+//! It is not an OCI runtime: no image, no network, no seccomp filter, no limits. `matchstick bench` races it because
+//! it is what every runtime has to do at least. Root is not needed. Sources: namespaces(7), user_namespaces(7),
+//! pivot_root(2), cgroups(7), capabilities(7); Linux 5.7.
+
+pub mod cgroup;
+mod inside;
+
+use crate::error::{Error, Result};
+use crate::sys::clone::{self, Addresses};
+use crate::sys::spawn::Child;
+use cgroup::{Cgroup, Place};
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// What is to be contained.
+pub struct Config<'a> {
+    /// The bytes of a static program: the only file there is, as /payload.
+    pub program: &'a [u8],
+    /// Its arguments; the first one is its name.
+    pub arguments: &'a [CString],
+    /// What uname(2) calls the host there.
+    pub hostname: &'a str,
+    /// Whether a /proc is mounted there, for programs that want to look around.
+    pub proc: bool,
+    /// Where its cgroup is made, see [`Place::find`]; without a place it stays in ours.
+    pub cgroup: Option<&'a Place>,
+}
+
+/// A container that runs.
+pub struct Container {
+    /// The process that is number 1 in there; when it ends, the kernel kills all others. Killed if it is forgotten.
+    pub child: Child,
+    /// Removed when it is dropped, which has to be after the child.
+    pub cgroup: Option<Cgroup>,
+}
+
+impl Container {
+    /// Starts one, with `files` as the descriptors 0, 1 and 2 of its program; none of them may have these numbers
+    /// here, unless its own. Comes back when the program has begun.
+    pub fn start(config: &Config<'_>, files: [BorrowedFd<'_>; 3]) -> Result<Container> {
+        let failed = |step| move |source| Error::Contain { step, source };
+        let cgroup = config.cgroup.map(Place::make).transpose().map_err(failed("make a cgroup"))?;
+        let arguments = Addresses::of(config.arguments.iter().map(CString::as_c_str));
+        let (uid_map, gid_map) = inside::maps();
+        let plan = inside::Plan {
+            program: config.program,
+            arguments,
+            environment: Addresses::of(std::iter::empty::<&CStr>()),
+            hostname: config.hostname.as_bytes(),
+            proc: config.proc,
+            files: files.map(|file| file.as_raw_fd()),
+            uid_map: &uid_map,
+            gid_map: &gid_map,
+            cgroup: cgroup.as_ref().and_then(Cgroup::entrance),
+        };
+        let into = cgroup.as_ref().and_then(Cgroup::directory);
+        let born = clone::until_exec(clone::NAMESPACES & !libc::CLONE_NEWCGROUP, into, || plan.carry_out());
+        let (pid, failure) = born.map_err(failed("make a child in new namespaces"))?;
+        // From here on it is waited for, whatever happens.
+        let child = Child::of(pid).map_err(failed("watch the container's first process"));
+        match failure {
+            Some(inside::Failure { step, error }) => Err(Error::Contain { step, source: error }),
+            None => Ok(Container { child: child?, cgroup }),
+        }
+    }
+}
