@@ -282,7 +282,7 @@ pub enum ImageError {
     },
 
     /// A part does not fit the guest's memory.
-    #[error("{what} needs {start:#x}..{end:#x}, outside the guest's memory (it ends at {memory:#x})")]
+    #[error("{what} needs {start:#x}..{end:#x}, outside the guest's memory (it ends at {memory:#x}){}", least(*end))]
     Outside {
         /// The part that does not fit.
         what: &'static str,
@@ -324,6 +324,11 @@ pub enum ImageError {
         /// The entry point.
         entry: u64,
     },
+}
+
+/// The memory that reaches to `end`, where there is any: images are loaded below 3 GiB.
+fn least(end: u64) -> String {
+    if end > 3 << 30 { String::new() } else { format!("; {}M is the least it needs", end.div_ceil(1 << 20)) }
 }
 
 /// Bytes as a reader expects them in a message: `6e 6f 74 20`.

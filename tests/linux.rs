@@ -68,6 +68,7 @@ fn busybox(kernel: &Path) -> Option<PathBuf> {
 
 fn args(init: Option<&Path>, words: &[&str]) -> RunArgs {
     RunArgs {
+        target: Some("linux".into()),
         init: init.map(Path::to_owned),
         args: words.iter().map(Into::into).collect(),
         ..RunArgs::default()
@@ -79,8 +80,8 @@ fn boot(kernel: &Path, args: &RunArgs, terminal: Option<&str>, talk: impl FnOnce
     let _turn = TURNS.iter().find_map(|turn| turn.try_lock().ok());
     let _turn = _turn.unwrap_or_else(|| TURNS[0].lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
     let userland = userland(args, 256 << 20).unwrap();
-    let (_dir, initramfs) = support::file(&userland.initramfs);
-    let cmdline = String::from_utf8(userland.cmdline(args.cmdline.as_deref(), terminal)).unwrap();
+    let (_dir, initramfs) = support::file(userland.initramfs.as_ref().unwrap());
+    let cmdline = String::from_utf8(userland.cmdline(args, terminal)).unwrap();
     let mut running = Program::new(QEMU)
         .args("-M q35 -accel tcg -cpu max -m 512 -display none -nodefaults -no-reboot".split(' '))
         .args("-serial stdio -device isa-debug-exit,iobase=0xf4,iosize=4".split(' '))

@@ -23,7 +23,7 @@ function __matchstick_wants_target
         switch $word
             case -k '-k*' --kernel '--kernel=*'
                 return 1
-            case -i --initrd --initramfs --init --rootfs -p --cmdline -c --cpus -m --memory --boot --timeout
+            case -i --initrd --initramfs --init --rootfs -p --cmdline --cmdline-only -c --cpus -m --memory --boot --timeout
                 set skip yes
             case '-*'
             case '*'
@@ -56,6 +56,7 @@ complete -c matchstick -n '__matchstick_in run' -l initramfs -rF -d 'The same as
 complete -c matchstick -n '__matchstick_in run' -l init -rF -d 'Linux: run this static program'
 complete -c matchstick -n '__matchstick_in run' -l rootfs -x -a '(__fish_complete_directories)' -d 'Linux: a copy of this directory is its root'
 complete -c matchstick -n '__matchstick_in run' -s p -l cmdline -x -d 'The kernel\'s command line'
+complete -c matchstick -n '__matchstick_in run' -l cmdline-only -x -d 'The same, and Linux gets no default'
 complete -c matchstick -n '__matchstick_in run' -s c -l cpus -x -d 'Number of CPUs'
 complete -c matchstick -n '__matchstick_in run' -s m -l memory -x -d 'Memory: MiB, or with K, M, G, T'
 complete -c matchstick -n '__matchstick_in run' -l boot -x -d 'Boot protocol' \

@@ -20,6 +20,10 @@ const VERSION_WITH_64_BIT_ENTRY: u16 = 0x020c;
 const LOADED_HIGH: u8 = 1 << 0;
 /// `xloadflags`: there is a 64-bit entry.
 const XLF_KERNEL_64: u16 = 1 << 0;
+/// The setup header begins with a short jump over itself.
+const JUMP: u8 = 0xeb;
+/// Where the header of that protocol ends: behind `init_size`.
+const END: usize = 0x264;
 /// `setup_sects` of a kernel that leaves it at 0.
 const DEFAULT_SETUP_SECTS: u8 = 4;
 const SECTOR: usize = 512;
@@ -45,14 +49,15 @@ impl<'a> BzImage<'a> {
     ///
     /// # Errors
     /// [`ImageError::Not`] without the magic numbers, [`ImageError::Unsupported`] for a kernel that cannot be
-    /// entered in 64-bit mode, [`ImageError::Truncated`] and [`ImageError::Damaged`].
+    /// entered in 64-bit mode, [`ImageError::Truncated`] and [`ImageError::Damaged`] for a header that is cut or
+    /// does not hold together.
     pub fn parse(image: &'a [u8]) -> Result<BzImage<'a>, ImageError> {
         let has = |(offset, mark): (usize, &[u8])| image.get(offset..).is_some_and(|at| at.starts_with(mark));
         if !has(BOOT_SIGNATURE) || !has(SETUP_MAGIC) {
             return Err(ImageError::Not { protocol: "linux", why: "it has no setup header (HdrS at 0x202)" });
         }
         let cut = |what, end: usize| ImageError::Truncated { what, end: end as u64, len: image.len() as u64 };
-        let header = Header::parse(image).ok_or(cut("the setup header", 0x264))?;
+        let header = Header::parse(image).ok_or(cut("the setup header", END))?;
         let unsupported =
             |advice| Err(ImageError::Unsupported { kind: "a 32-bit or very old Linux", advice });
         if header.version < VERSION_WITH_64_BIT_ENTRY || header.xloadflags & XLF_KERNEL_64 == 0 {
@@ -61,6 +66,7 @@ impl<'a> BzImage<'a> {
         if header.loadflags & LOADED_HIGH == 0 {
             return unsupported("only kernels that load at 1 MiB or above are booted");
         }
+        header.check().map_err(|why| ImageError::Damaged { what: "the setup header", why })?;
         let end = header.end;
         let setup_header = image.get(SETUP_HEADER..end).ok_or(cut("the setup header", end))?;
         let sectors = if header.setup_sects == 0 { DEFAULT_SETUP_SECTS } else { header.setup_sects };
@@ -71,6 +77,10 @@ impl<'a> BzImage<'a> {
         let kernel = kernel.ok_or(cut("the protected-mode kernel", end))?;
         if kernel.len() + 16 <= header.syssize as usize * 16 {
             return Err(cut("the protected-mode kernel", end));
+        }
+        let payload_end = u64::from(header.payload_offset) + u64::from(header.payload_length);
+        if payload_end > kernel.len() as u64 {
+            return Err(cut("the compressed kernel", start.saturating_add(payload_end as usize)));
         }
         Ok(BzImage {
             setup_header,
@@ -100,12 +110,16 @@ impl<'a> BzImage<'a> {
 struct Header {
     setup_sects: u8,
     syssize: u32,
+    jump: u8,
     end: usize,
     version: u16,
     loadflags: u8,
     initrd_addr_max: u32,
+    kernel_alignment: u32,
     xloadflags: u16,
     cmdline_size: u32,
+    payload_offset: u32,
+    payload_length: u32,
     pref_address: u64,
     init_size: u32,
 }
@@ -117,16 +131,35 @@ impl Header {
         Some(Header {
             setup_sects: byte(0x1f1)?,
             syssize: at(0x1f4)?.u32()?,
-            // The jump at 0x200 leads over the header: its second byte is the distance.
+            jump: byte(0x200)?,
+            // The jump leads over the header: its second byte is the distance.
             end: 0x202 + usize::from(byte(0x201)?),
             version: at(0x206)?.u16()?,
             loadflags: byte(0x211)?,
             initrd_addr_max: at(0x22c)?.u32()?,
+            kernel_alignment: at(0x230)?.u32()?,
             xloadflags: at(0x236)?.u16()?,
             cmdline_size: at(0x238)?.u32()?,
+            payload_offset: at(0x248)?.u32()?,
+            payload_length: at(0x24c)?.u32()?,
             pref_address: at(0x258)?.u64()?,
             init_size: at(0x260)?.u32()?,
         })
+    }
+
+    /// What must hold of a header since protocol 2.12, and else is wrong with it.
+    fn check(&self) -> Result<(), &'static str> {
+        let align = u64::from(self.kernel_alignment);
+        let wrong = [
+            (self.jump != JUMP, "it does not begin with a jump"),
+            (self.end < END, "it is too short for its version"),
+            (!align.is_power_of_two(), "kernel_alignment is no power of two"),
+            (!self.pref_address.is_multiple_of(align), "pref_address is not aligned to kernel_alignment"),
+            (self.init_size == 0, "init_size is zero"),
+            (self.initrd_addr_max == 0, "initrd_addr_max is zero"),
+            (self.cmdline_size == 0, "cmdline_size is zero"),
+        ];
+        wrong.iter().find(|(is_wrong, _)| *is_wrong).map_or(Ok(()), |(_, why)| Err(why))
     }
 }
 
@@ -157,6 +190,7 @@ mod tests {
         put(0x206, &0x020f_u16.to_le_bytes());
         put(0x211, &[LOADED_HIGH]);
         put(0x22c, &0x7fff_ffff_u32.to_le_bytes());
+        put(0x230, &0x20_0000_u32.to_le_bytes());
         put(0x236, &XLF_KERNEL_64.to_le_bytes());
         put(0x238, &100_u32.to_le_bytes());
         put(0x258, &PREF_ADDRESS.to_le_bytes());
@@ -205,6 +239,25 @@ mod tests {
             let refused = boot(None, &changed(at, &[byte]), SIZE);
             assert!(matches!(refused, Err(ImageError::Unsupported { .. })), "{refused:?}");
         }
+    }
+
+    #[test]
+    fn a_header_that_does_not_hold_together_says_where() {
+        let why = |at, bytes: &[u8]| match boot(None, &changed(at, bytes), SIZE) {
+            Err(ImageError::Damaged { what: "the setup header", why }) => why,
+            other => panic!("{at:#x}: {other:?}"),
+        };
+        assert_eq!(why(0x200, &[0xe9]), "it does not begin with a jump");
+        assert_eq!(why(0x201, &[0x61]), "it is too short for its version");
+        assert_eq!(why(0x230, &[0; 4]), "kernel_alignment is no power of two");
+        assert_eq!(why(0x230, &[1]), "kernel_alignment is no power of two");
+        assert_eq!(why(0x258, &[0, 0, 0x10]), "pref_address is not aligned to kernel_alignment");
+        assert_eq!(why(0x260, &[0; 4]), "init_size is zero");
+        assert_eq!(why(0x22c, &[0; 4]), "initrd_addr_max is zero");
+        assert_eq!(why(0x238, &[0; 4]), "cmdline_size is zero");
+        let payload = [0x400_u32.to_le_bytes(), 0x11_u32.to_le_bytes()].concat();
+        let cut = boot(None, &changed(0x248, &payload), SIZE).unwrap_err();
+        assert_eq!(cut, ImageError::Truncated { what: "the compressed kernel", end: 0x811, len: 0x810 });
     }
 
     #[test]

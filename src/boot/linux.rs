@@ -6,6 +6,7 @@
 
 use super::bzimage::{BzImage, ENTRY_64, SETUP_HEADER};
 use super::elf::{Class, Elf};
+use super::notes;
 use super::placer::Placer;
 use super::{Payload, cmdline, initrd, long_mode, stack};
 use crate::error::ImageError;
@@ -40,6 +41,7 @@ pub(super) fn load_elf(payload: &Payload, placer: &mut Placer) -> Result<Entry, 
         let why = "it is ELF32, and long mode is entered in 64-bit code";
         return Err(ImageError::Not { protocol: "elf", why });
     }
+    check_cmdline(&elf, payload)?;
     let mode = long_mode(placer)?;
     let rsp = stack(placer)?;
     // Placed before the kernel, so that a kernel that collides with it is the one to blame.
@@ -52,6 +54,17 @@ pub(super) fn load_elf(payload: &Payload, placer: &mut Placer) -> Result<Entry, 
     zero_page.hdr.header = HEADER;
     fill(&mut zero_page, payload, cmd_line_ptr, ramdisk, placer)?;
     Ok(Entry { rsp, rsi: ZERO_PAGE, ..Entry::at(mode, elf.e_entry) })
+}
+
+/// Refuses a command line that an uncompressed Linux would cut without a word: unlike a bzImage it does not say
+/// how much it takes, but for x86 that has always been the same (COMMAND_LINE_SIZE). Others take what there is.
+pub(super) fn check_cmdline(elf: &Elf, payload: &Payload) -> Result<(), ImageError> {
+    const COMMAND_LINE_SIZE: u64 = 2048;
+    let (size, limit) = (payload.cmdline.len() as u64, COMMAND_LINE_SIZE - 1);
+    if size > limit && notes::is_linux(elf) {
+        return Err(ImageError::TooLarge { what: "the command line", size, limit });
+    }
+    Ok(())
 }
 
 /// Places a bzImage's protected-mode kernel and the rest, as [`load_elf`] does.
@@ -114,8 +127,8 @@ fn setup_data(payload: &Payload, placer: &mut Placer) -> Result<u64, ImageError>
 
 #[cfg(test)]
 mod tests {
-    use super::super::images::{AT, CODE, Image, guest, read, u32_at, u64_at};
-    use super::super::{Memory, load as boot};
+    use super::super::images::{AT, CODE, Image, guest, note, pvh_note, read, u32_at, u64_at};
+    use super::super::{Memory, Protocol, load as boot};
     use super::*;
     use crate::x86::Mode;
     use std::collections::BTreeSet;
@@ -189,6 +202,22 @@ mod tests {
     }
 
     #[test]
+    fn an_uncompressed_linux_gets_no_more_than_its_2047_bytes_of_command_line() {
+        let linux =
+            Image::elf64().notes(&[note(b"Linux\0", 0x100, b"6.1\0", 4), pvh_note()].concat(), 4).bytes();
+        let with = |protocol, len| {
+            let cmdline = vec![b'x'; len];
+            let payload = Payload { image: &linux, cmdline: &cmdline, ..Payload::default() };
+            boot(protocol, &payload, &guest(2 << 20)).map(drop)
+        };
+        for protocol in [None, Some(Protocol::Pvh)] {
+            assert_eq!(with(protocol, 2047), Ok(()));
+            let too_large = ImageError::TooLarge { what: "the command line", size: 5000, limit: 2047 };
+            assert_eq!(with(protocol, 5000), Err(too_large));
+        }
+    }
+
+    #[test]
     fn the_gdt_in_the_zero_page_s_padding_has_code_at_10_and_data_at_18() {
         let (_, page) = zero_page(b"", None, 2 << 20);
         assert_eq!(u64_at(&page, 0xf10), 0x00af_9b00_0000_ffff);
@@ -209,11 +238,8 @@ mod tests {
     #[test]
     fn a_32_bit_kernel_is_not_entered_in_long_mode() {
         let image = Image::elf32().bytes();
-        let result = boot(
-            Some(super::super::Protocol::Elf),
-            &Payload { image: &image, ..Payload::default() },
-            &guest(2 << 20),
-        );
+        let result =
+            boot(Some(Protocol::Elf), &Payload { image: &image, ..Payload::default() }, &guest(2 << 20));
         assert!(matches!(result, Err(ImageError::Not { protocol: "elf", .. })), "{result:?}");
     }
 }

@@ -19,6 +19,7 @@ pub mod flat;
 mod images;
 pub mod linux;
 pub mod multiboot;
+mod notes;
 pub mod placer;
 pub mod pvh;
 
@@ -153,6 +154,15 @@ fn detect_elf(elf: &Elf) -> Result<Protocol, ImageError> {
             kind: "a 32-bit ELF file with neither a Multiboot header nor a PVH note",
             advice: "one of them must say how it is entered",
         }),
+    }
+}
+
+/// Whether `image` says of itself that it is a Linux kernel: a bzImage, or an ELF file with a note of Linux's.
+pub fn is_linux(image: &[u8]) -> bool {
+    match detect(image) {
+        Ok(Protocol::Linux) => true,
+        Ok(Protocol::Elf | Protocol::Pvh) => Elf::parse(image).is_ok_and(|elf| notes::is_linux(&elf)),
+        _ => false,
     }
 }
 

@@ -6,7 +6,8 @@
 //! (registers), public/elfnote.h (the note), public/arch-x86/hvm/start_info.h (the structures).
 
 use super::elf::Elf;
-use super::fields::Fields;
+use super::linux::check_cmdline;
+use super::notes::{self, Note, XEN_NAME};
 use super::placer::Placer;
 use super::{Payload, cmdline, initrd, stack};
 use crate::error::ImageError;
@@ -15,11 +16,8 @@ use crate::x86::{Entry, Mode};
 use linux_loader::loader::elf::start_info::{hvm_memmap_table_entry, hvm_modlist_entry, hvm_start_info};
 use vm_memory::ByteValued;
 
-/// The note: its type, and its name with the terminating zero.
+/// The type of the note.
 const XEN_ELFNOTE_PHYS32_ENTRY: u32 = 18;
-const XEN_NAME: &[u8] = b"Xen\0";
-/// Bytes of a note before its name: `namesz`, `descsz` and `type`.
-const NOTE_HEADER: usize = 12;
 
 const XEN_HVM_START_MAGIC_VALUE: u32 = 0x336e_c578;
 /// Version 1 of the start info has the memory map.
@@ -32,6 +30,7 @@ pub(super) fn load(payload: &Payload, placer: &mut Placer) -> Result<Entry, Imag
     let elf = Elf::parse(payload.image)?;
     let missing = ImageError::Not { protocol: "PVH", why: "no ELF note gives its 32-bit entry point" };
     let rip = entry(&elf)?.ok_or(missing)?;
+    check_cmdline(&elf, payload)?;
     let rsp = stack(placer)?;
     let cmdline_paddr = cmdline(payload, placer)?;
     elf.load(rip, placer)?;
@@ -80,54 +79,11 @@ fn start_info(memory: u64, cmdline_paddr: u64, rsdp_paddr: u64, modules: &[hvm_m
 /// # Errors
 /// [`ImageError::Damaged`] and [`ImageError::Truncated`] for notes that do not hold together.
 pub fn entry(elf: &Elf) -> Result<Option<u64>, ImageError> {
-    for segment in elf.notes() {
-        let (mut notes, align) = segment?;
-        // Fewer bytes than a note's header are padding.
-        while notes.len() >= NOTE_HEADER {
-            let (note, rest) = Note::split(notes, align).ok_or(damaged("a note ends after its segment"))?;
-            if note.name == XEN_NAME && note.kind == XEN_ELFNOTE_PHYS32_ENTRY {
-                let size = damaged("the PVH entry point has neither 4 nor 8 bytes");
-                return note.address().ok_or(size).map(Some);
-            }
-            notes = rest;
-        }
-    }
-    Ok(None)
-}
-
-/// One ELF note (gABI, chapter 5, "Note Section").
-struct Note<'a> {
-    kind: u32,
-    name: &'a [u8],
-    desc: &'a [u8],
-}
-
-impl<'a> Note<'a> {
-    /// The first of `notes`, and the others. Name and descriptor are padded to `align` bytes.
-    fn split(notes: &'a [u8], align: usize) -> Option<(Note<'a>, &'a [u8])> {
-        let [namesz, descsz, kind] = Fields::at(notes, 0)?.u32s()?;
-        let (namesz, descsz) = (namesz as usize, descsz as usize);
-        let name = notes.get(NOTE_HEADER..NOTE_HEADER + namesz)?;
-        let desc_at = (NOTE_HEADER + namesz).next_multiple_of(align);
-        let desc = notes.get(desc_at..desc_at + descsz)?;
-        // The last note's padding may be missing.
-        let rest = notes.get((desc_at + descsz).next_multiple_of(align)..).unwrap_or_default();
-        Some((Note { kind, name, desc }, rest))
-    }
-
-    /// The descriptor as an address, as wide as the file's class or 32 bits.
-    fn address(&self) -> Option<u64> {
-        let mut fields = Fields::at(self.desc, 0)?;
-        match self.desc.len() {
-            4 => fields.u32().map(u64::from),
-            8 => fields.u64(),
-            _ => None,
-        }
-    }
-}
-
-fn damaged(why: &'static str) -> ImageError {
-    ImageError::Damaged { what: "the ELF notes", why }
+    let is_entry = |note: &Note| note.name == XEN_NAME && note.kind == XEN_ELFNOTE_PHYS32_ENTRY;
+    let Some(note) = notes::find(elf, is_entry)? else { return Ok(None) };
+    let size =
+        ImageError::Damaged { what: notes::WHAT, why: "the PVH entry point has neither 4 nor 8 bytes" };
+    note.address().ok_or(size).map(Some)
 }
 
 #[cfg(test)]

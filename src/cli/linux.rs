@@ -19,14 +19,35 @@ pub const MEMORY: u64 = 512 << 20;
 /// Where Linux distributions put their kernels.
 const KERNELS: &str = "/boot";
 
-/// What every kernel is told. Its console is the serial port, and what it has to say there does not mix with what
-/// its programs say, unless it panics. A panic is a warm reboot,
-/// by which it can be told from any other.
-const CMDLINE: &str = "console=ttyS0 loglevel=0 panic=-1 reboot=panic_warm";
+/// What every kernel is told. Its console is the serial port, and a panic is a warm reboot, by which it can be told
+/// from any other.
+const CMDLINE: &str = "console=ttyS0 panic=-1 reboot=panic_warm";
+/// The same for one that is there to run programs: what it has to say itself does not mix with what they say, unless
+/// it panics.
+const QUIET: &str = "loglevel=0";
 
-/// Whether a kernel with this command line does a warm reset for a panic, unless the user wants them all warm.
+/// Whether a kernel with this command line does a warm reset when it panics, and at no other time.
+///
+/// `reboot=` takes a list, of which a word's first letter counts, after `panic_` for panics; the last word on a thing
+/// wins (Linux, kernel/reboot.c).
 pub fn tells_panic(cmdline: &[u8]) -> bool {
-    cmdline.windows(10).any(|word| word == b"panic_warm")
+    let (mut always, mut at_panic) = (false, false);
+    let words = cmdline.split(|byte| byte.is_ascii_whitespace());
+    for values in words.take_while(|word| *word != b"--").filter_map(|word| word.strip_prefix(b"reboot=")) {
+        for value in values.split(|byte| *byte == b',') {
+            let (mode, letter) = match value.strip_prefix(b"panic_") {
+                Some(rest) => (&mut at_panic, rest.first()),
+                None => (&mut always, value.first()),
+            };
+            match letter {
+                Some(b'w') => *mode = true,
+                // Cold, hard, soft, by a pin.
+                Some(b'c' | b'h' | b's' | b'g') => *mode = false,
+                _ => {}
+            }
+        }
+    }
+    at_panic && !always
 }
 
 /// Where our init looks for the program that it is to run, see `guest-kernels/linux/init.rs`.
@@ -86,8 +107,8 @@ fn version_key(version: &str) -> Vec<Part> {
 
 /// What a kernel finds when it has started.
 pub struct Userland {
-    /// The root file system.
-    pub initramfs: Vec<u8>,
+    /// The root file system, or the initial RAM disk that leads to one.
+    pub initramfs: Option<Vec<u8>>,
     /// The program in it that the kernel starts, unless that is /init.
     pub init: Option<&'static str>,
     /// What the kernel hands to that program.
@@ -111,7 +132,7 @@ pub fn userland(args: &RunArgs, limit: u64) -> Result<Userland> {
     }
     archive.directory(".matchstick", 0o755)?;
     let to_kernel = |archive: Initramfs, init, is_ours| {
-        Ok(Userland { initramfs: archive.finish()?, init, args: args.args.clone(), is_ours })
+        Ok(Userland { initramfs: Some(archive.finish()?), init, args: args.args.clone(), is_ours })
     };
     let (program, init) = match (&args.init, &args.rootfs) {
         (None, None) => {
@@ -136,7 +157,7 @@ pub fn userland(args: &RunArgs, limit: u64) -> Result<Userland> {
     let words = [program.as_os_str()].into_iter().chain(args.args.iter().map(OsString::as_os_str));
     let words: Vec<u8> = words.flat_map(|word| word.as_bytes().iter().chain(&[0])).copied().collect();
     archive.file(ARGS, 0o644, &words)?;
-    Ok(Userland { initramfs: archive.finish()?, init, args: Vec::new(), is_ours: true })
+    Ok(Userland { initramfs: Some(archive.finish()?), init, args: Vec::new(), is_ours: true })
 }
 
 /// The program that starts the system in `root`, unless it is /init, for which the kernel looks by itself.
@@ -153,25 +174,31 @@ fn init_of(root: &Path) -> Result<Option<&'static str>> {
 }
 
 impl Userland {
-    /// The command line of a kernel for it: ours, then the user's, whose word counts where they differ. `terminal`
-    /// is what TERM says of the terminal that the guest's serial line ends at; without it, it ends at a pipe.
-    pub fn cmdline(&self, user: Option<&OsStr>, terminal: Option<&str>) -> Vec<u8> {
-        let mut line = CMDLINE.as_bytes().to_vec();
-        let mut add = |words: &[&[u8]]| {
-            line.push(b' ');
-            words.iter().for_each(|word| line.extend(*word));
-        };
+    /// What the user gave, if anything: its first program is its own affair.
+    pub fn given(initrd: Option<Vec<u8>>, args: &RunArgs) -> Userland {
+        Userland { initramfs: initrd, init: None, args: args.args.clone(), is_ours: false }
+    }
+
+    /// The command line of a kernel for it: ours, then the user's, whose word counts where they differ; or the user's
+    /// alone. `terminal` is what TERM says of the terminal that the guest's serial line ends at; without it, it ends
+    /// at a pipe.
+    pub fn cmdline(&self, args: &RunArgs, terminal: Option<&str>) -> Vec<u8> {
         // What the kernel does not know and has no dot before its `=` becomes its first program's environment.
-        add(&[b"TERM=", terminal.filter(|name| is_plain(name)).unwrap_or("dumb").as_bytes()]);
-        if let Some(init) = self.init {
-            add(&[b"rdinit=", init.as_bytes()]);
+        let term = format!("TERM={}", terminal.filter(|name| is_plain(name)).unwrap_or("dumb"));
+        let init = self.init.map(|path| format!("rdinit={path}"));
+        let mut words: Vec<&[u8]> = Vec::new();
+        if args.cmdline_only.is_none() {
+            words.push(CMDLINE.as_bytes());
+            words.extend(is_meant(args).then_some(QUIET.as_bytes()));
+            words.push(term.as_bytes());
+            words.extend(init.as_ref().map(|word| word.as_bytes()));
         }
-        user.iter().for_each(|words| add(&[words.as_bytes()]));
+        words.extend(args.cmdline_only.iter().chain(&args.cmdline).map(|text| text.as_bytes()));
         if !self.args.is_empty() {
-            add(&[b"--"]);
+            words.push(b"--");
         }
-        self.args.iter().for_each(|word| add(&[word.as_bytes()]));
-        line
+        words.extend(self.args.iter().map(|word| word.as_bytes()));
+        words.join(&b' ')
     }
 }
 
@@ -246,22 +273,51 @@ mod tests {
 
     fn line(args: RunArgs, terminal: Option<&str>) -> String {
         let userland = userland(&args, 1 << 30).unwrap();
-        String::from_utf8(userland.cmdline(args.cmdline.as_deref(), terminal)).unwrap()
+        String::from_utf8(userland.cmdline(&args, terminal)).unwrap()
     }
 
     #[test]
     fn the_users_words_come_after_ours_and_those_for_init_last() {
         assert_eq!(line(RunArgs::default(), None), format!("{CMDLINE} TERM=dumb"));
-        let args = RunArgs {
-            cmdline: Some("maxcpus=1".into()),
-            args: vec!["echo".into(), "now".into()],
-            ..RunArgs::default()
-        };
+        let linux = || RunArgs { target: Some(NAME.into()), ..RunArgs::default() };
+        assert_eq!(line(linux(), None), format!("{CMDLINE} {QUIET} TERM=dumb"));
+        let args =
+            RunArgs { cmdline: Some("maxcpus=1".into()), args: vec!["echo".into(), "now".into()], ..linux() };
         assert_eq!(
             line(args, Some("xterm-256color")),
-            format!("{CMDLINE} TERM=xterm-256color maxcpus=1 -- echo now")
+            format!("{CMDLINE} {QUIET} TERM=xterm-256color maxcpus=1 -- echo now")
         );
         assert_eq!(line(RunArgs::default(), Some("x panic=0")), format!("{CMDLINE} TERM=dumb"));
+    }
+
+    #[test]
+    fn nothing_is_added_to_a_command_line_that_is_the_only_one() {
+        let only = |text: &str| RunArgs { cmdline_only: Some(text.into()), ..RunArgs::default() };
+        assert_eq!(line(only("console=ttyS0"), Some("vt100")), "console=ttyS0");
+        assert_eq!(line(RunArgs { args: vec!["echo".into()], ..only("quiet") }, None), "quiet -- echo");
+        assert_eq!(line(only(""), None), "");
+    }
+
+    #[test]
+    fn a_panic_is_told_where_only_a_panic_resets_warm() {
+        for told in
+            [CMDLINE, "reboot=panic_warm", "a reboot=panic_w,triple b", "reboot=warm reboot=cold,panic_warm"]
+        {
+            assert!(tells_panic(told.as_bytes()), "{told}");
+        }
+        for not in [
+            "",
+            "reboot=warm",
+            "noreboot=panic_warm",
+            "panic_warm",
+            "reboot=panic_cold",
+            "-- reboot=panic_warm",
+            "reboot=panic_warm,warm",
+            "reboot=panic_warm reboot=w",
+            "reboot=panic_warm reboot=panic_cold",
+        ] {
+            assert!(!tells_panic(not.as_bytes()), "{not}");
+        }
     }
 
     #[test]

@@ -95,13 +95,19 @@ pub const RUN_OPTIONS: &[OptionHelp] = &[
         Some("DIR"),
         "Linux: a copy of DIR, in memory, is the root file system;\nwhat is written to it vanishes at exit",
     ),
-    option(Some('p'), "cmdline", Some("TEXT"), "the kernel's command line; ARGS are appended"),
+    option(
+        Some('p'),
+        "cmdline",
+        Some("TEXT"),
+        "the kernel's command line; ARGS are appended\n(to Linux, TEXT is said after the default)",
+    ),
+    option(None, "cmdline-only", Some("TEXT"), "the same, and Linux gets no default"),
     option(Some('c'), "cpus", Some("N"), "number of CPUs [default: 1, or what the guest needs]"),
     option(
         Some('m'),
         "memory",
         Some("SIZE"),
-        "memory: a number is MiB, or with K, M, G, T\n[default: 2M for the gallery, 512M for linux, 128M for a file]",
+        "memory: a number is MiB, or with K, M, G, T\n[default: 2M for the gallery, 512M for Linux, 128M for another file]",
     ),
     option(
         None,
@@ -145,6 +151,8 @@ pub struct RunArgs {
     pub rootfs: Option<PathBuf>,
     /// `--cmdline`
     pub cmdline: Option<OsString>,
+    /// `--cmdline-only`
+    pub cmdline_only: Option<OsString>,
     /// What follows `--`.
     pub args: Vec<OsString>,
     /// `--cpus`
@@ -241,6 +249,7 @@ fn parse_run(parser: &mut Parser) -> Result<Command, lexopt::Error> {
             Arg::Long("init") => run.init = Some(parser.value()?.into()),
             Arg::Long("rootfs") => run.rootfs = Some(parser.value()?.into()),
             Arg::Short('p') | Arg::Long("cmdline") => run.cmdline = Some(parser.value()?),
+            Arg::Long("cmdline-only") => run.cmdline_only = Some(parser.value()?),
             Arg::Short('c') | Arg::Long("cpus") => run.cpus = Some(parser.value()?.parse_with(count)?),
             Arg::Short('m') | Arg::Long("memory") => run.memory = Some(parser.value()?.parse_with(size)?),
             Arg::Long("boot") => run.boot = parser.value()?.parse_with(protocol)?,
@@ -267,6 +276,9 @@ fn check(run: &RunArgs) -> Result<(), String> {
     let target = run.target.as_deref().and_then(OsStr::to_str);
     if run.kernel.is_some() && run.target.is_some() && target != Some(linux::NAME) {
         return Err("either --kernel PATH or GUEST|PATH, not both".into());
+    }
+    if run.cmdline.is_some() && run.cmdline_only.is_some() {
+        return Err("either --cmdline or --cmdline-only, not both".into());
     }
     if run.init.is_none() && run.rootfs.is_none() {
         return Ok(());
@@ -345,7 +357,7 @@ On a terminal the keys go to the guest, Ctrl-C included. Ctrl-a x leaves; Ctrl-a
 Exit status:
   the guest's own, as it wrote it to port 0xf4; 0 if it switched itself off, halted for good,
   or you left with Ctrl-a x
-  121  Linux panicked (reboot=panic_warm on its command line, as `run linux` has)
+  121  Linux panicked (reboot=panic_warm on its command line, as the default has)
   122  the guest asked for a reset      125  matchstick failed, or was used wrongly
   123  the guest crashed                126  the image cannot be booted, or this host cannot run it
   124  --timeout is over                127  there is no such image

@@ -3,6 +3,7 @@
 use super::linux::{self, Userland};
 use super::options::RunArgs;
 use super::{STATUS_CRASH, STATUS_PANIC, STATUS_RESET, STATUS_TIMEOUT, complain, stdout, timings};
+use crate::boot;
 use crate::console::{self, Console};
 use crate::error::{Error, ImageError, Result};
 use crate::guest::Guest;
@@ -119,7 +120,7 @@ fn post_mortem(crash: &Crash, quiet: bool) {
 /// Finds the image and decides on its machine.
 fn image(args: &RunArgs) -> Result<Image> {
     if linux::is_meant(args) {
-        return linux_image(args);
+        return linux_image(args, None);
     }
     let hello = OsStr::new("hello");
     let target = args.target.as_deref().unwrap_or(hello);
@@ -127,9 +128,18 @@ fn image(args: &RunArgs) -> Result<Image> {
         Some(_) => None,
         None => target.to_str().and_then(Guest::find),
     };
-    let mut config = match guest {
-        Some(guest) => guest.config(),
-        None => Config::default(),
+    let (name, bytes, mut config) = match guest {
+        Some(guest) => (guest.name.into(), Cow::Borrowed(guest.image), guest.config()),
+        None => {
+            let path = args.kernel.as_deref().unwrap_or(Path::new(target));
+            // What it is, and so how much memory it gets, is known when it has been read.
+            let bytes = read(path, args.memory.unwrap_or(linux::MEMORY))?;
+            let name = path.display().to_string();
+            if boot::is_linux(&bytes) {
+                return linux_image(args, Some((name, bytes)));
+            }
+            (name, Cow::Owned(bytes), Config::default())
+        }
     };
     config.memory = args.memory.unwrap_or(config.memory);
     config.cpus = args.cpus.unwrap_or(config.cpus);
@@ -138,44 +148,47 @@ fn image(args: &RunArgs) -> Result<Image> {
     config.cpuid |= args.boot.is_some();
     config.timeout = args.timeout;
     config.cmdline = cmdline(args);
-    let limit = config.memory;
-    config.initrd = args.initrd.as_deref().map(|path| read(path, limit)).transpose()?;
-    let (name, bytes) = match guest {
-        Some(guest) => (guest.name.into(), Cow::Borrowed(guest.image)),
-        None => {
-            let path = args.kernel.as_deref().unwrap_or(Path::new(target));
-            (path.display().to_string(), Cow::Owned(read(path, limit)?))
-        }
-    };
+    config.initrd = args.initrd.as_deref().map(|path| read(path, config.memory)).transpose()?;
     Ok(Image { name, bytes, config, holds_input: false })
 }
 
-/// The same for a Linux whose root file system is made here.
-fn linux_image(args: &RunArgs) -> Result<Image> {
+/// The same for Linux: a kernel that was read, or one whose root file system is made here.
+fn linux_image(args: &RunArgs, kernel: Option<(String, Vec<u8>)>) -> Result<Image> {
     let memory = args.memory.unwrap_or(linux::MEMORY);
-    let kernel = linux::kernel(args)?;
-    let mut config = Config { memory, protocol: args.boot, timeout: args.timeout, ..Config::default() };
-    config.cpus = args.cpus.unwrap_or(config.cpus);
-    let bytes = read(&kernel, memory)?;
-    let mut userland = match &args.initrd {
-        None => linux::userland(args, memory)?,
-        Some(path) => {
-            Userland { initramfs: read(path, memory)?, init: None, args: args.args.clone(), is_ours: false }
+    // The root first: a wrong file is worth saying even where there is no kernel.
+    let mut userland = match (&args.initrd, &kernel) {
+        (Some(path), _) => Userland::given(Some(read(path, memory)?), args),
+        (None, Some(_)) => Userland::given(None, args),
+        (None, None) => linux::userland(args, memory)?,
+    };
+    let (name, bytes) = match kernel {
+        Some(kernel) => kernel,
+        None => {
+            let path = linux::kernel(args)?;
+            (path.display().to_string(), read(&path, memory)?)
         }
     };
     let terminal = match sys::stdin_kind() {
         sys::Input::Terminal => std::env::var("TERM").ok(),
         _ => None,
     };
-    config.cmdline = userland.cmdline(args.cmdline.as_deref(), terminal.as_deref());
+    let cmdline = userland.cmdline(args, terminal.as_deref());
     let holds_input = userland.is_ours;
-    config.initrd = Some(std::mem::take(&mut userland.initramfs));
-    Ok(Image { name: kernel.display().to_string(), bytes: Cow::Owned(bytes), config, holds_input })
+    let config = Config {
+        memory,
+        cpus: args.cpus.unwrap_or(1),
+        protocol: args.boot,
+        cmdline,
+        initrd: std::mem::take(&mut userland.initramfs),
+        timeout: args.timeout,
+        ..Config::default()
+    };
+    Ok(Image { name, bytes: Cow::Owned(bytes), config, holds_input })
 }
 
 /// `--cmdline`, then what follows `--`, with spaces between.
 fn cmdline(args: &RunArgs) -> Vec<u8> {
-    let words = args.cmdline.iter().chain(&args.args).map(|word| word.as_bytes());
+    let words = args.cmdline.iter().chain(&args.cmdline_only).chain(&args.args).map(|word| word.as_bytes());
     words.collect::<Vec<_>>().join(&b' ')
 }
 
