@@ -21,6 +21,7 @@
 //! | [`initramfs`] | what Linux expects to find when it has started |
 //! | [`device`] | what answers when the guest touches a port |
 //! | [`machine`] | the loop |
+//! | [`host`] | what is under us: hypervisor, kernel, container; and what is missing |
 //! | [`container`] | what Linux can do without a virtual machine |
 //! | [`mod@bench`] | how long that takes, beside a process and containers |
 //! | [`timeline`], [`console`], [`guest`], [`cli`] | what makes a command of it |
@@ -35,6 +36,7 @@ pub mod container;
 pub mod device;
 pub mod error;
 pub mod guest;
+pub mod host;
 pub mod initramfs;
 pub mod kvm;
 pub mod machine;

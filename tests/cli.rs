@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 use support::image::{Segment, boot_sector, code, elf};
 use support::terminal::{is_root, make_fifo};
-use support::{Program, file, has_kvm, matchstick, skip};
+use support::{Program, file, has_kvm, matchstick, runs, skip};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_matchstick");
 
@@ -329,12 +329,6 @@ fn in_namespace(script: &str) -> Option<support::Ended> {
     }
     let dir = tempfile::tempdir().unwrap();
     Some(Program::new("unshare").args(["-m", "sh", "-ec", script]).args([dir.path()]).args([BINARY]).run())
-}
-
-fn runs(command: &[&str]) -> bool {
-    use std::process::{Command, Stdio};
-    let status = Command::new(command[0]).args(&command[1..]).stderr(Stdio::null()).status();
-    status.is_ok_and(|status| status.success())
 }
 
 #[test]

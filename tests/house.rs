@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["boot", "device", "initramfs"],
     &["timeline"],
     &["machine"],
-    &["console", "guest"],
+    &["console", "guest", "host"],
     &["bench"],
     &["cli"],
 ];

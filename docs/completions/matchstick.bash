@@ -37,9 +37,10 @@ _matchstick() {
     fi
 
     case $subcommand in
-        '') _matchstick_words 'run guests help -h --help -V --version' ;;
-        help) [[ $prev != help ]] || _matchstick_words 'run guests' ;;
+        '') _matchstick_words 'run guests host help -h --help -V --version' ;;
+        help) [[ $prev != help ]] || _matchstick_words 'run guests host help' ;;
         guests) _matchstick_words '-h --help' ;;
+        host) _matchstick_words '--json -h --help' ;;
         run)
             # The guest's own arguments: nobody knows them but the guest.
             [[ -z $ended ]] || return 0

@@ -42,12 +42,15 @@ complete -c matchstick -f
 
 complete -c matchstick -n __matchstick_first -a run -d 'Start a guest of the gallery, or any image'
 complete -c matchstick -n __matchstick_first -a guests -d 'List the gallery'
+complete -c matchstick -n __matchstick_first -a host -d 'What is under us, and what is missing'
 complete -c matchstick -n __matchstick_first -a help -d 'Explain a command'
 complete -c matchstick -n __matchstick_first -s h -l help -d 'Show help'
 complete -c matchstick -n __matchstick_first -s V -l version -d 'Show the version'
 
-complete -c matchstick -n '__matchstick_in help' -a 'run guests'
+complete -c matchstick -n '__matchstick_in help' -a 'run guests host help'
 complete -c matchstick -n '__matchstick_in guests' -s h -l help -d 'Show help'
+complete -c matchstick -n '__matchstick_in host' -l json -d 'The same as JSON'
+complete -c matchstick -n '__matchstick_in host' -s h -l help -d 'Show help'
 
 complete -c matchstick -n __matchstick_wants_target -F -a '(__matchstick_guests)'
 complete -c matchstick -n '__matchstick_in run' -s k -l kernel -rF -d 'The image to start'

@@ -4,8 +4,10 @@
 
 mod guests;
 mod help;
+mod host;
 pub mod linux;
 mod options;
+pub mod page;
 mod run;
 mod timings;
 
@@ -14,6 +16,7 @@ pub use options::{COMMANDS, CommandHelp, OptionHelp, RUN_OPTIONS, RunArgs};
 use crate::console;
 use crate::error::Error;
 use options::{Command, Usage};
+use page::Page;
 use std::error::Error as _;
 use std::ffi::OsString;
 use std::fs::File;
@@ -47,6 +50,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
     let done = match command {
         Command::Run(run) => run::run(&run),
         Command::Guests => print(&guests::list()),
+        Command::Host { json } => host::describe(json, &Page::of_stdout()).and_then(|text| print(&text)),
         Command::Help(command) => print(&help::text(command)),
         Command::Version => print(concat!("matchstick ", env!("CARGO_PKG_VERSION"), "\n")),
     };

@@ -47,6 +47,16 @@ pub const COMMANDS: &[CommandHelp] = &[
         notes: "",
     },
     CommandHelp {
+        name: "host",
+        arguments: "[OPTIONS]",
+        about: "what is under us, and what is missing",
+        intro: "Show what this host is made of, from the hardware up to where a guest would stand: which of it is\n\
+                Type 1 and Type 2, and why; what matchstick needs and what mends its lack; whether times\n\
+                measured here hold elsewhere. Works without /dev/kvm and without root.",
+        options: HOST_OPTIONS,
+        notes: "",
+    },
+    CommandHelp {
         name: "help",
         arguments: "[COMMAND]",
         about: "explain a command",
@@ -122,6 +132,12 @@ pub const RUN_OPTIONS: &[OptionHelp] = &[
     option(Some('h'), "help", None, "show this"),
 ];
 
+/// The options of `host`.
+pub const HOST_OPTIONS: &[OptionHelp] = &[
+    option(None, "json", None, "the same as JSON, with all the facts it rests on"),
+    option(Some('h'), "help", None, "show this"),
+];
+
 /// What the user wants.
 #[derive(Debug, PartialEq)]
 #[allow(clippy::large_enum_variant, reason = "there is only ever one of them")]
@@ -130,6 +146,11 @@ pub enum Command {
     Run(RunArgs),
     /// List the gallery.
     Guests,
+    /// Describe this host, as JSON or for people.
+    Host {
+        /// `--json`
+        json: bool,
+    },
     /// Explain a command, or everything briefly.
     Help(Option<&'static CommandHelp>),
     /// Name the version.
@@ -182,6 +203,7 @@ pub struct Usage {
 
 const HINT: &str = "`matchstick --help` shows what there is";
 const RUN_HINT: &str = "`matchstick run --help` shows all options";
+const HOST_HINT: &str = "`matchstick host --help` shows all options";
 const GUESTS_HINT: &str = "`matchstick guests` takes no options";
 
 /// Reads the arguments, without the program's name.
@@ -198,6 +220,7 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Usage> {
     match command.to_str() {
         Some("run") => parse_run(&mut parser).map_err(usage(RUN_HINT)),
         Some("guests") => parse_guests(&mut parser).map_err(usage(GUESTS_HINT)),
+        Some("host") => parse_host(&mut parser).map_err(usage(HOST_HINT)),
         Some("help") => parse_help(&mut parser).map_err(usage(HINT)),
         Some(name) if name == linux::NAME || Guest::find(name).is_some() => Err(Usage {
             what: format!("{name} is a guest, not a command"),
@@ -213,6 +236,18 @@ fn parse_guests(parser: &mut Parser) -> Result<Command, lexopt::Error> {
         Some(Arg::Short('h') | Arg::Long("help")) => Ok(help_on("guests")),
         Some(other) => Err(other.unexpected()),
     }
+}
+
+fn parse_host(parser: &mut Parser) -> Result<Command, lexopt::Error> {
+    let mut json = false;
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Long("json") => json = true,
+            Arg::Short('h') | Arg::Long("help") => return Ok(help_on("host")),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Command::Host { json })
 }
 
 fn parse_help(parser: &mut Parser) -> Result<Command, lexopt::Error> {

@@ -14,6 +14,15 @@ use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
 /// The redirection entries of the IOAPIC that a split irqchip leaves to userspace.
 const IOAPIC_PINS: u64 = 24;
 
+/// The capabilities that every machine of ours uses.
+const NEEDED: [(Cap, &str); 5] = [
+    (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
+    (Cap::SyncRegs, "KVM_CAP_SYNC_REGS"),
+    (Cap::SplitIrqchip, "KVM_CAP_SPLIT_IRQCHIP"),
+    (Cap::SignalMsi, "KVM_CAP_SIGNAL_MSI"),
+    (Cap::ImmediateExit, "KVM_CAP_IMMEDIATE_EXIT"),
+];
+
 /// Why a KVM of this API version, which shares the register sets of `synced`, cannot be used.
 fn unfit(version: i32, synced: impl FnOnce() -> i32) -> Option<&'static str> {
     const NEEDED: i32 = SyncReg::Register as i32 | SyncReg::SystemRegister as i32;
@@ -40,6 +49,11 @@ impl Kvm {
             None => Ok(Kvm { fd }),
             Some(why) => Err(Error::Host { what: "use this /dev/kvm", source: io::Error::other(why) }),
         }
+    }
+
+    /// What matchstick needs of KVM and this one does not have, by the names of its capabilities.
+    pub fn lacks(&self) -> Vec<&'static str> {
+        NEEDED.into_iter().filter(|&(cap, _)| !self.fd.check_extension(cap)).map(|(_, name)| name).collect()
     }
 
     /// Creates a machine without memory, vCPUs or interrupt controllers (`KVM_CREATE_VM`).

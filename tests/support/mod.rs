@@ -155,6 +155,12 @@ impl Program {
         self
     }
 
+    /// Sets a variable of its environment.
+    pub fn env(mut self, name: &str, value: &str) -> Program {
+        self.command.env(name, value);
+        self
+    }
+
     /// Gives it that much time.
     pub fn limit(mut self, limit: Duration) -> Program {
         self.limit = limit;
@@ -393,6 +399,12 @@ pub fn assert_expected(guest: &Guest, output: &str) {
         assert!(is_match(pattern, line), "{} printed {line:?} instead of {pattern:?}", guest.name);
     }
     assert!(output.is_empty() || output.ends_with('\n'), "{} left a line open: {output:?}", guest.name);
+}
+
+/// Whether this command succeeds here.
+pub fn runs(command: &[&str]) -> bool {
+    let status = Command::new(command[0]).args(&command[1..]).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
 }
 
 /// Whether `line` is as `pattern` has it, in which `*` stands for any characters.

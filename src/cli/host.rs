@@ -1,0 +1,141 @@
+//! `matchstick host`: the stack under us, drawn; what is missing and what mends it; whether times can be trusted.
+
+use super::page::{BAD, BOLD, CODE, GOOD, PLAIN, Page, WARN, columns};
+use crate::error::{Error, Result};
+use crate::host::{Facts, Host, Layer, Need, Place, State, Typed, classify, gather, needs};
+use serde::Serialize;
+
+/// Everything about this host, as text for `page`, or as JSON.
+pub fn describe(json: bool, page: &Page) -> Result<String> {
+    let facts = gather();
+    let host = classify(&facts);
+    let needs = needs(&facts, &host);
+    if json {
+        return as_json(&facts, &host, &needs);
+    }
+    let lines = [stack(&host, page), types(&host, page), lacks(&needs, page), timings(&host, page)].concat();
+    Ok(lines.iter().map(|line| page.finish(line).trim_end().to_owned() + "\n").collect())
+}
+
+fn as_json(facts: &Facts, host: &Host, needs: &[Need]) -> Result<String> {
+    #[derive(Serialize)]
+    struct Report<'a> {
+        host: &'a Host,
+        needs: &'a [Need],
+        facts: &'a Facts,
+    }
+    let text = serde_json::to_string_pretty(&Report { host, needs, facts });
+    text.map(|text| text + "\n").map_err(|error| Error::Output(error.into()))
+}
+
+/// The layers, the guest on top. KVM is drawn inside the kernel, VMM and guest inside the container.
+fn stack(host: &Host, page: &Page) -> Vec<String> {
+    let width = page.width;
+    let draw = |place, width, inner: &[String]| match host.layer(place) {
+        Some(layer) => layer_box(layer, host.judgement(place), width, inner, page),
+        None => inner.to_vec(),
+    };
+    let within = match host.container {
+        Some(_) => page.inside(width),
+        None => width,
+    };
+    let ours = [draw(Place::Guest, within, &[]), draw(Place::Vmm, within, &[])].concat();
+    let kvm = draw(Place::Kvm, page.inside(width), &[]);
+    [
+        draw(Place::Container, width, &ours),
+        draw(Place::Kernel, width, &kvm),
+        draw(Place::Hypervisor, width, &[]),
+        draw(Place::Hardware, width, &[]),
+    ]
+    .concat()
+}
+
+fn layer_box(
+    layer: &Layer,
+    judgement: Option<&Typed>,
+    width: usize,
+    inner: &[String],
+    page: &Page,
+) -> Vec<String> {
+    let title = match layer.place {
+        Place::Hardware => "hardware",
+        Place::Hypervisor => "hypervisor",
+        Place::Kernel => "host kernel",
+        Place::Kvm => "KVM",
+        Place::Container => "container",
+        Place::Vmm => "VMM",
+        Place::Guest => "guest",
+    };
+    let title = format!("{title}: {}", layer.name);
+    let notes = layer.notes.iter().flat_map(|note| page.wrap(note, page.inside(width)));
+    let lines: Vec<String> = inner.iter().cloned().chain(notes).collect();
+    page.frame(&title, judgement.map(|typed| typed.mark.label()), &lines, width)
+}
+
+fn types(host: &Host, page: &Page) -> Vec<String> {
+    let mut lines = heading("Type 1 or Type 2", page);
+    for typed in &host.types {
+        let name = host.layer(typed.place).map_or("", |layer| &layer.name);
+        let label = typed.mark.label();
+        lines.extend(page.wrap(&format!("{BOLD}{name}{PLAIN}: {WARN}{label}{PLAIN}"), page.width));
+        lines.extend(hanging("  ", &typed.why, page));
+        lines.extend(typed.evidence.iter().flat_map(|seen| hanging("  - ", seen, page)));
+    }
+    lines
+}
+
+fn lacks(needs: &[Need], page: &Page) -> Vec<String> {
+    let mut lines = heading("What matchstick needs", page);
+    let width = needs.iter().map(|need| columns(need.what)).max().unwrap_or(0);
+    for need in needs {
+        let (colour, word) = match need.state {
+            State::Good => (GOOD, "ok  "),
+            State::Advice => (WARN, "note"),
+            State::Lacking => (BAD, "MISS"),
+        };
+        let head = format!("{colour}{word}{PLAIN}  {:<width$}  ", need.what);
+        lines.extend(hanging(&head, &need.found, page));
+        if let Some(mend) = &need.mend {
+            lines.extend(hanging("      ", &format!("{CODE}{mend}{PLAIN}"), page));
+        }
+    }
+    let verdict = match needs.iter().any(|need| need.state == State::Lacking) {
+        true => format!("{BAD}Guests cannot run on this host yet.{PLAIN}"),
+        false => format!("{GOOD}Guests can run on this host{PLAIN}: matchstick run hello"),
+    };
+    lines.extend(page.wrap(&verdict, page.width));
+    lines
+}
+
+fn timings(host: &Host, page: &Page) -> Vec<String> {
+    let mut lines = heading("Whether times measured here hold elsewhere", page);
+    if host.timings.is_empty() {
+        lines.extend(page.wrap("Nothing speaks against it.", page.width));
+    }
+    lines.extend(host.timings.iter().flat_map(|reason| hanging("- ", reason, page)));
+    lines
+}
+
+fn heading(text: &str, page: &Page) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    lines.extend(page.wrap(&format!("{BOLD}{text}{PLAIN}"), page.width));
+    lines
+}
+
+/// `head`, then `text` wrapped behind it; on a page too narrow for that, below it.
+fn hanging(head: &str, text: &str, page: &Page) -> Vec<String> {
+    let head = page.fit(head);
+    let indent = columns(&head);
+    if page.width < indent + 16 {
+        let mut lines = page.wrap(head.trim_end(), page.width);
+        lines.retain(|line| !line.is_empty());
+        lines.extend(page.wrap(text, page.width));
+        return lines;
+    }
+    let mut lines = page.wrap(text, page.width - indent);
+    for (number, line) in lines.iter_mut().enumerate() {
+        let before = if number == 0 { head.clone() } else { " ".repeat(indent) };
+        *line = format!("{before}{line}");
+    }
+    lines
+}

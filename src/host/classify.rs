@@ -1,0 +1,344 @@
+//! From facts to layers: what stands on what, and which of it is called Type 1 or Type 2, by what was seen.
+//!
+//! The types are Goldberg's (Architectural Principles for Virtual Computer Systems, 1973): a monitor of Type I runs
+//! on a bare machine, one of Type II on an extended host, under that host's operating system. KVM came later and
+//! fits neither without a word more, so each judgement here comes with its reason.
+
+use super::below::{self, Hypervisor, Platform, Role};
+use super::container::{self, Container};
+use super::facts::{Device, Facts};
+use super::pace;
+use serde::Serialize;
+
+/// What a host is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Host {
+    /// The layers, from the hardware up to where a guest would stand.
+    pub stack: Vec<Layer>,
+    /// The hypervisor below the host kernel.
+    pub below: Option<Hypervisor>,
+    /// How KVM runs a guest's code here.
+    pub engine: Engine,
+    /// The container around us.
+    pub container: Option<Container>,
+    /// What is Type 1 and Type 2 here, and why.
+    pub types: Vec<Typed>,
+    /// Why times measured here do not hold elsewhere; empty if nothing speaks against them.
+    pub timings: Vec<String>,
+}
+
+impl Host {
+    /// The layer at `place`, if this host has one.
+    pub fn layer(&self, place: Place) -> Option<&Layer> {
+        self.stack.iter().find(|layer| layer.place == place)
+    }
+
+    /// The judgement on what is at `place`.
+    pub fn judgement(&self, place: Place) -> Option<&Typed> {
+        self.types.iter().find(|typed| typed.place == place)
+    }
+}
+
+/// One layer of the stack.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Layer {
+    /// Which.
+    pub place: Place,
+    /// What it is here.
+    pub name: String,
+    /// What there is to say of it, a sentence or observation each.
+    pub notes: Vec<String>,
+}
+
+/// The places of the stack, from below. KVM is part of the kernel; VMM and guest are inside the container, if any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "they are names")]
+pub enum Place {
+    Hardware,
+    Hypervisor,
+    Kernel,
+    Kvm,
+    Container,
+    Vmm,
+    Guest,
+}
+
+/// How KVM runs a guest's code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// The processor's own virtualisation, VMX or SVM, straight on the hardware.
+    Hardware,
+    /// The same, but offered by the hypervisor below: each exit is handled there first.
+    Nested,
+    /// `kvm_pvm`: the guest's ring 3 runs directly, its ring 0 is moved to ring 3 or emulated.
+    Software,
+    /// There is none.
+    None,
+}
+
+/// A judgement on one layer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Typed {
+    /// Which layer.
+    pub place: Place,
+    /// The verdict.
+    pub mark: Mark,
+    /// Why, in a sentence.
+    pub why: String,
+    /// What was seen, one observation each.
+    pub evidence: Vec<String>,
+}
+
+/// Type 1, Type 2, or what cannot be said from here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mark {
+    /// On the bare machine.
+    Type1,
+    /// A program under an operating system.
+    Type2,
+    /// Type 1 to many, Type 2 to others.
+    Disputed,
+    /// It cannot be told from where we are.
+    Hidden,
+    /// Not a hypervisor by the definition.
+    Neither,
+}
+
+impl Mark {
+    /// As it is written on the stack.
+    pub fn label(self) -> &'static str {
+        match self {
+            Mark::Type1 => "Type 1",
+            Mark::Type2 => "Type 2",
+            Mark::Disputed => "Type 1 to many",
+            Mark::Hidden => "Type 1 or 2: not to be seen from here",
+            Mark::Neither => "no hypervisor",
+        }
+    }
+}
+
+/// What `facts` say about a host.
+pub fn classify(facts: &Facts) -> Host {
+    let below = below::find(facts);
+    let (container, stale) = match container::find(facts) {
+        Ok(container) => (Some(container), Vec::new()),
+        Err(stale) => (None, stale),
+    };
+    let engine = engine(facts, below.as_ref());
+    let mut stack = vec![hardware(facts, below.as_ref())];
+    stack.extend(below.as_ref().map(hypervisor));
+    stack.push(kernel(facts, below.as_ref()));
+    stack.push(kvm(facts, engine));
+    stack.extend(container.as_ref().map(|container| Layer {
+        place: Place::Container,
+        name: container.runtime.clone(),
+        notes: [&container.evidence[..], &["it shares the host kernel, and is no machine".into()]].concat(),
+    }));
+    let Layer { place, name, mut notes } = vmm(facts);
+    notes.extend(stale);
+    stack.push(Layer { place, name, notes });
+    stack.push(guest(engine, &facts.kvm.device));
+    Host {
+        types: types(facts, below.as_ref(), engine),
+        timings: pace::unlike_others(facts, below.as_ref(), engine),
+        stack,
+        below,
+        engine,
+        container,
+    }
+}
+
+fn has(facts: &Facts, flag: &str) -> bool {
+    facts.processor.flags.iter().any(|known| known == flag)
+}
+
+fn module<'a>(facts: &'a Facts, name: &str) -> Option<&'a str> {
+    facts.kvm.modules.iter().map(String::as_str).find(|module| *module == name)
+}
+
+/// The module that does the work, where there is one.
+pub(super) fn vendor_module(facts: &Facts) -> Option<&str> {
+    ["kvm_intel", "kvm_amd", "kvm_pvm"].iter().find_map(|name| module(facts, name))
+}
+
+/// What the processor calls its virtualisation, if Linux sees it.
+pub(super) fn extension(facts: &Facts) -> Option<&'static str> {
+    if has(facts, "vmx") {
+        return Some("Intel VMX");
+    }
+    has(facts, "svm").then_some("AMD SVM")
+}
+
+fn engine(facts: &Facts, below: Option<&Hypervisor>) -> Engine {
+    let by_hardware = if below.is_some() { Engine::Nested } else { Engine::Hardware };
+    match vendor_module(facts) {
+        Some("kvm_pvm") => Engine::Software,
+        Some(_) => by_hardware,
+        // KVM may be part of the kernel and show no module.
+        None if facts.kvm.device == Device::Open && extension(facts).is_some() => by_hardware,
+        None => Engine::None,
+    }
+}
+
+fn hardware(facts: &Facts, below: Option<&Hypervisor>) -> Layer {
+    let processor = &facts.processor;
+    let model = [&processor.model, &processor.vendor].into_iter().find(|name| !name.is_empty());
+    let name = model.map_or("x86-64".into(), String::clone);
+    let gib = facts.memory.total_kib as f64 / 1_048_576.0;
+    let mut notes = Vec::new();
+    if processor.count > 0 {
+        let of = if below.is_some() { "as it is shown to us: " } else { "" };
+        notes.push(format!("{of}{} processor(s), {gib:.1} GiB of memory", processor.count));
+    }
+    notes.push(match (extension(facts), below) {
+        (Some(name), None) => format!("it has {name}"),
+        (Some(name), Some(_)) => format!("{name} is offered to us by the hypervisor"),
+        (None, Some(_)) => "neither VMX nor SVM is offered to us".into(),
+        (None, None) => "neither VMX nor SVM: it has none, or the firmware keeps it off".into(),
+    });
+    Layer { place: Place::Hardware, name, notes }
+}
+
+fn hypervisor(below: &Hypervisor) -> Layer {
+    let name = match &below.monitor {
+        Some(monitor) if monitor != below.platform.name() => {
+            format!("{}, as {monitor}", below.platform.name())
+        }
+        _ => below.platform.name().into(),
+    };
+    Layer { place: Place::Hypervisor, name, notes: below.evidence.clone() }
+}
+
+fn kernel(facts: &Facts, below: Option<&Hypervisor>) -> Layer {
+    let release = &facts.kernel.release;
+    let mut notes = Vec::new();
+    match below.map(|below| (below.role, below.platform)) {
+        Some((Role::Root, Platform::Xen)) => notes.push("it is Xen's domain 0".into()),
+        Some((Role::Root, _)) => notes.push("it is the root partition".into()),
+        Some((Role::Guest, _)) => notes.push("it is itself a guest".into()),
+        None => notes.push("it has the hardware to itself".into()),
+    }
+    let name = match release.to_ascii_lowercase() {
+        lower if lower.ends_with("-microsoft") => {
+            notes = vec!["WSL 1: Windows answers the system calls, there is no Linux and no KVM".into()];
+            format!("Windows, as Linux {release}")
+        }
+        lower if lower.contains("microsoft") => {
+            notes.push("WSL 2: beside Windows, which has the root partition".into());
+            format!("Linux {release}")
+        }
+        // gVisor, which calls itself by one version for all time.
+        _ if facts.kernel.version.contains("#1 SMP Sun Jan 10 15:06:54 PST 2016") => {
+            notes.push("gVisor answers the system calls, a kernel that is a process".into());
+            format!("gVisor, as Linux {release}")
+        }
+        _ => format!("Linux {release}"),
+    };
+    Layer { place: Place::Kernel, name, notes }
+}
+
+fn kvm(facts: &Facts, engine: Engine) -> Layer {
+    let module = vendor_module(facts).unwrap_or("kvm");
+    let (name, note) = match engine {
+        Engine::Hardware => {
+            (module, "hardware-assisted: the processor runs the guest and comes back when it must")
+        }
+        Engine::Nested => {
+            (module, "nested: VMX or SVM come from the hypervisor below, which handles each exit first")
+        }
+        Engine::Software => {
+            (module, "without VMX or SVM: a guest's ring 3 runs directly, its ring 0 in software")
+        }
+        Engine::None => ("none", "no module of this kernel runs guests"),
+    };
+    Layer { place: Place::Kvm, name: name.into(), notes: vec![note.into()] }
+}
+
+fn vmm(facts: &Facts) -> Layer {
+    let process = &facts.process;
+    let notes =
+        vec![format!("process {} of user {}, scheduled by the kernel below", process.pid, process.uid)];
+    Layer { place: Place::Vmm, name: "matchstick".into(), notes }
+}
+
+fn guest(engine: Engine, device: &Device) -> Layer {
+    let note = match (engine, device) {
+        (_, Device::Open) => match engine {
+            Engine::Software => "would stand here; its ring 0 in software, its ring 3 on the processor",
+            _ => "would stand here, and run on the processor itself",
+        },
+        (_, Device::Absent) => "cannot stand here: there is no /dev/kvm",
+        (_, Device::Refused(_)) => "cannot stand here: /dev/kvm is there, but not for us",
+        (_, Device::Unfit(_)) => "cannot stand here: this /dev/kvm is not fit",
+    };
+    Layer { place: Place::Guest, name: "your guest".into(), notes: vec![note.into()] }
+}
+
+fn types(facts: &Facts, below: Option<&Hypervisor>, engine: Engine) -> Vec<Typed> {
+    let mut types = vec![Typed {
+        place: Place::Vmm,
+        mark: Mark::Type2,
+        why: "the monitor is a program under an operating system: Goldberg's Type II".into(),
+        evidence: vec![
+            format!("it is process {}; its guest's memory is memory of this process", facts.process.pid),
+            "it reaches the processor's guest mode only by system calls on /dev/kvm".into(),
+        ],
+    }];
+    types.extend(type_of_kvm(facts, below, engine));
+    types.extend(below.map(type_of_below));
+    types
+}
+
+fn type_of_kvm(facts: &Facts, below: Option<&Hypervisor>, engine: Engine) -> Option<Typed> {
+    let module = vendor_module(facts).unwrap_or("KVM");
+    let typed =
+        |mark, why: &str, evidence| Some(Typed { place: Place::Kvm, mark, why: why.into(), evidence });
+    let in_kernel = format!("{module} is part of the host kernel, and enters the guest from its ring 0");
+    match (engine, below) {
+        (Engine::None, _) => None,
+        (Engine::Hardware, _) => typed(
+            Mark::Disputed,
+            "it makes a hypervisor of the kernel, and that kernel is on the bare machine",
+            vec![in_kernel, "no hypervisor was found below the kernel".into()],
+        ),
+        (Engine::Nested | Engine::Software, Some(below)) => typed(
+            Mark::Disputed,
+            "in the kernel as well; but there is no bare machine under this kernel, only a virtual one",
+            vec![in_kernel, format!("below the kernel there is {}", below.platform.name())],
+        ),
+        (Engine::Software, None) => typed(
+            Mark::Disputed,
+            "it makes a hypervisor of the bare machine's kernel, although neither VMX nor SVM takes part",
+            vec![in_kernel, "no hypervisor was found below the kernel".into()],
+        ),
+        (Engine::Nested, None) => None,
+    }
+}
+
+fn type_of_below(below: &Hypervisor) -> Typed {
+    let (mark, why) = match below.platform {
+        Platform::Xen => (Mark::Type1, "Xen is started by the boot loader, and its first kernel by Xen"),
+        Platform::HyperV => (Mark::Type1, "Hyper-V is below every partition, the one with Windows included"),
+        Platform::Acrn | Platform::Jailhouse | Platform::Qnx => {
+            (Mark::Type1, "it is on the bare machine, and its guests are partitions of it")
+        }
+        Platform::VirtualBox | Platform::Parallels => {
+            (Mark::Type2, "it is a program of a host system, with a driver in that system's kernel")
+        }
+        Platform::Tcg => {
+            (Mark::Neither, "an emulator: no instruction of ours runs directly, as Goldberg asks for")
+        }
+        Platform::VMware => {
+            (Mark::Hidden, "ESXi is Type 1, Workstation and Fusion are Type 2, and both answer alike")
+        }
+        Platform::Kvm | Platform::Bhyve | Platform::Nvmm | Platform::OpenBsd | Platform::Apple => (
+            Mark::Disputed,
+            "a part of its host's kernel, with a process for each machine: the same question, a floor below",
+        ),
+        Platform::Unknown => (Mark::Hidden, "it does not say what it is"),
+    };
+    Typed { place: Place::Hypervisor, mark, why: why.into(), evidence: below.evidence.clone() }
+}

@@ -1,0 +1,82 @@
+//! Why a time that is measured here may not hold on another host.
+
+use super::below::{Hypervisor, Platform};
+use super::classify::Engine;
+use super::facts::Facts;
+
+/// The reasons, the heaviest first; none if nothing speaks against it.
+pub(super) fn unlike_others(facts: &Facts, below: Option<&Hypervisor>, engine: Engine) -> Vec<String> {
+    let pace = &facts.pace;
+    let mut reasons = Vec::new();
+    if let Some(below) = below {
+        reasons.push(match below.platform {
+            Platform::Tcg => "the processor is emulated: count instructions here, not microseconds".into(),
+            platform => {
+                format!("the kernel is a guest ({}): exits, interrupts and page faults cost more than on hardware", platform.name())
+            }
+        });
+    }
+    if engine == Engine::Software {
+        reasons.push("kvm_pvm runs guests: its exits are no exits of VMX or SVM, and ring 0 is slow".into());
+    }
+    if pace.stolen >= 10 {
+        reasons.push(format!(
+            "{:.1} % of processor time went to other guests of this machine",
+            pace.stolen as f64 / 10.0
+        ));
+    }
+    let processors = facts.processor.count.max(1) as f64;
+    if pace.load > processors / 2.0 {
+        reasons.push(format!("other work is going on: load {:.2} on {processors} processor(s)", pace.load));
+    }
+    if let Some(share) = quota(&facts.cgroups.cpu_max).filter(|share| *share < processors) {
+        reasons.push(format!("our control group may use {share:.2} of {processors} processor(s)"));
+    }
+    if !pace.governor.is_empty() && pace.governor != "performance" {
+        reasons.push(format!("the processor changes its frequency (governor {})", pace.governor));
+    }
+    if !["", "tsc"].contains(&pace.clocksource.as_str()) {
+        reasons.push(format!("the clock is {}: to read it costs more than with tsc", pace.clocksource));
+    }
+    if facts.process.debug {
+        reasons.push("this matchstick is a debug build: `cargo build --release` makes the other".into());
+    }
+    reasons
+}
+
+/// How many processors `QUOTA PERIOD` amounts to; `None` for no limit.
+fn quota(cpu_max: &str) -> Option<f64> {
+    let (quota, period) = cpu_max.split_once(' ')?;
+    let (quota, period): (f64, f64) = (quota.parse().ok()?, period.parse().ok()?);
+    (quota > 0.0 && period > 0.0).then(|| quota / period)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_is_a_number_of_processors() {
+        assert_eq!(quota("150000 100000"), Some(1.5));
+        for none in ["max 100000", "-1 100000", "", "5", "1 0"] {
+            assert_eq!(quota(none), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_speaks_against_a_quiet_machine() {
+        let mut facts = Facts::default();
+        facts.processor.count = 8;
+        facts.pace.load = 0.3;
+        facts.pace.clocksource = "tsc".into();
+        facts.pace.governor = "performance".into();
+        assert_eq!(unlike_others(&facts, None, Engine::Hardware), [""; 0]);
+        facts.pace.load = 5.0;
+        facts.pace.stolen = 25;
+        facts.cgroups.cpu_max = "200000 100000".into();
+        facts.pace.clocksource = "hpet".into();
+        facts.pace.governor = "powersave".into();
+        facts.process.debug = true;
+        assert_eq!(unlike_others(&facts, None, Engine::Hardware).len(), 6);
+    }
+}
