@@ -79,6 +79,28 @@ pub enum Error {
     #[error("{0}")]
     Config(String),
 
+    /// The race that was asked for cannot be run.
+    #[error("{0}")]
+    Race(String),
+
+    /// A report cannot be written to where it should be.
+    #[error("cannot write {}", path.display())]
+    Export {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+
+    /// What should be the report of an older race is none.
+    #[error("cannot compare with {}", path.display())]
+    NoReport {
+        /// The file.
+        path: PathBuf,
+        /// What was wrong with it.
+        source: io::Error,
+    },
+
     /// The guest wrote, or we did, and the output could not be passed on.
     #[error("cannot write the output")]
     Output(#[source] io::Error),
@@ -89,7 +111,11 @@ impl Error {
     /// and `docker run`.
     pub fn exit_status(&self) -> u8 {
         match self {
-            Error::Config(_) | Error::Output(_) => 125,
+            Error::Config(_)
+            | Error::Output(_)
+            | Error::Race(_)
+            | Error::Export { .. }
+            | Error::NoReport { .. } => 125,
             Error::Pack { source: PackError::Io(source), .. } if source.kind() == io::ErrorKind::NotFound => {
                 127
             }
@@ -161,6 +187,14 @@ impl Error {
                 }
             },
             Error::Config(_) => "-m SIZE is the guest's memory, -c N its number of CPUs",
+            Error::Race(_) => "`matchstick bench --help` shows all options",
+            Error::Export { source, .. } if source.kind() == StorageFull => "make room where the report goes",
+            Error::Export { .. } => {
+                "a report goes to a file that you may write, in a directory that is there"
+            }
+            Error::NoReport { .. } => {
+                "`matchstick bench --export-json FILE` writes what can be compared with"
+            }
             Error::Output(source) if source.kind() == StorageFull => "make room where standard output goes",
             Error::Output(_) => "is whatever reads standard output still there?",
         })

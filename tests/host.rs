@@ -149,7 +149,7 @@ fn host(locale: &str) -> Program {
 #[test]
 fn this_host_is_drawn_as_wide_as_it_may_be() {
     for width in [1, 10, 30, 40, 80, 100] {
-        let ended = host("C.UTF-8").env("COLUMNS", &width.to_string()).run();
+        let ended = host("C.UTF-8").env("COLUMNS", width.to_string()).run();
         ended.silent().status(0);
         let text = ended.text();
         assert!(text.lines().all(|line| columns(line) <= width), "{width}:\n{text}");

@@ -15,7 +15,9 @@ const GENERAL: [&str; 2] = ["help", "version"];
 fn example(option: &OptionHelp) -> Option<&'static str> {
     Some(match option.value? {
         "PATH" | "TEXT" | "PROGRAM" | "DIR" => "anything",
-        "N" => "2",
+        "FILE" | "PAYLOAD" | "NAMES" | "NAME" => "anything",
+        "NAME=COMMAND" => "name=command",
+        "N" | "CPU" => "2",
         "SIZE" => "64M",
         "PROTOCOL" => "elf",
         "TIME" => "1.5s",

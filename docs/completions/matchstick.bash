@@ -37,10 +37,26 @@ _matchstick() {
     fi
 
     case $subcommand in
-        '') _matchstick_words 'run guests host help -h --help -V --version' ;;
-        help) [[ $prev != help ]] || _matchstick_words 'run guests host help' ;;
+        '') _matchstick_words 'run guests host bench help -h --help -V --version' ;;
+        help) [[ $prev != help ]] || _matchstick_words 'run guests host bench help' ;;
         guests) _matchstick_words '-h --help' ;;
         host) _matchstick_words '--json -h --help' ;;
+        bench)
+            case $prev in
+                --compare | --export-json | --export-csv | --export-markdown) _matchstick_files ;;
+                --payload)
+                    _matchstick_words 'hello primes'
+                    _matchstick_files
+                    ;;
+                --only | --skip | --reference) _matchstick_words 'process vm-inproc vm' ;;
+                -r | --runs | -t | --time | -w | --warmup | --with | --seed | --pin | --limit) ;;
+                *)
+                    _matchstick_words '-r --runs -t --time -w --warmup --only --skip --with --reference --payload
+                        --seed --pin --cold --limit --compare --export-json --export-csv --export-markdown
+                        -h --help'
+                    ;;
+            esac
+            ;;
         run)
             # The guest's own arguments: nobody knows them but the guest.
             [[ -z $ended ]] || return 0

@@ -6,10 +6,13 @@
 //!
 //! It measures; it does not make any of them faster. The rules it keeps, and why, are in docs/benchmarking.md.
 
+pub mod card;
+pub mod contest;
 pub mod launcher;
 pub mod payload;
 pub mod plan;
 pub mod random;
+pub mod report;
 pub mod stats;
 pub mod stop;
 pub mod subject;

@@ -3,6 +3,7 @@
 //! The programs are static and have no C library, for what a payload adds is the same for all and hides what is
 //! to be seen. They are built beside the guests (guest-kernels/linux/) and are part of this program.
 
+use crate::error::{Error, Result};
 use crate::guest::Guest;
 use crate::sys;
 use std::fs;
@@ -80,13 +81,13 @@ pub struct Payload {
 
 impl Payload {
     /// The payload of that name, or the file of that path, put into `scratch`.
-    pub fn new(name: &str, scratch: &Scratch) -> io::Result<Payload> {
+    pub fn new(name: &str, scratch: &Scratch) -> Result<Payload> {
         let file;
         let bytes = match name {
             "hello" => HELLO,
             "primes" => PRIMES,
             path => {
-                file = fs::read(path)?;
+                file = read(Path::new(path))?;
                 &file
             }
         };
@@ -95,13 +96,25 @@ impl Payload {
             _ => None,
         };
         let expect = guest.map(|guest| guest.expect.iter().flat_map(|line| [line, "\n"]).collect::<String>());
+        let add = |name, bytes| {
+            let added = scratch.add_program(name, bytes);
+            added.map_err(|source| Error::Host { what: "put a program into the race's directory", source })
+        };
         Ok(Payload {
             name: name.into(),
-            program: scratch.add_program("payload", bytes)?,
+            program: add("payload", bytes)?,
             expect: expect.map(String::into_bytes),
             guest,
-            empty: scratch.add_program("empty", EMPTY)?,
-            weigh: scratch.add_program("weigh", WEIGH)?,
+            empty: add("empty", EMPTY)?,
+            weigh: add("weigh", WEIGH)?,
         })
     }
+}
+
+/// Reads a payload of the user's.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => Error::NotFound { path: path.into(), source },
+        _ => Error::Unreadable { path: path.into(), source },
+    })
 }

@@ -3,6 +3,7 @@
 //! What a figure spans is the same for all (docs/benchmarking.md): one clock, CLOCK_MONOTONIC, read just before the
 //! start; `first_byte` when the first byte of the output is with us; `reaped` when everything is given back.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
@@ -52,7 +53,7 @@ pub struct Sample {
 }
 
 /// Why a subject is not there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Missing {
     /// A few words: `not installed`.
     pub why: String,
@@ -74,7 +75,7 @@ impl fmt::Display for Missing {
 }
 
 /// Why a start does not count.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// What was wrong: `it ended with status 3`.
     pub why: String,

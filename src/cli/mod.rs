@@ -2,6 +2,7 @@
 //!
 //! Guest output goes to stdout and nothing else does; everything of ours goes to stderr.
 
+mod bench;
 mod guests;
 mod help;
 mod host;
@@ -49,6 +50,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
     let quiet = matches!(&command, Command::Run(run) if run.quiet);
     let done = match command {
         Command::Run(run) => run::run(&run),
+        Command::Bench(args) => bench::bench(*args),
         Command::Guests => print(&guests::list()),
         Command::Host { json } => host::describe(json, &Page::of_stdout()).and_then(|text| print(&text)),
         Command::Help(command) => print(&help::text(command)),

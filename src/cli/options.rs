@@ -2,6 +2,7 @@
 //!
 //! The man page and the completions in `docs/` are kept by hand; a test holds them against this table.
 
+use super::bench::{self, BENCH_NOTES, BENCH_OPTIONS, BenchArgs};
 use super::linux;
 use crate::boot::Protocol;
 use crate::guest::Guest;
@@ -55,6 +56,14 @@ pub const COMMANDS: &[CommandHelp] = &[
                 measured here hold elsewhere. Works without /dev/kvm and without root.",
         options: HOST_OPTIONS,
         notes: "",
+    },
+    CommandHelp {
+        name: "bench",
+        arguments: "[OPTIONS]",
+        about: "race a VM against a process and containers",
+        intro: "Start the same payload in every world this machine has, again and again, and compare.",
+        options: BENCH_OPTIONS,
+        notes: BENCH_NOTES,
     },
     CommandHelp {
         name: "help",
@@ -151,6 +160,8 @@ pub enum Command {
         /// `--json`
         json: bool,
     },
+    /// Race.
+    Bench(Box<BenchArgs>),
     /// Explain a command, or everything briefly.
     Help(Option<&'static CommandHelp>),
     /// Name the version.
@@ -204,6 +215,7 @@ pub struct Usage {
 const HINT: &str = "`matchstick --help` shows what there is";
 const RUN_HINT: &str = "`matchstick run --help` shows all options";
 const HOST_HINT: &str = "`matchstick host --help` shows all options";
+const BENCH_HINT: &str = "`matchstick bench --help` shows all options";
 const GUESTS_HINT: &str = "`matchstick guests` takes no options";
 
 /// Reads the arguments, without the program's name.
@@ -221,6 +233,7 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Usage> {
         Some("run") => parse_run(&mut parser).map_err(usage(RUN_HINT)),
         Some("guests") => parse_guests(&mut parser).map_err(usage(GUESTS_HINT)),
         Some("host") => parse_host(&mut parser).map_err(usage(HOST_HINT)),
+        Some("bench") => bench::parse(&mut parser).map_err(usage(BENCH_HINT)),
         Some("help") => parse_help(&mut parser).map_err(usage(HINT)),
         Some(name) if name == linux::NAME || Guest::find(name).is_some() => Err(Usage {
             what: format!("{name} is a guest, not a command"),
@@ -328,7 +341,7 @@ fn check(run: &RunArgs) -> Result<(), String> {
 }
 
 /// A number of CPUs.
-fn count(text: &str) -> Result<u32, &'static str> {
+pub(super) fn count(text: &str) -> Result<u32, &'static str> {
     text.parse().map_err(|_| "a machine has a whole number of CPUs, 1 or more")
 }
 
@@ -347,7 +360,7 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 /// `2` (seconds), `0.5`, `500ms`, `2s`, `3m`.
-fn time(text: &str) -> Result<Duration, String> {
+pub(super) fn time(text: &str) -> Result<Duration, String> {
     let (number, unit) = match text.find(|c: char| c.is_ascii_alphabetic()) {
         Some(at) => text.split_at(at),
         None => (text, "s"),

@@ -232,6 +232,30 @@ pub fn monotonic() -> Duration {
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
+/// How often the kernel's timer ticks in a second: its coarse clock advances by one tick at a time.
+pub fn timer_frequency() -> u32 {
+    let mut tick = MaybeUninit::<libc::timespec>::zeroed();
+    // SAFETY: clock_getres writes `tick`; this clock exists since Linux 2.6.32, and all zeroes is valid, too.
+    let tick = unsafe {
+        libc::clock_getres(libc::CLOCK_MONOTONIC_COARSE, tick.as_mut_ptr());
+        tick.assume_init()
+    };
+    u32::try_from(1_000_000_000 / tick.tv_nsec.max(1)).unwrap_or(0)
+}
+
+/// Binds this thread, and what it starts, to one processor (sched_setaffinity(2)).
+pub fn bind_to(processor: u32) -> io::Result<()> {
+    // SAFETY: all zeroes is an empty set; CPU_SET checks its bounds; the set is only read by the call.
+    unsafe {
+        let mut set: libc::cpu_set_t = MaybeUninit::zeroed().assume_init();
+        if processor as usize >= 8 * size_of::<libc::cpu_set_t>() {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        libc::CPU_SET(processor as usize, &mut set);
+        check(libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set))
+    }
+}
+
 /// A pipe whose writing end a child inherits.
 pub fn pipe_for_child() -> io::Result<(PipeReader, PipeWriter)> {
     let (reader, writer) = io::pipe()?;

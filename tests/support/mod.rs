@@ -156,7 +156,7 @@ impl Program {
     }
 
     /// Sets a variable of its environment.
-    pub fn env(mut self, name: &str, value: &str) -> Program {
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Program {
         self.command.env(name, value);
         self
     }

@@ -3,13 +3,15 @@
 use super::command::Command;
 use crate::bench::launcher::thread_times;
 use crate::bench::payload::Payload;
+use crate::bench::report::Phase;
+use crate::bench::stats::quantile;
 use crate::bench::subject::{Failure, Missing, Sample, Subject};
 use crate::error::Error;
 use crate::guest::Guest;
 use crate::kvm::Kvm;
 use crate::machine::{Config, Machine, Outcome};
 use crate::sys;
-use crate::timeline::Probe;
+use crate::timeline::{self, Probe, Timeline};
 use std::error::Error as _;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -145,6 +147,28 @@ impl Write for Output {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// The median length of each phase over many starts: their timelines, and when each was over.
+pub fn medians(starts: Vec<(Timeline, Duration)>) -> Vec<Phase> {
+    let mut phases: Vec<(String, Vec<f64>)> = Vec::new();
+    for (timeline, end) in starts {
+        let mut begin = Duration::ZERO;
+        let marks = timeline.marks().iter().map(|&(phase, at)| (phase.to_string(), at));
+        for (name, at) in marks.chain([(timeline::Phase::Teardown.to_string(), end)]) {
+            let length = at.saturating_sub(begin).as_secs_f64();
+            begin = at;
+            match phases.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, lengths)) => lengths.push(length),
+                None => phases.push((name, vec![length])),
+            }
+        }
+    }
+    let median = |mut lengths: Vec<f64>| {
+        lengths.sort_by(f64::total_cmp);
+        quantile(&lengths, 0.5)
+    };
+    phases.into_iter().map(|(name, lengths)| Phase { name, median: median(lengths) }).collect()
 }
 
 #[cfg(test)]

@@ -1,0 +1,218 @@
+//! `matchstick bench`: the race, from what was typed to a table, three lines and files.
+
+use super::options::{Command, OptionHelp, count, help_on, option, time};
+use super::print;
+use crate::bench::contest::Contest;
+use crate::bench::plan::{Length, Plan};
+use crate::bench::report::export::{self, Form};
+use crate::bench::report::{Report, compare, table, words};
+use crate::bench::stop;
+use crate::error::{Error, Result};
+use crate::sys;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use lexopt::{Arg, Parser, ValueExt};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The options of `bench`.
+pub const BENCH_OPTIONS: &[OptionHelp] = &[
+    option(Some('r'), "runs", Some("N"), "so many rounds, instead of --time"),
+    option(Some('t'), "time", Some("TIME"), "rounds until TIME is over [default: 15s]"),
+    option(Some('w'), "warmup", Some("N"), "rounds before, which do not count [default: 3]"),
+    option(None, "only", Some("NAMES"), "race these subjects: vm,runc"),
+    option(None, "skip", Some("NAMES"), "race all but these"),
+    option(
+        None,
+        "with",
+        Some("NAME=COMMAND"),
+        "race a command of yours as well; it is split as a shell\ndoes, but there is no shell around it",
+    ),
+    option(None, "reference", Some("NAME"), "what ratios refer to [default: process]"),
+    option(
+        None,
+        "payload",
+        Some("PAYLOAD"),
+        "what is run: hello, primes or a static program\n[default: hello]",
+    ),
+    option(None, "seed", Some("N"), "decides the order within the rounds [default: any, printed]"),
+    option(None, "pin", Some("CPU"), "bind everything to one CPU"),
+    option(None, "cold", None, "then some starts with an empty page cache (as root)"),
+    option(None, "limit", Some("TIME"), "a start that takes longer has failed [default: 10s]"),
+    option(None, "compare", Some("FILE"), "hold it against an older race, a JSON of --export-json"),
+    option(None, "export-json", Some("FILE"), "every sample and the machine; hyperfine's field names"),
+    option(None, "export-csv", Some("FILE"), "a line a subject"),
+    option(None, "export-markdown", Some("FILE"), "the table for a README"),
+    option(Some('h'), "help", None, "show this"),
+];
+
+/// What a user of `bench` has to know besides the options.
+pub const BENCH_NOTES: &str = "
+Times are from just before the spawn to the first byte of the output, and to reaped: teardown counts.
+Subjects that this machine lacks are named with what would help. docs/benchmarking.md explains each figure.
+
+Exit status: 1 if a subject was dropped, because it failed three times in a row, or if none has figures;
+125 if the race could not be run or a file not be written.
+";
+
+/// `bench` as it was typed.
+#[derive(Debug, PartialEq)]
+pub struct BenchArgs {
+    /// The race.
+    pub contest: Contest,
+    /// `--compare`
+    pub compare: Option<PathBuf>,
+    /// `--export-…`
+    pub exports: Vec<(Form, PathBuf)>,
+}
+
+/// Reads what follows `bench`.
+pub fn parse(parser: &mut Parser) -> std::result::Result<Command, lexopt::Error> {
+    let plan = Plan {
+        length: Length::Time(Duration::from_secs(15)),
+        warmup: 3,
+        seed: u32::from_ne_bytes(sys::random().unwrap_or_default()).into(),
+        limit: Duration::from_secs(10),
+        cold: false,
+    };
+    let mut contest = Contest {
+        plan,
+        payload: "hello".into(),
+        only: Vec::new(),
+        skip: Vec::new(),
+        with: Vec::new(),
+        reference: None,
+        pin: None,
+    };
+    let (mut compare, mut exports) = (None, Vec::new());
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Short('r') | Arg::Long("runs") => {
+                contest.plan.length = Length::Rounds(parser.value()?.parse_with(runs)?);
+            }
+            Arg::Short('t') | Arg::Long("time") => {
+                contest.plan.length = Length::Time(parser.value()?.parse_with(time)?);
+            }
+            Arg::Short('w') | Arg::Long("warmup") => {
+                contest.plan.warmup = parser.value()?.parse_with(number)?;
+            }
+            Arg::Long("only") => contest.only.extend(names(parser.value()?)?),
+            Arg::Long("skip") => contest.skip.extend(names(parser.value()?)?),
+            Arg::Long("with") => contest.with.push(parser.value()?.parse_with(command)?),
+            Arg::Long("reference") => contest.reference = Some(parser.value()?.string()?),
+            Arg::Long("payload") => contest.payload = parser.value()?.string()?,
+            Arg::Long("seed") => contest.plan.seed = parser.value()?.parse_with(number)?,
+            Arg::Long("pin") => contest.pin = Some(parser.value()?.parse_with(number)?),
+            Arg::Long("cold") => contest.plan.cold = true,
+            Arg::Long("limit") => contest.plan.limit = parser.value()?.parse_with(time)?,
+            Arg::Long("compare") => compare = Some(parser.value()?.into()),
+            Arg::Long("export-json") => exports.push((Form::Json, parser.value()?.into())),
+            Arg::Long("export-csv") => exports.push((Form::Csv, parser.value()?.into())),
+            Arg::Long("export-markdown") => exports.push((Form::Markdown, parser.value()?.into())),
+            Arg::Short('h') | Arg::Long("help") => return Ok(help_on("bench")),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Command::Bench(Box::new(BenchArgs { contest, compare, exports })))
+}
+
+/// A number of rounds that makes a race.
+fn runs(text: &str) -> std::result::Result<u32, &'static str> {
+    match count(text) {
+        Ok(0) | Err(_) => Err("a race has a whole number of rounds, 1 or more"),
+        runs => runs,
+    }
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> std::result::Result<T, &'static str> {
+    text.parse().map_err(|_| "it is a whole number, 0 or more")
+}
+
+/// `vm,runc`.
+fn names(list: OsString) -> std::result::Result<Vec<String>, lexopt::Error> {
+    Ok(list.string()?.split(',').filter(|name| !name.is_empty()).map(Into::into).collect())
+}
+
+/// `NAME=COMMAND`.
+fn command(text: &str) -> std::result::Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((name, command)) if !name.is_empty() && !command.trim().is_empty() => {
+            Ok((name.into(), command.into()))
+        }
+        _ => Err("it is NAME=COMMAND: --with qemu='qemu-system-x86_64 …'"),
+    }
+}
+
+/// Runs the race and returns the exit status.
+pub fn bench(args: BenchArgs) -> Result<u8> {
+    let then = args.compare.as_deref().map(read_report).transpose()?;
+    let prepared = args.contest.prepare()?;
+    // Before the race, not after it.
+    let exports = args.exports.into_iter().map(|(form, path)| Export::open(form, path));
+    let exports = exports.collect::<Result<Vec<_>>>()?;
+    let bar = progress_bar();
+    let report = prepared.run(&mut |part, subject| {
+        bar.set_position((part * 1000.0) as u64);
+        bar.set_message(subject.to_owned());
+    })?;
+    bar.finish_and_clear();
+    let exported = exports.into_iter().map(|export| export.write(&report)).fold(Ok(()), Result::and);
+    let mut text = format!("{}\n{}", table::text(&report), words::text(&report));
+    if let Some(then) = then {
+        text += &format!("\n{}", compare::text(&then, &report));
+    }
+    print(&text)?;
+    exported?;
+    stop::die_if_asked();
+    let is_well = report.dropped.is_empty() && !report.results.is_empty();
+    Ok(if is_well { 0 } else { 1 })
+}
+
+/// On stderr, if that is a terminal.
+fn progress_bar() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr());
+    match ProgressStyle::with_template("{bar:40} {percent:>3} %  {msg}") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+fn read_report(path: &Path) -> Result<Report> {
+    let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
+        ErrorKind::NotFound => Error::NotFound { path: path.into(), source },
+        _ => Error::NoReport { path: path.into(), source },
+    })?;
+    serde_json::from_str(&text).map_err(|why| Error::NoReport { path: path.into(), source: why.into() })
+}
+
+/// A file for the report, known to be writable.
+struct Export {
+    form: Form,
+    path: PathBuf,
+    file: File,
+}
+
+impl Export {
+    /// What is in the file stays there until there is something better.
+    fn open(form: Form, path: PathBuf) -> Result<Export> {
+        let opened = File::options().write(true).create(true).truncate(false).open(&path);
+        match opened {
+            Ok(file) => Ok(Export { form, path, file }),
+            Err(source) => Err(Error::Export { path, source }),
+        }
+    }
+
+    fn write(mut self, report: &Report) -> Result<()> {
+        let mut write = || -> io::Result<()> {
+            let text = export::text(report, self.form)?;
+            // A pipe or a terminal has no length.
+            if self.file.metadata()?.is_file() {
+                self.file.set_len(0)?;
+            }
+            self.file.write_all(text.as_bytes())
+        };
+        write().map_err(|source| Error::Export { path: self.path, source })
+    }
+}

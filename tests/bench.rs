@@ -1,0 +1,257 @@
+//! The race as a user runs it: what it prints, writes, refuses, and leaves behind, which is nothing.
+
+mod support;
+
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+use support::{Program, has_kvm, matchstick, skip};
+use tempfile::TempDir;
+
+/// A race whose own directory is made in `dir`.
+fn bench(dir: &TempDir, args: &[&str]) -> Program {
+    let temporary = dir.path().join("tmp");
+    fs::create_dir_all(&temporary).unwrap();
+    matchstick(["bench"]).args(args).env("TMPDIR", temporary)
+}
+
+/// Asserts that the race left nothing in its directory.
+#[track_caller]
+fn left_nothing(dir: &TempDir) {
+    let left: Vec<_> = fs::read_dir(dir.path().join("tmp")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn names(results: &Value) -> Vec<&str> {
+    results.as_array().unwrap().iter().map(|entry| entry["command"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_race_prints_a_table_and_writes_its_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    let (data, list, page) = (file("a.json"), file("a.csv"), file("a.md"));
+    fs::write(&data, "what was here before and is longer than nothing").unwrap();
+    let args = ["-r", "12", "--warmup=1", "--seed=7", "--only", "process", "--with", "echo=/bin/echo hi"];
+    let exports = ["--export-json", &data, "--export-csv", &list, "--export-markdown", &page];
+    let ended = bench(&dir, &[&args[..], &exports].concat()).run();
+    ended.silent().status(0);
+    let text = ended.text();
+    for part in
+        ["processor ", "shuffled by seed 7", "\nprocess ", "\necho ", "\nlauncher ", "This says how long"]
+    {
+        assert!(text.contains(part), "{part:?} is not in\n{text}");
+    }
+    left_nothing(&dir);
+
+    let report = json(Path::new(&data));
+    assert_eq!(names(&report["results"]), ["process", "echo"]);
+    assert_eq!((&report["rounds"], &report["seed"]), (&12.into(), &7.into()));
+    for entry in report["results"].as_array().unwrap() {
+        // What hyperfine's scripts read.
+        for field in ["mean", "stddev", "median", "user", "system", "min", "max"] {
+            assert!(entry[field].is_f64(), "{field}: {entry}");
+        }
+        for field in ["times", "exit_codes", "samples"] {
+            assert_eq!(entry[field].as_array().unwrap().len(), 12, "{field}");
+        }
+        for sample in entry["samples"].as_array().unwrap() {
+            assert!(sample["first_byte"].as_f64().unwrap() <= sample["reaped"].as_f64().unwrap());
+        }
+    }
+    let places = |entry: usize| {
+        let samples = report["results"][entry]["samples"].as_array().unwrap();
+        samples.iter().map(|sample| sample["place"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    assert!(places(0).iter().zip(places(1)).all(|(one, other)| one + other == 1), "not interleaved");
+    assert!(!report["machine"]["kernel"].as_str().unwrap().is_empty());
+
+    let list = fs::read_to_string(list).unwrap();
+    assert!(list.starts_with("command,mean,stddev,median,user,system,min,max,"));
+    assert_eq!(list.lines().count(), 3);
+    let page = fs::read_to_string(page).unwrap();
+    assert!(page.contains("\n| process | ") && page.contains("\n- kernel: Linux "), "{page}");
+}
+
+#[test]
+fn virtual_machines_race_and_their_phases_are_known() {
+    if !has_kvm() {
+        return;
+    }
+    for payload in ["hello", "primes"] {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("a.json");
+        let args = ["-r5", "-w1", "--only=process,vm-inproc,vm", "--payload", payload, "--export-json"];
+        let ended = bench(&dir, &[&args[..], &[data.to_str().unwrap()]].concat()).run();
+        ended.silent().status(0);
+        let report = json(&data);
+        assert_eq!(names(&report["results"]), ["process", "vm-inproc", "vm"]);
+        assert!(report["results"][2]["peak_kib"].as_u64().is_some_and(|peak| peak > 500));
+        let phases = report["phases"].as_array().unwrap();
+        assert!(phases.iter().any(|phase| phase["name"] == "KVM_CREATE_VM"), "{phases:?}");
+        left_nothing(&dir);
+    }
+}
+
+#[test]
+fn what_cannot_be_raced_is_refused_before_anything_is_started() {
+    let dir = tempfile::tempdir().unwrap();
+    let help = "`matchstick bench --help`";
+    for (args, error, hint) in [
+        (&["--runs", "0"][..], "1 or more", help),
+        (&["--runs", "many"], "1 or more", help),
+        (&["--time", "0"], "more than nothing", help),
+        (&["--warmup", "-1"], "a whole number, 0 or more", help),
+        (&["--only", "docket"], "no such subject: docket; there are process, ", help),
+        (&["--skip", "docket"], "no such subject: docket", help),
+        (&["--only", "vm", "--skip", "vm"], "no subject is left to race", help),
+        (&["--reference", "vm", "--only", "process"], "the reference vm does not take part", help),
+        (&["--with", "qemu"], "it is NAME=COMMAND", help),
+        (&["--with", "vm=true"], "two subjects are called vm", help),
+        (&["--with", "a='b"], "a quote is left open", help),
+        (&["vm"], "unexpected argument \"vm\"", help),
+        (
+            &["--export-json", "/nonexistent/a.json"],
+            "cannot write /nonexistent/a.json: No such file",
+            "directory",
+        ),
+        (&["--export-csv", "/"], "cannot write /: Is a directory", "directory"),
+    ] {
+        let ended = bench(&dir, args).run();
+        ended.fails(125, error, hint);
+        assert!(ended.took < Duration::from_secs(5), "{args:?} raced first");
+        left_nothing(&dir);
+    }
+    bench(&dir, &["--pin", "100000"]).run().fails(126, "bind", "");
+    bench(&dir, &["--compare", "/nonexistent"]).run().fails(127, "cannot open /nonexistent", "");
+    bench(&dir, &["--payload", "/nonexistent"]).run().fails(127, "cannot open /nonexistent", "");
+    let other = dir.path().join("other.json");
+    fs::write(&other, "{}").unwrap();
+    bench(&dir, &["--compare", other.to_str().unwrap()]).run().fails(125, "missing field", "--export-json");
+}
+
+#[test]
+fn a_subject_that_hangs_or_fails_is_dropped_and_the_rest_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("a.json");
+    let with = [
+        "--with=hangs=sleep 1000",
+        "--with=fails=/bin/sh -c 'echo alas >&2; exit 3'",
+        "--with=mute=true",
+        "--with=absent=nonsense-that-is-not",
+    ];
+    let args = ["-r", "6", "-w", "0", "--limit", "200ms", "--only", "process", "--export-json"];
+    let ended = bench(&dir, &[&args[..], &[data.to_str().unwrap()], &with].concat()).run();
+    ended.silent().status(1);
+    let text = ended.text();
+    for line in [
+        "hangs       dropped after 3 failures: it did not end within 200ms\n",
+        "fails       dropped after 3 failures: it ended with status 3\n            | alas\n",
+        "mute        dropped after 3 failures: it printed nothing\n",
+        "absent      there is no nonsense-that-is-not: ",
+    ] {
+        assert!(text.contains(line), "{line:?} is not in\n{text}");
+    }
+    let report = json(&data);
+    assert_eq!(names(&report["results"]), ["process"]);
+    assert_eq!(report["results"][0]["times"].as_array().unwrap().len(), 6);
+    left_nothing(&dir);
+}
+
+#[test]
+fn nobody_with_figures_is_a_failure_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    bench(&dir, &["--only=process", "--skip=process", "--with=absent=nonsense-that-is-not"])
+        .run()
+        .silent()
+        .status(1);
+}
+
+#[test]
+fn a_full_disk_is_told_and_the_table_is_still_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let ended = bench(&dir, &["-r3", "--only=process", "--export-json=/dev/full"]).run();
+    ended.fails(125, "cannot write /dev/full: No space left", "make room");
+    assert!(ended.text().contains("\nprocess "));
+    left_nothing(&dir);
+}
+
+#[test]
+fn an_interrupted_race_writes_what_it_has_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("a.json");
+    let mark = dir.path().join("mark");
+    // It leaves a mark when it is started for the fifth time.
+    let script = format!(
+        "--with=sh=/bin/sh -c 'echo x >> {0}; test $(wc -l < {0}) -lt 5 || sleep 1000; echo hi'",
+        mark.display()
+    );
+    let args = [
+        "-r",
+        "1000",
+        "-w0",
+        "--only=process",
+        "--limit=1000s",
+        &script,
+        "--export-json",
+        data.to_str().unwrap(),
+    ];
+    let race = bench(&dir, &args).start();
+    let begin = std::time::Instant::now();
+    while fs::read_to_string(&mark).unwrap_or_default().lines().count() < 5 {
+        assert!(begin.elapsed() < Duration::from_secs(25), "it does not start");
+        std::thread::yield_now();
+    }
+    race.signal(2);
+    let ended = race.end();
+    ended.killed_by(2);
+    assert!(ended.text().contains("it was interrupted"), "{}", ended.text());
+    let report = json(&data);
+    assert_eq!(report["interrupted"], true);
+    let lengths: Vec<usize> = report["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["times"].as_array().unwrap().len())
+        .collect();
+    assert!(lengths.iter().all(|length| (2..=5).contains(length)), "{lengths:?}");
+    left_nothing(&dir);
+}
+
+#[test]
+fn then_and_now_are_compared() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("a.json").display().to_string();
+    let race = ["-r", "20", "--only", "process", "--with", "other=/bin/echo hi"];
+    bench(&dir, &[&race[..], &["--export-json", &data]].concat()).run().silent().status(0);
+    // Then, everything took a tenth of the time.
+    let mut then = json(Path::new(&data));
+    for time in then["results"][1]["times"].as_array_mut().unwrap() {
+        *time = Value::from(time.as_f64().unwrap() / 10.0);
+    }
+    then["machine"]["kernel"] = "4.17".into();
+    fs::write(&data, then.to_string()).unwrap();
+    let ended = bench(&dir, &[&race[..], &["--compare", &data]].concat()).run();
+    ended.silent().status(0);
+    let text = ended.text();
+    let after = text.split_once("Then and now").unwrap_or_else(|| panic!("{text}")).1;
+    let other = after.lines().find(|line| line.starts_with("other ")).unwrap();
+    assert!(other.contains("slower: over 99.9 % likely, p < 0.0001"), "{after}");
+    assert!(after.contains("another machine: kernel: \"4.17\" then, "), "{after}");
+}
+
+#[test]
+fn cold_starts_are_apart() {
+    if fs::OpenOptions::new().write(true).open("/proc/sys/vm/drop_caches").is_err() {
+        return skip("no permission to empty the page cache");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let ended = bench(&dir, &["-r2", "-w0", "--only=process", "--cold"]).run();
+    ended.silent().status(0);
+    assert!(ended.text().contains("\nprocess     cold: first byte "), "{}", ended.text());
+}
