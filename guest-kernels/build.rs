@@ -10,9 +10,11 @@
 //! //! input: a line to type
 //! ```
 //!
-//! The result is `$OUT_DIR/gallery.rs`, a slice of `Guest` literals to be included; and `$OUT_DIR/linux-init`, the
-//! program that a Linux guest starts first; and `$OUT_DIR/payload-*`, the programs that `matchstick bench` starts
-//! on Linux itself.
+//! The result is `$OUT_DIR/gallery.rs`, a slice of `Guest` literals to be included; `$OUT_DIR/linux-init`, the
+//! program that a Linux guest starts first; `$OUT_DIR/payload-*`, the programs that `matchstick bench` starts
+//! on Linux itself; and `$OUT_DIR/filters.rs`, see `filters.rs`.
+
+mod filters;
 
 use std::path::Path;
 use std::process::{Command, exit};
@@ -49,6 +51,7 @@ const GALLERY: &[(&str, Kind)] = &[
 
 fn main() {
     println!("cargo::rerun-if-changed=guest-kernels");
+    println!("cargo::rerun-if-changed=src/sandbox/rules.rs");
     println!("cargo::rerun-if-env-changed=RUSTC");
     look_for_kvm();
     let out = variable("OUT_DIR");
@@ -70,8 +73,9 @@ fn main() {
         gallery += &literal(name, &text, &image);
     }
     gallery += "]\n";
-    fs::write(Path::new(&out).join("gallery.rs"), gallery)
-        .unwrap_or_else(|e| fail(&format!("gallery.rs: {e}")));
+    for (name, text) in [("gallery.rs", gallery), ("filters.rs", filters::source())] {
+        fs::write(Path::new(&out).join(name), text).unwrap_or_else(|e| fail(&format!("{name}: {e}")));
+    }
 }
 
 /// The README's program is a test that starts a VM: without a /dev/kvm that may be used it is left out, and

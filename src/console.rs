@@ -5,6 +5,7 @@
 
 use crate::device::Cable;
 use crate::machine::Remote;
+use crate::sandbox::{Role, Sandbox};
 use crate::sys::{self, Input};
 use std::io::{self, Read};
 use std::sync::OnceLock;
@@ -44,7 +45,12 @@ pub struct Console(());
 impl Console {
     /// Starts passing standard input on to `cable`. A terminal goes raw, and `announce` is called when the
     /// keys of [`Keys`] work. A thread is started only where there is something to read.
-    pub fn connect(cable: Cable, remote: Remote, announce: impl FnOnce()) -> io::Result<Console> {
+    pub fn connect(
+        cable: Cable,
+        remote: Remote,
+        sandbox: Sandbox,
+        announce: impl FnOnce(),
+    ) -> io::Result<Console> {
         let console = Console(());
         let input = sys::stdin_kind();
         match input {
@@ -61,7 +67,11 @@ impl Console {
         }
         thread::Builder::new().name("stdin".into()).spawn(move || {
             sys::block_signals();
-            pump(io::stdin(), input == Input::Terminal, &cable, &remote);
+            // Without its filter, this thread would be the one that an attacker wants. It would leave the guest
+            // without input, as if that had ended.
+            if sandbox.limit(Role::Input).is_ok() {
+                pump(io::stdin(), input == Input::Terminal, &cable, &remote);
+            }
         })?;
         Ok(console)
     }

@@ -138,6 +138,7 @@ impl Error {
             Error::Host { what: "open /dev/kvm", source } if source.kind() == PermissionDenied => {
                 "sudo usermod -aG kvm $USER, then log in again"
             }
+            Error::Host { what: "set up the sandbox", .. } => "--sandbox off runs the guest without",
             Error::Host { source, .. } => match source.kind() {
                 _ if matches!(source.raw_os_error(), Some(libc::EAGAIN | libc::EMFILE | libc::ENFILE)) => {
                     "a limit on threads, signals or open files is in the way: `ulimit -a` shows them"

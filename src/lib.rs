@@ -21,6 +21,7 @@
 //! | [`initramfs`] | what Linux expects to find when it has started |
 //! | [`device`] | what answers when the guest touches a port |
 //! | [`machine`] | the loop |
+//! | [`sandbox`] | what the process gives up before it lets a guest run |
 //! | [`host`] | what is under us: hypervisor, kernel, container; and what is missing |
 //! | [`container`] | what Linux can do without a virtual machine |
 //! | [`mod@bench`] | how long that takes, beside a process and containers |
@@ -40,6 +41,7 @@ pub mod host;
 pub mod initramfs;
 pub mod kvm;
 pub mod machine;
+pub mod sandbox;
 pub mod sys;
 pub mod timeline;
 pub mod x86;

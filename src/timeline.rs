@@ -30,8 +30,10 @@ pub enum Phase {
     CreateVcpus,
     /// The boot processor's registers; `KVM_SET_CPUID2` for a guest that wants it.
     Registers,
-    /// Devices, signals, timer: everything that is left before the guest runs.
+    /// The devices are on their bus.
     Devices,
+    /// Signals, timer, threads and the sandbox: everything that is left before the guest runs.
+    Confine,
     /// The guest runs until its first byte leaves the serial port.
     FirstByte,
     /// The guest wrote this POST code for the first time.
@@ -56,7 +58,8 @@ impl fmt::Display for Phase {
             Phase::Load => "load image",
             Phase::CreateVcpus => "KVM_CREATE_VCPU",
             Phase::Registers => "vCPU registers",
-            Phase::Devices => "devices, timer",
+            Phase::Devices => "devices",
+            Phase::Confine => "timer, sandbox",
             Phase::FirstByte => "guest: first byte",
             Phase::Post(code) => return f.pad(&format!("guest: POST {code:#04x}")),
             Phase::Guest => "guest: to its end",

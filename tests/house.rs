@@ -10,7 +10,7 @@ const LAYERS: &[&[&str]] = &[
     &["x86", "container"],
     &["kvm"],
     &["boot", "device", "initramfs"],
-    &["timeline"],
+    &["timeline", "sandbox"],
     &["machine"],
     &["console", "guest", "host"],
     &["bench"],

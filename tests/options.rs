@@ -21,6 +21,7 @@ fn example(option: &OptionHelp) -> Option<&'static str> {
         "SIZE" => "64M",
         "PROTOCOL" => "elf",
         "TIME" => "1.5s",
+        "WHAT" => "strict",
         other => panic!("what is an example of {other}?"),
     })
 }

@@ -68,6 +68,7 @@ fn the_phases_of_a_start_are_marked_in_their_order() {
         Phase::CreateVcpus,
         Phase::Registers,
         Phase::Devices,
+        Phase::Confine,
         Phase::Guest,
     ];
     assert_eq!(notes.phases, expected);

@@ -26,7 +26,7 @@ _matchstick() {
             case $word in
                 -k | --kernel) target=1 skip=1 ;;
                 -i | --initrd | --initramfs | -p | --cmdline | --cmdline-only | -c | --cpus | -m | --memory) skip=1 ;;
-                --init | --rootfs | --boot | --timeout) skip=1 ;;
+                --init | --rootfs | --boot | --timeout | --sandbox) skip=1 ;;
                 -*) ;;
                 *) target=1 ;;
             esac
@@ -63,11 +63,12 @@ _matchstick() {
             case $prev in
                 -k | --kernel | -i | --initrd | --initramfs | --init | --rootfs) _matchstick_files ;;
                 --boot) _matchstick_words 'auto flat16 flat64 elf multiboot pvh linux' ;;
+                --sandbox) _matchstick_words 'strict off' ;;
                 -p | --cmdline | --cmdline-only | -c | --cpus | -m | --memory | --timeout) ;;
                 *)
                     if [[ $cur == -* ]]; then
                         _matchstick_words '-k --kernel -i --initrd --initramfs --init --rootfs -p --cmdline --cmdline-only
-                            -c --cpus -m --memory --boot --timeout --timings -q --quiet -v --verbose -h --help'
+                            -c --cpus -m --memory --boot --timeout --sandbox --timings -q --quiet -v --verbose -h --help'
                     elif [[ -z $target ]]; then
                         _matchstick_words "$("$command" guests 2>/dev/null | cut -d ' ' -f 1)"
                         _matchstick_files

@@ -6,6 +6,7 @@ use super::bench::{self, BENCH_NOTES, BENCH_OPTIONS, BenchArgs};
 use super::linux;
 use crate::boot::Protocol;
 use crate::guest::Guest;
+use crate::sandbox::Sandbox;
 use lexopt::{Arg, Parser, ValueExt};
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -135,6 +136,7 @@ pub const RUN_OPTIONS: &[OptionHelp] = &[
         "auto, flat16, flat64, elf, multiboot, pvh or linux\n[default: auto, from the image]",
     ),
     option(None, "timeout", Some("TIME"), "end the guest after TIME: 2, 0.5, 500ms, 2m (status 124)"),
+    option(None, "sandbox", Some("WHAT"), "strict, or off: confine this process [default: strict]"),
     option(None, "timings", None, "show each phase from exec to teardown, on stderr"),
     option(Some('q'), "quiet", None, "no remarks; a crash in one line"),
     option(Some('v'), "verbose", None, "say what is started and how it ended"),
@@ -195,6 +197,8 @@ pub struct RunArgs {
     pub boot: Option<Protocol>,
     /// `--timeout`
     pub timeout: Option<Duration>,
+    /// `--sandbox`
+    pub sandbox: Option<Sandbox>,
     /// `--timings`
     pub timings: bool,
     /// `--quiet`
@@ -302,6 +306,7 @@ fn parse_run(parser: &mut Parser) -> Result<Command, lexopt::Error> {
             Arg::Short('m') | Arg::Long("memory") => run.memory = Some(parser.value()?.parse_with(size)?),
             Arg::Long("boot") => run.boot = parser.value()?.parse_with(protocol)?,
             Arg::Long("timeout") => run.timeout = Some(parser.value()?.parse_with(time)?),
+            Arg::Long("sandbox") => run.sandbox = Some(parser.value()?.parse_with(sandbox)?),
             Arg::Long("timings") => run.timings = true,
             Arg::Short('q') | Arg::Long("quiet") => run.quiet = true,
             Arg::Short('v') | Arg::Long("verbose") => run.verbose = true,
@@ -357,6 +362,15 @@ fn size(text: &str) -> Result<u64, String> {
     let number: u64 =
         digits.parse().map_err(|_| "a size is a number of MiB, or has K, M, G or T".to_string())?;
     number.checked_mul(1 << shift).ok_or_else(|| "that is more than 64 bits can count".into())
+}
+
+/// `strict` or `off`.
+fn sandbox(text: &str) -> Result<Sandbox, String> {
+    match text {
+        "strict" => Ok(Sandbox::Strict),
+        "off" => Ok(Sandbox::Off),
+        _ => Err("a sandbox is strict or off".into()),
+    }
 }
 
 /// `2` (seconds), `0.5`, `500ms`, `2s`, `3m`.

@@ -8,6 +8,7 @@ use crate::console::{self, Console};
 use crate::error::{Error, ImageError, Result};
 use crate::guest::Guest;
 use crate::machine::{Config, Crash, Machine, Outcome};
+use crate::sandbox::Sandbox;
 use crate::sys;
 use crate::timeline::{Phase, Probe};
 use std::borrow::Cow;
@@ -37,7 +38,9 @@ struct Image {
 
 /// The same, watched by `probe`.
 pub(super) fn run_with<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<u8> {
-    let image = image(args)?;
+    let mut image = image(args)?;
+    let sandbox = args.sandbox.unwrap_or(Sandbox::Strict);
+    image.config.sandbox = sandbox;
     probe.mark(Phase::Prepare);
     let mut machine = Machine::new(&image.config, &image.name, &image.bytes, Box::new(stdout()?), probe)?;
     if args.verbose && !args.quiet {
@@ -54,7 +57,8 @@ pub(super) fn run_with<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<u8> {
     if image.holds_input {
         machine.cable().hold();
     }
-    let console = Console::connect(machine.cable(), machine.remote(), announce).map_err(os)?;
+    sandbox.enter()?;
+    let console = Console::connect(machine.cable(), machine.remote(), sandbox, announce).map_err(os)?;
     let outcome = machine.run(probe);
     drop(console);
     console::die_of_signal();

@@ -3,6 +3,7 @@
 use crate::boot::Protocol;
 use crate::error::{Error, Result};
 use crate::kvm::{Kvm, MAX_MEMORY};
+use crate::sandbox::Sandbox;
 use std::time::Duration;
 
 /// What kind of machine, and what it is to start.
@@ -26,6 +27,9 @@ pub struct Config {
     pub initrd: Option<Vec<u8>>,
     /// How long the guest may run.
     pub timeout: Option<Duration>,
+    /// What the threads of the machine give up when it runs. The process as a whole gives up its part with
+    /// [`Sandbox::enter`], once it has opened what it needs.
+    pub sandbox: Sandbox,
 }
 
 impl Default for Config {
@@ -40,6 +44,7 @@ impl Default for Config {
             cmdline: Vec::new(),
             initrd: None,
             timeout: None,
+            sandbox: Sandbox::Off,
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::boot::{self, Payload};
 use crate::device::{Action, Cable, Device};
 use crate::error::{Error, Result};
 use crate::kvm::{Exit, Kvm, Memory, Vcpu, Vm, kick_this_thread};
+use crate::sandbox::{Role, Sandbox};
 use crate::sys::{self, Thread, Timer};
 use crate::timeline::{Phase, Probe};
 use crate::x86::{acpi, cpuid, layout, msr};
@@ -123,6 +124,7 @@ struct Shared {
     cable: Cable,
     remote: Remote,
     timeout: Option<Duration>,
+    sandbox: Sandbox,
 }
 
 impl Machine {
@@ -179,7 +181,9 @@ impl Machine {
             cable,
             remote: Remote::default(),
             timeout: config.timeout,
+            sandbox: config.sandbox,
         };
+        probe.mark(Phase::Devices);
         Ok(Machine { vcpus, shared })
     }
 
@@ -230,19 +234,26 @@ impl Machine {
             ending: Mutex::new(None),
         };
         run.timer.set(self.shared.timeout.unwrap_or(FIRST_BEAT).min(FIRST_BEAT), BEAT);
-        probe.mark(Phase::Devices);
         thread::scope(|scope| {
             let run = &run;
             let spawned = others.iter_mut().zip(1..).try_for_each(|(vcpu, index)| {
                 let drive = move || {
                     sys::block_signals();
-                    run.drive(index, vcpu, &mut ());
+                    match run.shared.sandbox.limit(Role::OtherVcpu) {
+                        Ok(()) => run.drive(index, vcpu, &mut ()),
+                        Err(error) => run.end(Err(error)),
+                    }
                 };
                 thread::Builder::new().spawn_scoped(scope, drive).map(drop)
             });
-            match spawned {
-                Ok(()) => run.drive(0, &mut first[0], probe),
-                Err(source) => run.end(Err(Error::Host { what: "start a thread for each vCPU", source })),
+            let spawned =
+                spawned.map_err(|source| Error::Host { what: "start a thread for each vCPU", source });
+            match spawned.and_then(|()| run.shared.sandbox.limit(Role::FirstVcpu)) {
+                Ok(()) => {
+                    probe.mark(Phase::Confine);
+                    run.drive(0, &mut first[0], probe);
+                }
+                Err(error) => run.end(Err(error)),
             }
         });
         run.flush_output()?;

@@ -4,9 +4,11 @@
 #![allow(unsafe_code)]
 
 pub mod clone;
+mod confine;
 mod host;
 pub mod spawn;
 
+pub use confine::{die_saying, drop_capabilities, limit_resources, on_forbidden_call};
 pub use host::{columns, cpuid, effective_user, ring, smallest_system_call};
 
 use std::fs::File;
@@ -70,13 +72,15 @@ pub fn die_of(signal: libc::c_int) -> ! {
     std::process::exit(128 + signal)
 }
 
-/// Keeps signals away from the calling thread, all but [`kick_signal`], so that they reach the main one.
+/// Keeps signals away from the calling thread, so that they reach the main one: all but [`kick_signal`], and SIGSYS,
+/// which is about this thread and would end the process without a word.
 pub fn block_signals() {
     // SAFETY: the set is filled before it is used, and only read.
     unsafe {
         let mut all = MaybeUninit::uninit();
         libc::sigfillset(all.as_mut_ptr());
         libc::sigdelset(all.as_mut_ptr(), kick_signal());
+        libc::sigdelset(all.as_mut_ptr(), libc::SIGSYS);
         libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), null_mut());
     }
 }

@@ -1,0 +1,69 @@
+//! What a process can give up for good, each behind a safe function.
+//!
+//! Not the sandbox: which of these, when and why is [`crate::sandbox`]'s matter. Sources: capabilities(7),
+//! setrlimit(2), sigaction(2).
+
+use super::check;
+use std::io;
+use std::mem::MaybeUninit;
+use std::ptr::null_mut;
+
+/// Gives up every capability of the calling thread, and of those it will start (capset(2)).
+pub fn drop_capabilities() -> io::Result<()> {
+    /// `struct __user_cap_header_struct` with `_LINUX_CAPABILITY_VERSION_3`, which has 64 capabilities.
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        thread: i32,
+    }
+    let header = Header { version: 0x2008_0522, thread: 0 };
+    // Two times effective, permitted and inheritable: 32 bits each.
+    let none = [0_u32; 6];
+    // SAFETY: version 3 reads two such structs, and both live until the call returns.
+    check(unsafe { libc::syscall(libc::SYS_capset, &header, none.as_ptr()) } as libc::c_int)
+}
+
+/// No file descriptor can be opened any more, except below `first`; and a crash of this process leaves no core
+/// file, which would hold the guest's memory (setrlimit(2)).
+pub fn limit_resources(first: u64) -> io::Result<()> {
+    for (resource, limit) in [(libc::RLIMIT_NOFILE, first), (libc::RLIMIT_CORE, 0)] {
+        let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
+        // SAFETY: the struct is only read.
+        check(unsafe { libc::setrlimit(resource, &limit) })?;
+    }
+    Ok(())
+}
+
+/// Calls `handler` with the number of a system call that a seccomp filter stopped (`SECCOMP_RET_TRAP`).
+///
+/// The handler may only do what is async-signal-safe.
+pub fn on_forbidden_call(handler: fn(i32) -> !) -> io::Result<()> {
+    static HANDLER: std::sync::OnceLock<fn(i32) -> !> = std::sync::OnceLock::new();
+    extern "C" fn forbidden(_signal: i32, info: *const libc::siginfo_t, _context: *const libc::c_void) {
+        // The number lies behind signo, errno, code, padding and the address of the call; libc has no name
+        // for it.
+        const NUMBER: usize = 24;
+        // SAFETY: the kernel hands over a whole siginfo_t, which is 128 bytes.
+        let number = unsafe { info.byte_add(NUMBER).cast::<i32>().read() };
+        if let Some(handler) = HANDLER.get() {
+            handler(number);
+        }
+    }
+    HANDLER.get_or_init(|| handler);
+    // SAFETY: all zeroes is a valid sigaction; the handler takes what SA_SIGINFO gives, and lives for ever.
+    check(unsafe {
+        let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
+        action.sa_sigaction = forbidden as *const () as libc::sighandler_t;
+        action.sa_flags = libc::SA_SIGINFO;
+        libc::sigaction(libc::SIGSYS, &action, null_mut())
+    })
+}
+
+/// Writes to standard error and ends the process: what is left to a signal handler.
+pub fn die_saying(text: &[u8], status: u8) -> ! {
+    // SAFETY: write takes a slice that we have; _exit does not return.
+    unsafe {
+        libc::write(2, text.as_ptr().cast(), text.len());
+        libc::_exit(status.into())
+    }
+}
