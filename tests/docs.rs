@@ -147,7 +147,7 @@ fn every_page_is_in_the_summary() {
         .map(|page| page.path)
         .filter(|path| !path.ends_with("SUMMARY.md"))
         .collect();
-    assert_eq!(listed, found, "docs/SUMMARY.md against the pages in docs/");
+    assert_eq!(listed, found, "a page that is in docs/ and not in docs/SUMMARY.md, or the other way round");
 }
 
 #[test]
