@@ -150,6 +150,27 @@ pub fn execve(words: &[u8], environment: *const *const u8) -> Errno {
     }
 }
 
+/// The same with lists that are there already. Comes back only with an error.
+///
+/// # Safety
+/// Both are addresses of strings that end with a zero, and after the last comes a null pointer.
+pub unsafe fn execve_list(words: *const *const u8, environment: *const *const u8) {
+    let _ = unsafe { syscall!(59, *words, words, environment) };
+}
+
+/// In a mount namespace of its own, takes away what is mounted on `path`.
+pub fn hide_mount(path: &CStr) -> Result<()> {
+    const CLONE_NEWNS: usize = 0x0002_0000;
+    const MS_REC_PRIVATE: usize = 0x4000 | 1 << 18;
+    const MNT_DETACH: usize = 2;
+    unsafe {
+        syscall!(272, CLONE_NEWNS)?;
+        syscall!(165, 0, c"/".as_ptr(), 0, MS_REC_PRIVATE, 0)?;
+        syscall!(166, path.as_ptr(), MNT_DETACH)?;
+    }
+    Ok(())
+}
+
 /// Ends this process, and with process 1 the whole system.
 pub fn exit(status: u8) -> ! {
     let _ = unsafe { syscall!(231, status) };

@@ -41,6 +41,19 @@ impl Expect {
         payload.expect.clone().map_or(Expect::Something, Expect::Exactly)
     }
 
+    /// Whether a start did what it should, and what it took.
+    pub(super) fn judge(&self, watched: &Watched) -> Result<Sample, String> {
+        let Watched { output, first_byte, reaped, usage } = watched;
+        match (usage.status.code(), usage.status.signal()) {
+            (Some(0), _) => {}
+            (Some(code), _) => return Err(format!("it ended with status {code}")),
+            (None, signal) => return Err(format!("it was ended by signal {}", signal.unwrap_or(0))),
+        }
+        self.check(output)?;
+        let (user, system) = (usage.user, usage.system);
+        Ok(Sample { first_byte: first_byte.unwrap_or(*reaped), reaped: *reaped, user, system })
+    }
+
     fn check(&self, output: &[u8]) -> Result<(), String> {
         match self {
             Expect::Exactly(bytes) if output == bytes => Ok(()),
@@ -99,31 +112,23 @@ impl Launcher {
 
     /// Launches it once.
     pub fn run(&self, limit: Duration) -> Result<Sample, Failure> {
+        self.output(limit).map(|(sample, _)| sample)
+    }
+
+    /// The same, and what it printed.
+    pub fn output(&self, limit: Duration) -> Result<(Sample, Vec<u8>), Failure> {
         let mut stderr = memory_file().map_err(Failure::new)?;
-        let run = || -> Result<Sample, String> {
+        let run = || -> Result<(Sample, Vec<u8>), String> {
             let (mut output, end) = io::pipe().map_err(|error| error.to_string())?;
             let files = [self.null.as_fd(), end.as_fd(), stderr.as_fd()];
             let prepared = self.program.prepare(&files).map_err(|error| error.to_string())?;
             let (begin, child) = start(prepared)?;
             drop(end);
             let watched = watch(child, &mut output, begin, limit)?;
-            self.judge(&watched)
+            Ok((self.expect.judge(&watched)?, watched.output))
         };
         let result = run();
         result.map_err(|why| Failure { why, stderr: all_of(&mut stderr) })
-    }
-
-    /// Whether it did what it should.
-    fn judge(&self, watched: &Watched) -> Result<Sample, String> {
-        let Watched { output, first_byte, reaped, usage } = watched;
-        match (usage.status.code(), usage.status.signal()) {
-            (Some(0), _) => {}
-            (Some(code), _) => return Err(format!("it ended with status {code}")),
-            (None, signal) => return Err(format!("it was ended by signal {}", signal.unwrap_or(0))),
-        }
-        self.expect.check(output)?;
-        let (user, system) = (usage.user, usage.system);
-        Ok(Sample { first_byte: first_byte.unwrap_or(*reaped), reaped: *reaped, user, system })
     }
 
     /// Launches it once below a program that tells the most KiB that any one of its processes had resident. (Those
@@ -152,15 +157,20 @@ fn start(prepared: Prepared<'_>) -> Result<(Duration, Child), String> {
 }
 
 /// What was seen of a process.
-struct Watched {
-    output: Vec<u8>,
-    first_byte: Option<Duration>,
-    reaped: Duration,
-    usage: Usage,
+pub(super) struct Watched {
+    pub output: Vec<u8>,
+    pub first_byte: Option<Duration>,
+    pub reaped: Duration,
+    pub usage: Usage,
 }
 
 /// Reads its output and waits for its end. It is killed when `limit` is over or the race is to be stopped.
-fn watch(child: Child, pipe: &mut PipeReader, begin: Duration, limit: Duration) -> Result<Watched, String> {
+pub(super) fn watch(
+    child: Child,
+    pipe: &mut PipeReader,
+    begin: Duration,
+    limit: Duration,
+) -> Result<Watched, String> {
     let mut output = Vec::new();
     let mut first_byte = None;
     let mut open = true;
@@ -198,7 +208,7 @@ fn take(pipe: &mut PipeReader, output: &mut Vec<u8>) -> Result<usize, String> {
 }
 
 /// What was written to standard error, as text.
-fn all_of(stderr: &mut File) -> String {
+pub(super) fn all_of(stderr: &mut File) -> String {
     let mut bytes = Vec::new();
     // It shares its place in the file with those who wrote to it.
     let _ = stderr.rewind().and_then(|()| stderr.take(STDERR_MAX).read_to_end(&mut bytes));

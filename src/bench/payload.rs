@@ -25,6 +25,8 @@ static PRIMES: &[u8] = program!("primes");
 static EMPTY: &[u8] = program!("empty");
 /// Runs another program and tells how much memory it had.
 static WEIGH: &[u8] = program!("weigh");
+/// Runs another program that does not see a certain mount.
+pub(super) static WITHOUT: &[u8] = program!("without");
 /// Tells what it sees of its world, see `guest-kernels/linux/probe.rs`.
 pub static PROBE: &[u8] = program!("probe");
 
@@ -73,6 +75,8 @@ pub struct Payload {
     pub expect: Option<Vec<u8>>,
     /// The guest that prints the same.
     pub guest: Option<&'static Guest>,
+    /// Whether it wants to see a /proc. Not every world has one that is not asked for it.
+    pub proc: bool,
     /// A program that ends at once: what a launcher costs.
     pub empty: PathBuf,
     /// A program that tells how much memory another had.
@@ -96,6 +100,21 @@ impl Payload {
             _ => None,
         };
         let expect = guest.map(|guest| guest.expect.iter().flat_map(|line| [line, "\n"]).collect::<String>());
+        Payload::of(name, bytes, expect.map(String::into_bytes), guest, scratch)
+    }
+
+    /// The program that tells what it sees.
+    pub fn probe(scratch: &Scratch) -> Result<Payload> {
+        Ok(Payload { proc: true, ..Payload::of("probe", PROBE, None, None, scratch)? })
+    }
+
+    fn of(
+        name: &str,
+        bytes: &[u8],
+        expect: Option<Vec<u8>>,
+        guest: Option<&'static Guest>,
+        scratch: &Scratch,
+    ) -> Result<Payload> {
         let add = |name, bytes| {
             let added = scratch.add_program(name, bytes);
             added.map_err(|source| Error::Host { what: "put a program into the race's directory", source })
@@ -103,8 +122,9 @@ impl Payload {
         Ok(Payload {
             name: name.into(),
             program: add("payload", bytes)?,
-            expect: expect.map(String::into_bytes),
+            expect,
             guest,
+            proc: false,
             empty: add("empty", EMPTY)?,
             weigh: add("weigh", WEIGH)?,
         })

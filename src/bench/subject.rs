@@ -3,7 +3,9 @@
 //! What a figure spans is the same for all (docs/benchmarking.md): one clock, CLOCK_MONOTONIC, read just before the
 //! start; `first_byte` when the first byte of the output is with us; `reaped` when everything is given back.
 
+use crate::error::Error;
 use serde::{Deserialize, Serialize};
+use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
 
@@ -32,6 +34,11 @@ pub trait Subject {
 
     /// One start, from nothing to everything given back, within `limit`.
     fn run(&mut self, limit: Duration) -> Result<Sample, Failure>;
+
+    /// One more start: what it printed.
+    fn output(&mut self, _limit: Duration) -> Result<Vec<u8>, Failure> {
+        Err(Failure::new("it does not run programs"))
+    }
 
     /// One more start, not timed: the most KiB that any one process of it had resident. `None` if that is not known.
     fn weigh(&mut self, _limit: Duration) -> Option<u64> {
@@ -72,6 +79,17 @@ impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.why, self.hint)
     }
+}
+
+/// An error with all its causes.
+pub fn in_words(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text += &format!(": {cause}");
+        source = cause.source();
+    }
+    text
 }
 
 /// Why a start does not count.

@@ -1,6 +1,7 @@
 //! A subject that is a command, whatever the command does: process, matchstick itself, and those of `--with`.
 
-use crate::bench::launcher::{Expect, Launcher};
+use super::rootfs::version_of;
+use crate::bench::launcher::{Expect, Launcher, find_program};
 use crate::bench::payload::Payload;
 use crate::bench::subject::{Failure, Missing, Sample, Subject};
 use std::ffi::OsString;
@@ -17,7 +18,9 @@ pub struct Command {
     words: Words,
     expect: Expect,
     version: Option<String>,
+    asks_version: Option<&'static str>,
     launcher: Option<Launcher>,
+    tidy: Option<Box<dyn FnMut()>>,
 }
 
 impl Command {
@@ -36,18 +39,43 @@ impl Command {
             words: Box::new(words),
             expect: Expect::of(payload),
             version: None,
+            asks_version: None,
             launcher: None,
+            tidy: None,
         }
     }
 
     /// It prints something else.
-    pub fn expecting(self, expect: Expect) -> Command {
-        Command { expect, ..self }
+    pub fn expecting(mut self, expect: Expect) -> Command {
+        self.expect = expect;
+        self
     }
 
     /// It is of this version.
-    pub fn of_version(self, version: impl Into<String>) -> Command {
-        Command { version: Some(version.into()), ..self }
+    pub fn of_version(mut self, version: impl Into<String>) -> Command {
+        self.version = Some(version.into());
+        self
+    }
+
+    /// `program` tells its version itself; it is asked once everything is ready.
+    pub fn of_version_of(mut self, program: &'static str) -> Command {
+        self.asks_version = Some(program);
+        self
+    }
+
+    /// `tidy` removes what a start leaves behind that was cut short.
+    pub fn tidied_by(mut self, tidy: impl FnMut() + 'static) -> Command {
+        self.tidy = Some(Box::new(tidy));
+        self
+    }
+
+    fn launch(&mut self, limit: Duration) -> Result<(Sample, Vec<u8>), Failure> {
+        let launcher = self.launcher.as_ref().ok_or_else(|| Failure::new("it is not ready"))?;
+        let result = launcher.output(limit);
+        if let (Err(_), Some(tidy)) = (&result, &mut self.tidy) {
+            tidy();
+        }
+        result
     }
 }
 
@@ -70,13 +98,20 @@ impl Subject for Command {
 
     fn ready(&mut self) -> Result<(), Missing> {
         let words = (self.words)()?;
+        if let Some(program) = self.asks_version {
+            self.version = find_program(program).and_then(|program| version_of(&program));
+        }
         let launcher = Launcher::new(&words, &[], self.expect.clone(), &self.payload);
         self.launcher = Some(launcher.map_err(|error| Missing::new(error.to_string(), "is it a program?"))?);
         Ok(())
     }
 
     fn run(&mut self, limit: Duration) -> Result<Sample, Failure> {
-        self.launcher.as_ref().ok_or_else(|| Failure::new("it is not ready"))?.run(limit)
+        self.launch(limit).map(|(sample, _)| sample)
+    }
+
+    fn output(&mut self, limit: Duration) -> Result<Vec<u8>, Failure> {
+        self.launch(limit).map(|(_, output)| output)
     }
 
     fn weigh(&mut self, limit: Duration) -> Option<u64> {

@@ -1,6 +1,12 @@
 //! The contestants, each in a file with what it needs.
 
 pub mod command;
+pub mod engine;
+pub mod linux;
+pub mod namespaces;
+pub mod oci;
+mod rootfs;
+pub mod sandbox;
 pub mod vm;
 
 use super::payload::Payload;
@@ -9,7 +15,18 @@ use command::Command;
 
 /// All that are raced unless chosen otherwise, in the order of the table.
 pub fn all(payload: &Payload) -> Vec<Box<dyn Subject>> {
-    vec![Box::new(process(payload)), Box::new(vm::InProcess::new(payload)), Box::new(vm::process(payload))]
+    let ours: [Box<dyn Subject>; 4] = [
+        Box::new(process(payload)),
+        Box::new(vm::InProcess::new(payload)),
+        Box::new(vm::process(payload)),
+        Box::new(namespaces::Namespaces::new(payload)),
+    ];
+    let others = [sandbox::bwrap(payload)]
+        .into_iter()
+        .chain(oci::all(payload))
+        .chain(engine::all(payload))
+        .chain([sandbox::nspawn(payload), linux::vm(payload)]);
+    ours.into_iter().chain(others.map(|command| Box::new(command) as Box<dyn Subject>)).collect()
 }
 
 /// The payload, without a world around it: what everything else is compared with.

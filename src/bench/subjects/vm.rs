@@ -5,14 +5,12 @@ use crate::bench::launcher::thread_times;
 use crate::bench::payload::Payload;
 use crate::bench::report::Phase;
 use crate::bench::stats::quantile;
-use crate::bench::subject::{Failure, Missing, Sample, Subject};
-use crate::error::Error;
+use crate::bench::subject::{Failure, Missing, Sample, Subject, in_words};
 use crate::guest::Guest;
 use crate::kvm::Kvm;
 use crate::machine::{Config, Machine, Outcome};
 use crate::sys;
 use crate::timeline::{self, Probe, Timeline};
-use std::error::Error as _;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -41,17 +39,6 @@ fn guest_of(guest: Option<&'static Guest>) -> Result<&'static Guest, Missing> {
         Missing::new(in_words(&error), hint)
     })?;
     Ok(guest)
-}
-
-/// An error with all its causes.
-fn in_words(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text += &format!(": {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// A machine in this process: what a start costs where a process, its libc and its arguments are there already.

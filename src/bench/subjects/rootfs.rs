@@ -1,0 +1,69 @@
+//! What the container subjects share: a root file system with nothing but the payload, and calls to their tools.
+
+use crate::bench::payload::Payload;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A directory of one subject, below that of the race, and in it a `rootfs`.
+pub struct Rootfs {
+    directory: PathBuf,
+    name: String,
+}
+
+impl Rootfs {
+    /// Makes one: /payload, and empty directories.
+    pub fn new(subject: &str, payload: &Payload, directories: &[&str]) -> io::Result<Rootfs> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("{subject}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let directory = payload.program.with_file_name(&name);
+        let rootfs = Rootfs { directory, name };
+        fs::create_dir_all(rootfs.path())?;
+        fs::copy(&payload.program, rootfs.path().join("payload"))?;
+        directories.iter().try_for_each(|name| fs::create_dir(rootfs.path().join(name)))?;
+        Ok(rootfs)
+    }
+
+    /// The subject's own directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The root file system in it.
+    pub fn path(&self) -> PathBuf {
+        self.directory.join("rootfs")
+    }
+
+    /// A name that nothing else on this machine has.
+    pub fn unique_name(&self) -> String {
+        format!("matchstick-{}-{}", std::process::id(), self.name)
+    }
+}
+
+/// The first line of what `program` says to `--version`.
+pub fn version_of(program: &Path) -> Option<String> {
+    let output = Command::new(program).arg("--version").stdin(Stdio::null()).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = text.lines().next()?.trim();
+    (!line.is_empty()).then(|| line.to_owned())
+}
+
+/// Runs a command to its end; the error is what it said last, or how it ended.
+pub fn call(words: &[OsString]) -> Result<(), String> {
+    let (program, arguments) = words.split_first().ok_or("no program is named")?;
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
+    let output = output.map_err(|error| error.to_string())?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(said.trim().lines().last().map_or(output.status.to_string(), str::to_owned)),
+    }
+}
+
+/// The same when nobody wants to know.
+pub fn quietly(words: &[OsString]) {
+    let _ = call(words);
+}

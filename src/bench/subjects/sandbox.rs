@@ -1,0 +1,54 @@
+//! `bwrap` and `nspawn`: tools that put a command into namespaces, without images and daemons.
+
+use super::command::Command;
+use super::rootfs::Rootfs;
+use crate::bench::launcher::find_program;
+use crate::bench::payload::Payload;
+use crate::bench::subject::Missing;
+use crate::sys::clone::ids;
+use std::ffi::OsString;
+
+/// bubblewrap, which Flatpak is built on. It needs no root.
+pub fn bwrap(payload: &Payload) -> Command {
+    let about = "bwrap: bubblewrap, the sandbox of Flatpak, with all its namespaces";
+    let own = payload.clone();
+    let words = move || {
+        let program =
+            find_program("bwrap").ok_or_else(|| Missing::new("not installed", "apt install bubblewrap"))?;
+        let mut words: Vec<OsString> = vec![program.into()];
+        // Its root is an empty tmpfs. The payload is process 1: bwrap can do without a process of its own there.
+        let options =
+            "--unshare-all --unshare-user --die-with-parent --as-pid-1 --cap-drop ALL --hostname matchstick";
+        words.extend(options.split(' ').map(OsString::from));
+        if own.proc {
+            words.extend(["--proc", "/proc"].map(OsString::from));
+        }
+        words.extend(["--ro-bind".into(), own.program.clone().into(), "/payload".into(), "/payload".into()]);
+        Ok(words)
+    };
+    Command::new("bwrap", about, payload, words).of_version_of("bwrap")
+}
+
+/// systemd-nspawn, without asking systemd to keep the container in its books.
+pub fn nspawn(payload: &Payload) -> Command {
+    let about = "systemd-nspawn: the container tool of systemd";
+    let own = payload.clone();
+    let words = move || {
+        let program = find_program("systemd-nspawn")
+            .ok_or_else(|| Missing::new("not installed", "apt install systemd-container"))?;
+        if ids().0 != 0 {
+            return Err(Missing::new("it wants root", "sudo matchstick bench"));
+        }
+        // It takes a directory for a system if there is a /usr in it.
+        let directories = ["usr", "proc", "sys", "dev", "run", "tmp", "etc"];
+        let rootfs = Rootfs::new("nspawn", &own, &directories)
+            .map_err(|error| Missing::new(format!("cannot make its root: {error}"), "is $TMPDIR full?"))?;
+        let mut words: Vec<OsString> = vec![program.into(), "--directory".into(), rootfs.path().into()];
+        let options = "--quiet --register=no --keep-unit --private-network --console=pipe --link-journal=no \
+                       --resolv-conf=off --timezone=off";
+        words.extend(options.split_whitespace().map(OsString::from));
+        words.extend(["--machine".into(), rootfs.unique_name().into(), "/payload".into()]);
+        Ok(words)
+    };
+    Command::new("nspawn", about, payload, words).of_version_of("systemd-nspawn")
+}
