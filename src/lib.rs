@@ -22,6 +22,7 @@
 //! | [`device`] | what answers when the guest touches a port |
 //! | [`machine`] | the loop |
 //! | [`sandbox`] | what the process gives up before it lets a guest run |
+//! | [`mod@trace`] | what happened, call by call and exit by exit |
 //! | [`host`] | what is under us: hypervisor, kernel, container; and what is missing |
 //! | [`container`] | what Linux can do without a virtual machine |
 //! | [`mod@bench`] | how long that takes, beside a process and containers |
@@ -44,6 +45,7 @@ pub mod machine;
 pub mod sandbox;
 pub mod sys;
 pub mod timeline;
+pub mod trace;
 pub mod x86;
 
 pub use error::{Error, Result};

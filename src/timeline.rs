@@ -2,9 +2,10 @@
 //!
 //! A [`Probe`] is told what happens; the probe `()` hears nothing and costs nothing.
 
-use crate::kvm::Exit;
+use crate::kvm::{Call, Exit, Vcpu};
 use crate::sys;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 /// A step on the way from the first instruction of a process to the last of its VM.
@@ -69,12 +70,34 @@ impl fmt::Display for Phase {
     }
 }
 
-/// Something that watches a machine start and run.
+/// Something that watches a machine start and run. Only vCPU 0 reports.
+///
+/// ```text
+///   mark, call … mark ┊ enter ─▶ KVM_RUN ─▶ exit ─▶ served ─┐ mark
+///                     ┊   ▲─────────────────────────────────┘
+/// ```
 pub trait Probe {
     /// `phase` has just ended.
     fn mark(&mut self, _phase: Phase) {}
-    /// The guest has left for `_exit`, which is about to be served. Only vCPU 0 reports.
+
+    /// Asks the host for something: `body` does it, `_call` says what it is.
+    fn call<T>(&mut self, _call: impl FnOnce() -> Call, body: impl FnOnce() -> T) -> T {
+        body()
+    }
+
+    /// The vCPU is about to go into the guest; its registers are those of the last exit. `Break` ends the run.
+    fn enter(&mut self, _vcpu: &mut Vcpu) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    /// The guest has left for `_exit`, which is about to be served.
     fn exit(&mut self, _exit: &Exit<'_>) {}
+
+    /// The board has answered `_exit`: what the guest reads is filled in. `_device` says who answered.
+    fn served(&mut self, _exit: &Exit<'_>, _device: impl FnOnce() -> &'static str) {}
+
+    /// The run is over: the vCPU has left the guest for good.
+    fn left(&mut self, _vcpu: &mut Vcpu) {}
 }
 
 impl Probe for () {}

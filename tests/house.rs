@@ -11,7 +11,7 @@ const LAYERS: &[&[&str]] = &[
     &["kvm"],
     &["boot", "device", "initramfs"],
     &["timeline", "sandbox"],
-    &["machine"],
+    &["machine", "trace"],
     &["console", "guest", "host"],
     &["bench"],
     &["cli"],

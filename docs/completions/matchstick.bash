@@ -26,6 +26,7 @@ _matchstick() {
             case $word in
                 -k | --kernel) target=1 skip=1 ;;
                 -i | --initrd | --initramfs | -p | --cmdline | --cmdline-only | -c | --cpus | -m | --memory) skip=1 ;;
+                -o | --output | --chrome | --html) skip=1 ;;
                 --init | --rootfs | --boot | --timeout | --sandbox) skip=1 ;;
                 -*) ;;
                 *) target=1 ;;
@@ -37,8 +38,8 @@ _matchstick() {
     fi
 
     case $subcommand in
-        '') _matchstick_words 'run guests host bench help -h --help -V --version' ;;
-        help) [[ $prev != help ]] || _matchstick_words 'run guests host bench help' ;;
+        '') _matchstick_words 'run trace guests host bench help -h --help -V --version' ;;
+        help) [[ $prev != help ]] || _matchstick_words 'run trace guests host bench help' ;;
         guests) _matchstick_words '-h --help' ;;
         host) _matchstick_words '--json -h --help' ;;
         bench)
@@ -57,18 +58,22 @@ _matchstick() {
                     ;;
             esac
             ;;
-        run)
+        run | trace)
             # The guest's own arguments: nobody knows them but the guest.
             [[ -z $ended ]] || return 0
             case $prev in
-                -k | --kernel | -i | --initrd | --initramfs | --init | --rootfs) _matchstick_files ;;
+                -k | --kernel | -i | --initrd | --initramfs | --init | --rootfs | -o | --output | --chrome | --html)
+                    _matchstick_files
+                    ;;
                 --boot) _matchstick_words 'auto flat16 flat64 elf multiboot pvh linux' ;;
                 --sandbox) _matchstick_words 'strict off' ;;
                 -p | --cmdline | --cmdline-only | -c | --cpus | -m | --memory | --timeout) ;;
                 *)
                     if [[ $cur == -* ]]; then
+                        [[ $subcommand != trace ]] || _matchstick_words '-o --output --json --chrome --html'
                         _matchstick_words '-k --kernel -i --initrd --initramfs --init --rootfs -p --cmdline --cmdline-only
-                            -c --cpus -m --memory --boot --timeout --sandbox --timings -q --quiet -v --verbose -h --help'
+                            -c --cpus -m --memory --boot --timeout --sandbox -q --quiet -v --verbose -h --help'
+                        [[ $subcommand != run ]] || _matchstick_words '--timings'
                     elif [[ -z $target ]]; then
                         _matchstick_words "$("$command" guests 2>/dev/null | cut -d ' ' -f 1)"
                         _matchstick_files

@@ -11,9 +11,14 @@ function __matchstick_in
     test (count $words) -gt 1; and test "$words[2]" = $argv[1]; and not contains -- -- $words
 end
 
-# In `run`, and neither a guest nor a path is there yet.
+# In a command that starts a guest.
+function __matchstick_starts
+    __matchstick_in run; or __matchstick_in trace
+end
+
+# The same, and neither a guest nor a path is there yet.
 function __matchstick_wants_target
-    __matchstick_in run; or return
+    __matchstick_starts; or return
     set -l skip no
     for word in (commandline -opc)[3..]
         if test $skip = yes
@@ -23,7 +28,7 @@ function __matchstick_wants_target
         switch $word
             case -k '-k*' --kernel '--kernel=*'
                 return 1
-            case -i --initrd --initramfs --init --rootfs -p --cmdline --cmdline-only -c --cpus -m --memory --boot --timeout
+            case -i --initrd --initramfs --init --rootfs -p --cmdline --cmdline-only -c --cpus -m --memory --boot --timeout -o --output --chrome --html
                 set skip yes
             case '-*'
             case '*'
@@ -41,6 +46,7 @@ end
 complete -c matchstick -f
 
 complete -c matchstick -n __matchstick_first -a run -d 'Start a guest of the gallery, or any image'
+complete -c matchstick -n __matchstick_first -a trace -d 'Start a guest, and tell every call and every exit'
 complete -c matchstick -n __matchstick_first -a guests -d 'List the gallery'
 complete -c matchstick -n __matchstick_first -a host -d 'What is under us, and what is missing'
 complete -c matchstick -n __matchstick_first -a bench -d 'Race a VM against a process and containers'
@@ -48,7 +54,7 @@ complete -c matchstick -n __matchstick_first -a help -d 'Explain a command'
 complete -c matchstick -n __matchstick_first -s h -l help -d 'Show help'
 complete -c matchstick -n __matchstick_first -s V -l version -d 'Show the version'
 
-complete -c matchstick -n '__matchstick_in help' -a 'run guests host bench help'
+complete -c matchstick -n '__matchstick_in help' -a 'run trace guests host bench help'
 complete -c matchstick -n '__matchstick_in guests' -s h -l help -d 'Show help'
 complete -c matchstick -n '__matchstick_in host' -l json -d 'The same as JSON'
 complete -c matchstick -n '__matchstick_in host' -s h -l help -d 'Show help'
@@ -72,20 +78,25 @@ complete -c matchstick -n '__matchstick_in bench' -l export-markdown -rF -d 'The
 complete -c matchstick -n '__matchstick_in bench' -s h -l help -d 'Show help'
 
 complete -c matchstick -n __matchstick_wants_target -F -a '(__matchstick_guests)'
-complete -c matchstick -n '__matchstick_in run' -s k -l kernel -rF -d 'The image to start'
-complete -c matchstick -n '__matchstick_in run' -s i -l initrd -rF -d 'A module or initial RAM disk for it'
-complete -c matchstick -n '__matchstick_in run' -l initramfs -rF -d 'The same as initrd'
-complete -c matchstick -n '__matchstick_in run' -l init -rF -d 'Linux: run this static program'
-complete -c matchstick -n '__matchstick_in run' -l rootfs -x -a '(__fish_complete_directories)' -d 'Linux: a copy of this directory is its root'
-complete -c matchstick -n '__matchstick_in run' -s p -l cmdline -x -d 'The kernel\'s command line'
-complete -c matchstick -n '__matchstick_in run' -l cmdline-only -x -d 'The same, and Linux gets no default'
-complete -c matchstick -n '__matchstick_in run' -s c -l cpus -x -d 'Number of CPUs'
-complete -c matchstick -n '__matchstick_in run' -s m -l memory -x -d 'Memory: MiB, or with K, M, G, T'
-complete -c matchstick -n '__matchstick_in run' -l boot -x -d 'Boot protocol' \
+complete -c matchstick -n __matchstick_starts -s k -l kernel -rF -d 'The image to start'
+complete -c matchstick -n __matchstick_starts -s i -l initrd -rF -d 'A module or initial RAM disk for it'
+complete -c matchstick -n __matchstick_starts -l initramfs -rF -d 'The same as initrd'
+complete -c matchstick -n __matchstick_starts -l init -rF -d 'Linux: run this static program'
+complete -c matchstick -n __matchstick_starts -l rootfs -x -a '(__fish_complete_directories)' -d 'Linux: a copy of this directory is its root'
+complete -c matchstick -n __matchstick_starts -s p -l cmdline -x -d 'The kernel\'s command line'
+complete -c matchstick -n __matchstick_starts -l cmdline-only -x -d 'The same, and Linux gets no default'
+complete -c matchstick -n __matchstick_starts -s c -l cpus -x -d 'Number of CPUs'
+complete -c matchstick -n __matchstick_starts -s m -l memory -x -d 'Memory: MiB, or with K, M, G, T'
+complete -c matchstick -n __matchstick_starts -l boot -x -d 'Boot protocol' \
     -a 'auto\t"From the image" flat16\t"A boot sector" flat64\t"Code without a header" elf\tELF64 multiboot\t"Multiboot 1" pvh\t"ELF with a PVH note" linux\t"Linux bzImage"'
-complete -c matchstick -n '__matchstick_in run' -l timeout -x -d 'End the guest after that time'
-complete -c matchstick -n '__matchstick_in run' -l sandbox -x -a 'strict off' -d 'Confine this process'
+complete -c matchstick -n __matchstick_starts -l timeout -x -d 'End the guest after that time'
+complete -c matchstick -n __matchstick_starts -l sandbox -x -a 'strict off' -d 'Confine this process'
 complete -c matchstick -n '__matchstick_in run' -l timings -d 'Show each phase from exec to teardown'
-complete -c matchstick -n '__matchstick_in run' -s q -l quiet -d 'No remarks; a crash in one line'
-complete -c matchstick -n '__matchstick_in run' -s v -l verbose -d 'Say what is started and how it ended'
-complete -c matchstick -n '__matchstick_in run' -s h -l help -d 'Show help'
+complete -c matchstick -n __matchstick_starts -s q -l quiet -d 'No remarks; a crash in one line'
+complete -c matchstick -n __matchstick_starts -s v -l verbose -d 'Say what is started and how it ended'
+complete -c matchstick -n __matchstick_starts -s h -l help -d 'Show help'
+
+complete -c matchstick -n '__matchstick_in trace' -s o -l output -rF -d 'Where the story goes, instead of stderr'
+complete -c matchstick -n '__matchstick_in trace' -l json -d 'The story as JSON, one event a line'
+complete -c matchstick -n '__matchstick_in trace' -l chrome -rF -d 'A file for Perfetto and chrome://tracing as well'
+complete -c matchstick -n '__matchstick_in trace' -l html -rF -d 'A page with a timeline to zoom as well'

@@ -11,6 +11,7 @@ mod options;
 pub mod page;
 mod run;
 mod timings;
+pub mod trace;
 
 pub use options::{COMMANDS, CommandHelp, OptionHelp, RUN_OPTIONS, RunArgs};
 
@@ -47,10 +48,11 @@ pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
             return STATUS_FAILURE;
         }
     };
-    let quiet = matches!(&command, Command::Run(run) if run.quiet);
+    let quiet = matches!(&command, Command::Run(run) | Command::Trace(run, _) if run.quiet);
     let done = match command {
         Command::Run(run) => run::run(&run),
         Command::Bench(args) => bench::bench(*args),
+        Command::Trace(run, args) => trace::run(&run, &args),
         Command::Guests => print(&guests::list()),
         Command::Host { json } => host::describe(json, &Page::of_stdout()).and_then(|text| print(&text)),
         Command::Help(command) => print(&help::text(command)),

@@ -4,6 +4,7 @@
 
 use super::bench::{self, BENCH_NOTES, BENCH_OPTIONS, BenchArgs};
 use super::linux;
+use super::trace::{self, TraceArgs};
 use crate::boot::Protocol;
 use crate::guest::Guest;
 use crate::sandbox::Sandbox;
@@ -39,6 +40,14 @@ pub const COMMANDS: &[CommandHelp] = &[
                 `linux` is the newest kernel in /boot, or --kernel, with an init of ours (ARGS: echo).",
         options: RUN_OPTIONS,
         notes: RUN_NOTES,
+    },
+    CommandHelp {
+        name: "trace",
+        arguments: "[OPTIONS] [GUEST|PATH] [-- ARGS...]",
+        about: "start a guest, and tell every call to KVM and every exit",
+        intro: trace::INTRO,
+        options: &trace::OPTIONS,
+        notes: trace::NOTES,
     },
     CommandHelp {
         name: "guests",
@@ -77,7 +86,7 @@ pub const COMMANDS: &[CommandHelp] = &[
 ];
 
 /// An option, for the help.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct OptionHelp {
     /// The letter, if it has one.
     pub short: Option<char>,
@@ -148,13 +157,14 @@ pub const HOST_OPTIONS: &[OptionHelp] = &[
     option(None, "json", None, "the same as JSON, with all the facts it rests on"),
     option(Some('h'), "help", None, "show this"),
 ];
-
 /// What the user wants.
 #[derive(Debug, PartialEq)]
 #[allow(clippy::large_enum_variant, reason = "there is only ever one of them")]
 pub enum Command {
     /// Start a guest.
     Run(RunArgs),
+    /// Start a guest and tell what happens.
+    Trace(RunArgs, TraceArgs),
     /// List the gallery.
     Guests,
     /// Describe this host, as JSON or for people.
@@ -220,6 +230,7 @@ const HINT: &str = "`matchstick --help` shows what there is";
 const RUN_HINT: &str = "`matchstick run --help` shows all options";
 const HOST_HINT: &str = "`matchstick host --help` shows all options";
 const BENCH_HINT: &str = "`matchstick bench --help` shows all options";
+const TRACE_HINT: &str = "`matchstick trace --help` shows all options";
 const GUESTS_HINT: &str = "`matchstick guests` takes no options";
 
 /// Reads the arguments, without the program's name.
@@ -234,7 +245,8 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Usage> {
         Some(other) => return Err(usage(HINT)(other.unexpected())),
     };
     match command.to_str() {
-        Some("run") => parse_run(&mut parser).map_err(usage(RUN_HINT)),
+        Some("run") => parse_run(&mut parser, false).map_err(usage(RUN_HINT)),
+        Some("trace") => parse_run(&mut parser, true).map_err(usage(TRACE_HINT)),
         Some("guests") => parse_guests(&mut parser).map_err(usage(GUESTS_HINT)),
         Some("host") => parse_host(&mut parser).map_err(usage(HOST_HINT)),
         Some("bench") => bench::parse(&mut parser).map_err(usage(BENCH_HINT)),
@@ -284,8 +296,9 @@ pub(super) fn help_on(name: &str) -> Command {
     Command::Help(COMMANDS.iter().find(|command| command.name == name && name != "help"))
 }
 
-fn parse_run(parser: &mut Parser) -> Result<Command, lexopt::Error> {
-    let mut run = RunArgs::default();
+/// The arguments of `run`, or those of `trace`, which has options of its own besides.
+fn parse_run(parser: &mut Parser, tracing: bool) -> Result<Command, lexopt::Error> {
+    let (mut run, mut trace) = (RunArgs::default(), TraceArgs::default());
     loop {
         // What follows `--` belongs to the guest, whatever it looks like.
         if let Some(mut raw) = parser.try_raw_args()
@@ -296,6 +309,10 @@ fn parse_run(parser: &mut Parser) -> Result<Command, lexopt::Error> {
         }
         let Some(arg) = parser.next()? else { break };
         match arg {
+            Arg::Short('o') | Arg::Long("output") if tracing => trace.output = Some(parser.value()?.into()),
+            Arg::Long("json") if tracing => trace.json = true,
+            Arg::Long("chrome") if tracing => trace.chrome = Some(parser.value()?.into()),
+            Arg::Long("html") if tracing => trace.html = Some(parser.value()?.into()),
             Arg::Short('k') | Arg::Long("kernel") => run.kernel = Some(parser.value()?.into()),
             Arg::Short('i') | Arg::Long("initrd" | "initramfs") => run.initrd = Some(parser.value()?.into()),
             Arg::Long("init") => run.init = Some(parser.value()?.into()),
@@ -307,10 +324,10 @@ fn parse_run(parser: &mut Parser) -> Result<Command, lexopt::Error> {
             Arg::Long("boot") => run.boot = parser.value()?.parse_with(protocol)?,
             Arg::Long("timeout") => run.timeout = Some(parser.value()?.parse_with(time)?),
             Arg::Long("sandbox") => run.sandbox = Some(parser.value()?.parse_with(sandbox)?),
-            Arg::Long("timings") => run.timings = true,
+            Arg::Long("timings") if !tracing => run.timings = true,
             Arg::Short('q') | Arg::Long("quiet") => run.quiet = true,
             Arg::Short('v') | Arg::Long("verbose") => run.verbose = true,
-            Arg::Short('h') | Arg::Long("help") => return Ok(help_on("run")),
+            Arg::Short('h') | Arg::Long("help") => return Ok(help_on(if tracing { "trace" } else { "run" })),
             Arg::Value(target) if run.target.is_none() => run.target = Some(target),
             Arg::Value(word) => {
                 return Err(
@@ -321,7 +338,7 @@ fn parse_run(parser: &mut Parser) -> Result<Command, lexopt::Error> {
         }
     }
     check(&run)?;
-    Ok(Command::Run(run))
+    Ok(if tracing { Command::Trace(run, trace) } else { Command::Run(run) })
 }
 
 /// What cannot go together.

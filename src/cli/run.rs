@@ -7,6 +7,7 @@ use crate::boot;
 use crate::console::{self, Console};
 use crate::error::{Error, ImageError, Result};
 use crate::guest::Guest;
+use crate::kvm::Call;
 use crate::machine::{Config, Crash, Machine, Outcome};
 use crate::sandbox::Sandbox;
 use crate::sys;
@@ -27,17 +28,24 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     run_with(args, &mut ())
 }
 
+/// The same, watched by `probe`.
+pub(super) fn run_with<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<u8> {
+    let (image, outcome) = start(args, probe)?;
+    console::die_of_signal();
+    Ok(conclude(&image, &outcome?, args))
+}
+
 /// An image with the machine it wants.
-struct Image {
-    name: String,
+pub(super) struct Image {
+    pub name: String,
     bytes: Cow<'static, [u8]>,
     config: Config,
     /// It says when it is ready for input.
     holds_input: bool,
 }
 
-/// The same, watched by `probe`.
-pub(super) fn run_with<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<u8> {
+/// Runs a guest to its end. Should a signal have ended it, that is left to the caller to say.
+pub(super) fn start<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<(Image, Result<Outcome>)> {
     let mut image = image(args)?;
     let sandbox = args.sandbox.unwrap_or(Sandbox::Strict);
     image.config.sandbox = sandbox;
@@ -61,15 +69,13 @@ pub(super) fn run_with<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<u8> {
     let console = Console::connect(machine.cable(), machine.remote(), sandbox, announce).map_err(os)?;
     let outcome = machine.run(probe);
     drop(console);
-    console::die_of_signal();
-    let outcome = outcome?;
-    drop(machine);
+    probe.call(|| Call::Close, || drop(machine));
     probe.mark(Phase::Teardown);
-    Ok(conclude(&image, &outcome, args))
+    Ok((image, outcome))
 }
 
 /// Says how it ended, where that is worth a word, and gives the exit status.
-fn conclude(image: &Image, outcome: &Outcome, args: &RunArgs) -> u8 {
+pub(super) fn conclude(image: &Image, outcome: &Outcome, args: &RunArgs) -> u8 {
     let name = &image.name;
     let remark = |text: &str, hint| {
         if !args.quiet {

@@ -85,6 +85,11 @@ impl Bus {
         Action::Continue
     }
 
+    /// The name of the device that answers at `address`, if there is one.
+    pub fn device_at(&mut self, address: u64) -> Option<&'static str> {
+        self.claim(address, 1).0.map(|slot| slot.device.name())
+    }
+
     /// Lets every device look for news from outside.
     pub fn poll(&mut self) {
         self.slots.iter_mut().for_each(|slot| slot.device.poll());

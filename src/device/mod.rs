@@ -56,6 +56,11 @@ pub trait Device: Send {
         false
     }
 
+    /// What the device is called where it is shown: the name of its type.
+    fn name(&self) -> &'static str {
+        std::any::type_name::<Self>().rsplit("::").next().unwrap_or("device")
+    }
+
     /// The world outside may have news, such as input: look for it. Called when the guest is not running.
     fn poll(&mut self) {}
 }

@@ -11,10 +11,13 @@
 //! there as it is here.
 #![allow(unsafe_code)]
 
+mod call;
+mod debug;
 mod memory;
 mod vcpu;
 mod vm;
 
+pub use call::Call;
 pub use memory::{MAX_MEMORY, Memory};
 pub use vcpu::{Exit, Registers, Vcpu, kick_this_thread};
 pub use vm::{Kvm, Vm};

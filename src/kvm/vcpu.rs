@@ -7,9 +7,10 @@ use crate::error::Result;
 use crate::x86::mode::{CR0_PE, CR0_PG, CR4_LA57, EFER_LMA, RFLAGS_DF, RFLAGS_IF, RFLAGS_TF};
 use crate::x86::{Entry, paging};
 use kvm_bindings::{
-    CpuId, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_IO, KVM_EXIT_IO_OUT,
-    KVM_EXIT_IOAPIC_EOI, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN, KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED,
-    KVM_MP_STATE_UNINITIALIZED, Msrs, kvm_msr_entry, kvm_regs, kvm_run, kvm_sregs,
+    CpuId, KVM_EXIT_DEBUG, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_IO,
+    KVM_EXIT_IO_OUT, KVM_EXIT_IOAPIC_EOI, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN, KVM_MP_STATE_HALTED,
+    KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_UNINITIALIZED, Msrs, kvm_msr_entry, kvm_regs, kvm_run,
+    kvm_sregs,
 };
 use kvm_ioctls::{SyncReg, VcpuFd};
 use std::cell::Cell;
@@ -61,6 +62,8 @@ pub enum Exit<'a> {
     },
     /// A triple fault: an exception in the handler of an exception in the handler of an exception.
     Shutdown,
+    /// The guest reached what `KVM_SET_GUEST_DEBUG` has it stop at.
+    Debug,
     /// A signal arrived, or someone called for attention: look around and run again.
     Interrupted,
     /// KVM could not go on with the guest.
@@ -85,6 +88,15 @@ impl Registers {
     /// True in 64-bit mode, where segment bases do not count.
     fn is_long(&self) -> bool {
         self.system.efer & EFER_LMA != 0 && self.system.cs.l == 1
+    }
+
+    /// How the processor reads code: as 16-, 32- or 64-bit instructions.
+    pub fn bits(&self) -> u32 {
+        match (self.is_long(), self.system.cs.db) {
+            (true, _) => 64,
+            (false, 0) => 16,
+            (false, _) => 32,
+        }
     }
 
     /// Where RIP points in linear addresses.
@@ -119,8 +131,8 @@ const STRING_MAX: usize = 256;
 
 /// One virtual processor.
 pub struct Vcpu {
-    fd: VcpuFd,
-    memory: Memory,
+    pub(super) fd: VcpuFd,
+    pub(super) memory: Memory,
     /// The bytes of a string that was finished for KVM; see [`Vcpu::finish_outs`].
     string: [u8; STRING_MAX],
     /// RIP after the last OUT that turned out not to be a string: not worth a second look.
@@ -205,6 +217,7 @@ impl Vcpu {
                 KVM_EXIT_HLT => Exit::Halt,
                 KVM_EXIT_IOAPIC_EOI => Exit::Eoi { vector: run.__bindgen_anon_1.eoi.vector },
                 KVM_EXIT_SHUTDOWN => Exit::Shutdown,
+                KVM_EXIT_DEBUG => Exit::Debug,
                 KVM_EXIT_INTERNAL_ERROR => {
                     let code = run.__bindgen_anon_1.internal.suberror.into();
                     let why = match code {
@@ -299,7 +312,7 @@ impl Vcpu {
 
     /// The system registers: from the shared page where KVM still puts them there at each exit, else by
     /// `KVM_GET_SREGS`. An ioctl on a vCPU can cost as much as an exit.
-    fn system_registers(&mut self) -> Option<kvm_sregs> {
+    pub(super) fn system_registers(&mut self) -> Option<kvm_sregs> {
         let synced = self.fd.get_kvm_run().kvm_valid_regs & SyncReg::SystemRegister as u64 != 0;
         if synced { Some(self.fd.sync_regs_mut().sregs) } else { self.fd.get_sregs().ok() }
     }
@@ -311,7 +324,7 @@ impl Vcpu {
     }
 
     /// The same for a guest whose system registers are known.
-    fn read_as(&self, sregs: &kvm_sregs, linear: u64, data: &mut [u8]) -> Option<()> {
+    pub(super) fn read_as(&self, sregs: &kvm_sregs, linear: u64, data: &mut [u8]) -> Option<()> {
         if (linear & 0xfff) as usize + data.len() > 0x1000 {
             return None;
         }

@@ -59,8 +59,8 @@ impl Board {
     }
 
     /// Answers an access to a port or an address. Other exits are not the board's business.
-    pub fn serve(&mut self, exit: Exit<'_>) -> Action {
-        match exit {
+    pub fn serve(&mut self, exit: &mut Exit<'_>) -> Action {
+        match *exit {
             // A string is its elements, one after the other, all at the same port.
             Exit::Out { port, size, data } => {
                 for access in data.chunks_exact(size) {
@@ -70,12 +70,12 @@ impl Board {
                     }
                 }
             }
-            Exit::In { port, size, data } => {
+            Exit::In { port, size, ref mut data } => {
                 for access in data.chunks_exact_mut(size) {
                     self.ports.read(port.into(), access);
                 }
             }
-            Exit::MmioRead { address, data } => match ioapic_offset(address) {
+            Exit::MmioRead { address, ref mut data } => match ioapic_offset(address) {
                 Some(offset) => self.ioapic.read(offset, data),
                 None => self.mmio.read(address, data),
             },
@@ -89,6 +89,22 @@ impl Board {
             _ => {}
         }
         Action::Continue
+    }
+
+    /// The device that answers an access, by name.
+    pub fn device_of(&mut self, exit: &Exit<'_>) -> &'static str {
+        let device = match *exit {
+            Exit::Out { port, .. } | Exit::In { port, .. } => self.ports.device_at(port.into()),
+            Exit::Eoi { .. } => Some(self.ioapic.name()),
+            Exit::MmioRead { address, .. } | Exit::MmioWrite { address, .. } => {
+                match ioapic_offset(address) {
+                    Some(_) => Some(self.ioapic.name()),
+                    None => self.mmio.device_at(address),
+                }
+            }
+            _ => None,
+        };
+        device.unwrap_or("nobody")
     }
 
     /// After an access or a signal: shows the IOAPIC what has become of each interrupt line, lets the devices

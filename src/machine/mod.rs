@@ -17,9 +17,9 @@ pub use config::Config;
 pub use crash::{Crash, Note};
 
 use crate::boot::{self, Payload};
-use crate::device::{Action, Cable, Device};
+use crate::device::{Action, Cable, Device, Msi};
 use crate::error::{Error, Result};
-use crate::kvm::{Exit, Kvm, Memory, Vcpu, Vm, kick_this_thread};
+use crate::kvm::{Call, Exit, Kvm, Memory, Vcpu, Vm, kick_this_thread};
 use crate::sandbox::{Role, Sandbox};
 use crate::sys::{self, Thread, Timer};
 use crate::timeline::{Phase, Probe};
@@ -139,14 +139,14 @@ impl Machine {
         output: Box<dyn Write + Send>,
         probe: &mut P,
     ) -> Result<Machine> {
-        let kvm = Kvm::open()?;
+        let kvm = probe.call(|| Call::Open, Kvm::open)?;
         config.check(&kvm)?;
         probe.mark(Phase::Open);
-        let mut vm = kvm.create_vm()?;
+        let mut vm = probe.call(|| Call::CreateVm, || kvm.create_vm())?;
         probe.mark(Phase::CreateVm);
-        vm.enable_local_apics()?;
+        probe.call(|| Call::LocalApics, || vm.enable_local_apics())?;
         probe.mark(Phase::LocalApics);
-        vm.add_memory(config.memory)?;
+        probe.call(|| Call::AddMemory { bytes: config.memory }, || vm.add_memory(config.memory).map(drop))?;
         probe.mark(Phase::AddMemory);
         let rsdp = if config.acpi { add_firmware(vm.memory(), config.cpus)? } else { 0 };
         let seed = config.acpi.then(sys::random).transpose();
@@ -156,18 +156,23 @@ impl Machine {
         let entry = boot::load(config.protocol, &payload, vm.memory())
             .map_err(|source| Error::Image { name: name.into(), source })?;
         probe.mark(Phase::Load);
-        let mut vcpus = (0..config.cpus).map(|index| vm.create_vcpu(index)).collect::<Result<Vec<_>>>()?;
+        let mut create = |index| probe.call(|| Call::CreateVcpu { index }, || vm.create_vcpu(index));
+        let mut vcpus = (0..config.cpus).map(&mut create).collect::<Result<Vec<_>>>()?;
         probe.mark(Phase::CreateVcpus);
         if config.cpuid {
-            let supported = kvm.supported_cpuid()?;
+            let supported = probe.call(|| Call::SupportedCpuid, || kvm.supported_cpuid())?;
             for (index, vcpu) in vcpus.iter().enumerate() {
                 let mut own = supported.clone();
                 cpuid::personalise(&mut own, index as u32, config.cpus);
-                vcpu.set_cpuid(&own)?;
+                let entries = own.as_slice().len();
+                probe.call(|| Call::SetCpuid { index, entries }, || vcpu.set_cpuid(&own))?;
             }
         }
         if config.acpi {
-            vcpus.iter().try_for_each(|vcpu| vcpu.set_msrs(&msr::AT_BOOT))?;
+            for (index, vcpu) in vcpus.iter().enumerate() {
+                probe
+                    .call(|| Call::SetMsrs { index, msrs: &msr::AT_BOOT }, || vcpu.set_msrs(&msr::AT_BOOT))?;
+            }
         }
         vcpus[0].enter(&entry);
         probe.mark(Phase::Registers);
@@ -306,6 +311,7 @@ impl Run<'_> {
         let result = vcpu.accept_kicks(|vcpu| {
             lock(&remote.0.running).push(Thread::current());
             let result = self.serve(index, vcpu, probe);
+            probe.left(vcpu);
             lock(&remote.0.running).retain(|&thread| thread != Thread::current());
             result
         });
@@ -329,21 +335,29 @@ impl Run<'_> {
             return Ok(Outcome::Stopped);
         }
         loop {
+            if probe.enter(vcpu).is_break() {
+                return Ok(Outcome::Stopped);
+            }
             log.entered_at = vcpu.rip();
-            let exit = vcpu.run()?;
+            let mut exit = vcpu.run()?;
             probe.exit(&exit);
             log.push(&exit);
             let what = match exit {
-                Exit::Interrupted => match self.look_around(index, vcpu)? {
+                Exit::Interrupted => match self.look_around(index, vcpu, probe)? {
                     Some(outcome) => return Ok(outcome),
                     None => continue,
                 },
+                // Whoever has set it, looks at it before the guest goes on.
+                Exit::Debug => continue,
                 Exit::Halt => return Ok(Outcome::Halted),
                 Exit::Shutdown => "triple fault".into(),
                 Exit::Failed { why, code } => format!("{why} ({code:#x})"),
-                access => {
-                    let action = lock(&self.shared.board).serve(access);
-                    self.settle()?;
+                ref mut access => {
+                    let mut board = lock(&self.shared.board);
+                    let action = board.serve(access);
+                    probe.served(access, || board.device_of(access));
+                    drop(board);
+                    self.settle(probe)?;
                     self.offer_output(index)?;
                     match action {
                         Action::Continue => continue,
@@ -358,12 +372,12 @@ impl Run<'_> {
     }
 
     /// After a signal: is there input, output that waited long enough, or a reason to end?
-    fn look_around(&self, index: usize, vcpu: &mut Vcpu) -> Result<Option<Outcome>> {
+    fn look_around<P: Probe>(&self, index: usize, vcpu: &mut Vcpu, probe: &mut P) -> Result<Option<Outcome>> {
         if self.is_over() {
             return Ok(Some(Outcome::Stopped));
         }
-        self.settle()?;
-        let asleep = vcpu.is_asleep_for_good()?;
+        self.settle(probe)?;
+        let asleep = probe.call(|| Call::MpState { index }, || vcpu.is_asleep_for_good())?;
         if index > 0 {
             self.asleep[index - 1].store(asleep, Ordering::SeqCst);
             return Ok(None);
@@ -388,9 +402,10 @@ impl Run<'_> {
     }
 
     /// Lets the devices take input, and carries their interrupts to the local APICs.
-    fn settle(&self) -> Result<()> {
-        let vm = &self.shared.vm;
-        lock(&self.shared.board).settle(|message| vm.signal_msi(message.address, message.data))
+    fn settle<P: Probe>(&self, probe: &mut P) -> Result<()> {
+        lock(&self.shared.board).settle(|Msi { address, data }| {
+            probe.call(|| Call::SignalMsi { address, data }, || self.shared.vm.signal_msi(address, data))
+        })
     }
 
     /// Passes on what vCPU `index` has just written. Only the first vCPU's thread writes it to the sink: when

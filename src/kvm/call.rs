@@ -1,0 +1,107 @@
+//! What we ask Linux for on behalf of a guest, in words: each call is a method of this module.
+
+use std::fmt;
+
+/// A call to the host, with its arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// [`Kvm::open`](super::Kvm::open)
+    Open,
+    /// [`Kvm::create_vm`](super::Kvm::create_vm)
+    CreateVm,
+    /// [`Vm::enable_local_apics`](super::Vm::enable_local_apics)
+    LocalApics,
+    /// [`Vm::add_memory`](super::Vm::add_memory)
+    AddMemory {
+        /// The guest's memory.
+        bytes: u64,
+    },
+    /// [`Vm::create_vcpu`](super::Vm::create_vcpu)
+    CreateVcpu {
+        /// Its number.
+        index: u32,
+    },
+    /// [`Kvm::supported_cpuid`](super::Kvm::supported_cpuid)
+    SupportedCpuid,
+    /// [`Vcpu::set_cpuid`](super::Vcpu::set_cpuid)
+    SetCpuid {
+        /// The vCPU's number.
+        index: usize,
+        /// Leaves and subleaves of the table.
+        entries: usize,
+    },
+    /// [`Vcpu::set_msrs`](super::Vcpu::set_msrs)
+    SetMsrs {
+        /// The vCPU's number.
+        index: usize,
+        /// Numbers and values.
+        msrs: &'static [(u32, u64)],
+    },
+    /// [`Vcpu::is_asleep_for_good`](super::Vcpu::is_asleep_for_good)
+    MpState {
+        /// The vCPU's number.
+        index: usize,
+    },
+    /// [`Vm::signal_msi`](super::Vm::signal_msi)
+    SignalMsi {
+        /// Where a device would write.
+        address: u64,
+        /// What it would write.
+        data: u32,
+    },
+    /// The end of a [`Vm`](super::Vm) and its vCPUs.
+    Close,
+}
+
+impl Call {
+    /// The system calls it makes, in their order.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Call::Open => "open, KVM_GET_API_VERSION, KVM_CHECK_EXTENSION",
+            Call::CreateVm => "KVM_CREATE_VM, KVM_GET_VCPU_MMAP_SIZE",
+            Call::LocalApics => "KVM_ENABLE_CAP",
+            Call::AddMemory { .. } => "mmap, KVM_SET_USER_MEMORY_REGION",
+            Call::CreateVcpu { .. } => "KVM_CREATE_VCPU, mmap",
+            Call::SupportedCpuid => "KVM_GET_SUPPORTED_CPUID, KVM_CHECK_EXTENSION",
+            Call::SetCpuid { .. } => "KVM_SET_CPUID2",
+            Call::SetMsrs { .. } => "KVM_SET_MSRS",
+            Call::MpState { .. } => "KVM_GET_MP_STATE",
+            Call::SignalMsi { .. } => "KVM_SIGNAL_MSI",
+            Call::Close => "close, munmap",
+        }
+    }
+}
+
+/// The arguments in words.
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Call::Open => {
+                f.write_str("/dev/kvm: does it speak API 12 and share registers (KVM_CAP_SYNC_REGS)?")
+            }
+            Call::CreateVm => f.write_str("a machine of the ordinary type: no memory, no processor yet"),
+            Call::LocalApics => {
+                f.write_str("KVM_CAP_SPLIT_IRQCHIP, 24 pins: local APICs in KVM, the IOAPIC is ours")
+            }
+            Call::AddMemory { bytes } => {
+                write!(f, "{} KiB of our own pages are the guest's memory, from address 0 on", bytes >> 10)
+            }
+            Call::CreateVcpu { index } => {
+                write!(f, "vCPU {index}, and the page through which KVM and we speak of it")
+            }
+            Call::SupportedCpuid => {
+                f.write_str("what may CPUID show, and is there KVM_CAP_TSC_DEADLINE_TIMER?")
+            }
+            Call::SetCpuid { index, entries } => write!(f, "vCPU {index}: CPUID shows {entries} entries"),
+            Call::SetMsrs { index, msrs } => {
+                write!(f, "vCPU {index}:")?;
+                msrs.iter().try_for_each(|(number, value)| write!(f, " MSR {number:#x} = {value:#x}"))
+            }
+            Call::Close => f.write_str("processors, machine and memory are given back"),
+            Call::MpState { index } => write!(f, "is vCPU {index} asleep for good?"),
+            Call::SignalMsi { address, data } => {
+                write!(f, "interrupt vector {:#x} for APIC {:#x}", data & 0xff, address >> 12 & 0xff)
+            }
+        }
+    }
+}

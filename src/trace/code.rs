@@ -1,0 +1,205 @@
+//! Which instruction made the guest leave, in words.
+//!
+//! KVM shows RIP at the instruction or right behind it, depending on the way it took: a fast path, its emulator,
+//! a string. So the bytes on both sides are read, and the instruction that fits the exit is the one. Without the
+//! feature `disassembly` there are only the bytes.
+
+use super::event::{Code, Leave};
+
+/// The instruction behind an exit, with its address; or the bytes at RIP, where that is all that is known.
+pub fn instruction(leave: &Leave, code: &Code) -> (u64, String) {
+    #[cfg(feature = "disassembly")]
+    if let Some(found) = disassembly::find(leave, code) {
+        return found;
+    }
+    let _ = leave;
+    (code.rip, bytes(code.behind()))
+}
+
+/// The instruction at RIP.
+pub fn next_instruction(code: &Code) -> String {
+    #[cfg(feature = "disassembly")]
+    if let Some((text, _)) = disassembly::text(code, 0) {
+        return text;
+    }
+    bytes(code.behind())
+}
+
+fn bytes(bytes: &[u8]) -> String {
+    match bytes {
+        [] => "not memory".into(),
+        bytes => bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" "),
+    }
+}
+
+#[cfg(feature = "disassembly")]
+mod disassembly {
+    use super::{Code, Leave};
+    use crate::trace::event::Reason;
+    use iced_x86::{Decoder, DecoderOptions, Formatter, Instruction, NasmFormatter, OpKind, Register};
+
+    /// Decodes the instruction that begins `before` bytes before RIP.
+    fn decode(code: &Code, before: usize) -> Option<Instruction> {
+        if before > code.known.0 {
+            return None;
+        }
+        let bytes = &code.bytes[Code::BEFORE - before..Code::BEFORE + code.known.1];
+        let mut decoder =
+            Decoder::with_ip(code.bits, bytes, code.rip.wrapping_sub(before as u64), DecoderOptions::NONE);
+        let instruction = decoder.decode();
+        (!instruction.is_invalid()).then_some(instruction)
+    }
+
+    fn format(instruction: &Instruction) -> String {
+        let mut formatter = NasmFormatter::new();
+        let options = formatter.options_mut();
+        options.set_space_after_operand_separator(true);
+        options.set_hex_prefix("0x");
+        options.set_hex_suffix("");
+        options.set_uppercase_hex(false);
+        options.set_small_hex_numbers_in_decimal(false);
+        let mut text = String::new();
+        formatter.format(instruction, &mut text);
+        text
+    }
+
+    /// The instruction that begins `before` bytes before RIP, and its length.
+    pub fn text(code: &Code, before: usize) -> Option<(String, usize)> {
+        decode(code, before).map(|instruction| (format(&instruction), instruction.len()))
+    }
+
+    /// The instruction that made the guest leave.
+    pub fn find(leave: &Leave, code: &Code) -> Option<(u64, String)> {
+        let at = decode(code, 0);
+        let found = if leave.reason.is_access() {
+            let fits = |instruction: &Instruction| does(instruction, leave);
+            let behind = || ending(code).into_iter().find(fits);
+            // A string is left between two of its iterations, with RIP at it.
+            let is_string =
+                |instruction: &Instruction| instruction.has_rep_prefix() || instruction.has_repne_prefix();
+            at.filter(|at| is_string(at) && fits(at)).or_else(behind).or(at.filter(fits))?
+        } else {
+            at?
+        };
+        Some((found.ip(), format(&found)))
+    }
+
+    /// Instructions that end at RIP, the likeliest first. Code cannot be read backwards; but whatever byte one
+    /// begins to read at, one is soon in step with it. So each beginning has a vote for the instruction that it
+    /// comes to.
+    fn ending(code: &Code) -> Vec<Instruction> {
+        let mut votes: Vec<(usize, Instruction)> = Vec::new();
+        for begin in 1..=code.known.0 {
+            let mut before = begin;
+            while let Some(instruction) = decode(code, before) {
+                if instruction.len() < before {
+                    before -= instruction.len();
+                    continue;
+                }
+                if instruction.len() == before {
+                    match votes.iter_mut().find(|(_, known)| known.ip() == instruction.ip()) {
+                        Some((count, _)) => *count += 1,
+                        None => votes.push((1, instruction)),
+                    }
+                }
+                break;
+            }
+        }
+        votes.sort_by_key(|&(count, _)| std::cmp::Reverse(count));
+        votes.into_iter().map(|(_, instruction)| instruction).collect()
+    }
+
+    /// Whether `instruction` moves data the way that `leave` tells.
+    fn does(instruction: &Instruction, leave: &Leave) -> bool {
+        use iced_x86::Mnemonic::{In, Insb, Insd, Insw, Out, Outsb, Outsd, Outsw};
+        let mnemonic = instruction.mnemonic();
+        match leave.reason {
+            Reason::Out => match mnemonic {
+                Out => port(instruction, 0, leave) && width(instruction.op1_register()) == leave.size,
+                _ => matches!((mnemonic, leave.size), (Outsb, 1) | (Outsw, 2) | (Outsd, 4)),
+            },
+            Reason::In => match mnemonic {
+                In => port(instruction, 1, leave) && width(instruction.op0_register()) == leave.size,
+                _ => matches!((mnemonic, leave.size), (Insb, 1) | (Insw, 2) | (Insd, 4)),
+            },
+            _ => memory_width(instruction) == Some(leave.size),
+        }
+    }
+
+    /// Bytes of the accumulator, the only register that ports know.
+    fn width(accumulator: Register) -> usize {
+        match accumulator {
+            Register::AL => 1,
+            Register::AX => 2,
+            _ => 4,
+        }
+    }
+
+    /// Bytes of the operand in memory, if there is one that a device could serve.
+    fn memory_width(instruction: &Instruction) -> Option<usize> {
+        use iced_x86::MemorySize::{Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64};
+        match instruction.memory_size() {
+            UInt8 | Int8 => Some(1),
+            UInt16 | Int16 => Some(2),
+            UInt32 | Int32 => Some(4),
+            UInt64 | Int64 => Some(8),
+            _ => None,
+        }
+    }
+
+    /// Whether the operand names the port that was accessed.
+    fn port(instruction: &Instruction, operand: u32, leave: &Leave) -> bool {
+        match instruction.op_kind(operand) {
+            OpKind::Immediate8 => u64::from(instruction.immediate8()) == leave.address,
+            _ => instruction.op_register(operand) == Register::DX && u64::from(leave.dx) == leave.address,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kvm::Exit;
+
+    /// `before` up to RIP, `behind` from there.
+    fn code(bits: u32, before: &[u8], behind: &[u8]) -> Code {
+        let mut bytes = [0x90; Code::BEFORE + Code::BEHIND];
+        bytes[Code::BEFORE - before.len()..Code::BEFORE].copy_from_slice(before);
+        bytes[Code::BEFORE..Code::BEFORE + behind.len()].copy_from_slice(behind);
+        Code { rip: 0x7c10, bits, bytes, known: (Code::BEFORE, Code::BEHIND) }
+    }
+
+    fn out(port: u16, size: usize, data: &[u8]) -> Leave {
+        Leave { dx: 0x3f8, ..Leave::of(&Exit::Out { port, size, data }) }
+    }
+
+    #[test]
+    #[cfg(feature = "disassembly")]
+    fn the_instruction_is_found_at_rip_and_behind_it() {
+        let found = |leave: &Leave, code: &Code| instruction(leave, code);
+        // out dx, al, with RIP behind it, and at it
+        assert_eq!(found(&out(0x3f8, 1, b"a"), &code(64, &[0xee], &[])), (0x7c0f, "out dx, al".into()));
+        assert_eq!(found(&out(0x3f8, 1, b"a"), &code(64, &[], &[0xee])), (0x7c10, "out dx, al".into()));
+        // The width tells out dx, ax from out dx, eax; the port tells the form with a number.
+        assert_eq!(found(&out(0x3f8, 2, b"ab"), &code(64, &[0x66, 0xef], &[])).1, "out dx, ax");
+        assert_eq!(found(&out(0x3f8, 4, b"abcd"), &code(64, &[0x66, 0xef], &[])).1, "out dx, eax");
+        assert_eq!(found(&out(0x80, 1, b"a"), &code(16, &[0xe6, 0x80], &[0xee])).1, "out 0x80, al");
+        // A string is left at its beginning, even if an OUT stands before it.
+        let both = code(64, &[0xee], &[0xf3, 0x6e]);
+        assert_eq!(found(&out(0x3f8, 1, b"abc"), &both), (0x7c10, "rep outsb".into()));
+        // mov [rdi], eax
+        let write = Leave::of(&Exit::MmioWrite { address: 0xfec0_0000, data: &[0; 4] });
+        assert_eq!(found(&write, &code(64, &[0x89, 0x07], &[0xf4])).1, "mov [rdi], eax");
+        // Its own last bytes would be add [rax], al.
+        let long = code(64, &[0xc7, 0x00, 0x19, 0x00, 0x00, 0x00], &[0xf4]);
+        assert_eq!(found(&write, &long).1, "mov dword [rax], 0x19");
+        // ud2
+        assert_eq!(found(&Leave::of(&Exit::Shutdown), &code(64, &[], &[0x0f, 0x0b])).1, "ud2");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said() {
+        let nothing = Code { known: (0, 0), ..code(64, &[], &[]) };
+        assert_eq!(instruction(&Leave::of(&Exit::Shutdown), &nothing), (0x7c10, "not memory".into()));
+    }
+}

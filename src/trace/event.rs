@@ -1,0 +1,261 @@
+//! What is noted while a guest runs: small records, of which a bounded number is kept.
+
+use crate::kvm::{Call, Exit};
+use crate::timeline::Phase;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Bytes of an access that are noted; a longer string is cut.
+pub const DATA_MAX: usize = 48;
+
+/// Why the guest left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// OUT to a port.
+    Out,
+    /// IN from a port.
+    In,
+    /// A write to an address that is not memory.
+    Write,
+    /// A read from an address that is not memory.
+    Read,
+    /// The end of a level-triggered interrupt.
+    Eoi,
+    /// HLT, without a local APIC.
+    Halt,
+    /// A signal called the processor back.
+    Interrupted,
+    /// A single step or a breakpoint.
+    Debug,
+    /// A triple fault.
+    Shutdown,
+    /// KVM could not go on.
+    Failed,
+}
+
+impl Reason {
+    /// One word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::Out => "out",
+            Reason::In => "in",
+            Reason::Write => "write",
+            Reason::Read => "read",
+            Reason::Eoi => "eoi",
+            Reason::Halt => "halt",
+            Reason::Interrupted => "interrupted",
+            Reason::Debug => "debug",
+            Reason::Shutdown => "shutdown",
+            Reason::Failed => "failed",
+        }
+    }
+
+    /// Whether the guest moved data through a port.
+    pub fn is_port(self) -> bool {
+        matches!(self, Reason::Out | Reason::In)
+    }
+
+    /// Whether the guest moved data at all.
+    pub fn is_access(self) -> bool {
+        matches!(self, Reason::Out | Reason::In | Reason::Write | Reason::Read)
+    }
+}
+
+/// One stay of the guest, and the exit that ended it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leave {
+    /// Why it ended.
+    pub reason: Reason,
+    /// Port, guest-physical address, interrupt vector, or KVM's code for a failure.
+    pub address: u64,
+    /// Bytes of one access.
+    pub size: usize,
+    /// Bytes of all of them: a string has several.
+    pub len: usize,
+    /// The first of these bytes.
+    pub data: [u8; DATA_MAX],
+    /// Who answered.
+    pub device: &'static str,
+    /// RIP at the exit; behind the instruction, if KVM has completed it already.
+    pub rip: u64,
+    /// DX at the exit, where most port accesses have their port.
+    pub dx: u16,
+    /// Which of [`Recording::codes`](super::Recording::codes) has the bytes around RIP.
+    pub code: Option<usize>,
+    /// Time in `KVM_RUN`: the guest, and KVM's work for it.
+    pub inside: Duration,
+    /// Time outside: ours, until the guest goes on.
+    pub outside: Duration,
+}
+
+impl Leave {
+    /// What an exit says by itself; the rest is filled in later.
+    pub fn of(exit: &Exit<'_>) -> Leave {
+        let (reason, address, size, bytes): (_, _, _, &[u8]) = match exit {
+            Exit::Out { port, size, data } => (Reason::Out, u64::from(*port), *size, data),
+            Exit::In { port, size, data } => (Reason::In, u64::from(*port), *size, data),
+            Exit::MmioWrite { address, data } => (Reason::Write, *address, data.len(), data),
+            Exit::MmioRead { address, data } => (Reason::Read, *address, data.len(), data),
+            Exit::Eoi { vector } => (Reason::Eoi, u64::from(*vector), 0, &[]),
+            Exit::Halt => (Reason::Halt, 0, 0, &[]),
+            Exit::Debug => (Reason::Debug, 0, 0, &[]),
+            Exit::Interrupted => (Reason::Interrupted, 0, 0, &[]),
+            Exit::Shutdown => (Reason::Shutdown, 0, 0, &[]),
+            Exit::Failed { code, .. } => (Reason::Failed, *code, 0, &[]),
+        };
+        let mut data = [0; DATA_MAX];
+        let known = bytes.len().min(DATA_MAX);
+        data[..known].copy_from_slice(&bytes[..known]);
+        Leave {
+            reason,
+            address,
+            size,
+            len: bytes.len(),
+            data,
+            device: "",
+            rip: 0,
+            dx: 0,
+            code: None,
+            inside: Duration::ZERO,
+            outside: Duration::ZERO,
+        }
+    }
+
+    /// The bytes that were noted.
+    pub fn bytes(&self) -> &[u8] {
+        &self.data[..self.len.min(DATA_MAX)]
+    }
+
+    /// Whether two exits differ in their data and times only, so that they can be told as one.
+    pub fn is_like(&self, other: &Leave) -> bool {
+        let key = |leave: &Leave| (leave.reason, leave.address, leave.size, leave.device, leave.rip);
+        key(self) == key(other)
+    }
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// A step of the start or of the end.
+    Phase(Phase),
+    /// A call to the host.
+    Call(Call),
+    /// The guest ran, and left.
+    Leave(Leave),
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event {
+    /// When it began, from the start of the trace.
+    pub at: Duration,
+    /// How long it took; of an exit, both halves.
+    pub took: Duration,
+    /// What it was.
+    pub what: What,
+}
+
+/// Bytes of guest memory around an instruction pointer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Code {
+    /// RIP.
+    pub rip: u64,
+    /// 16, 32 or 64: how the processor reads the bytes.
+    pub bits: u32,
+    /// Bytes from RIP - [`Code::BEFORE`] on.
+    pub bytes: [u8; Code::BEFORE + Code::BEHIND],
+    /// How many of them before RIP could be read, counted back from RIP, and how many from RIP on.
+    pub known: (usize, usize),
+}
+
+impl Code {
+    /// As long as an instruction can be (SDM volume 2, "Instruction Format").
+    pub const BEFORE: usize = 15;
+    /// The same.
+    pub const BEHIND: usize = 15;
+
+    /// The bytes from RIP on.
+    pub fn behind(&self) -> &[u8] {
+        &self.bytes[Code::BEFORE..Code::BEFORE + self.known.1]
+    }
+}
+
+/// The first and the last events of a run. What does not fit is counted.
+#[derive(Debug, Clone)]
+pub struct Events {
+    first: Vec<Event>,
+    last: VecDeque<Event>,
+    dropped: u64,
+    limits: (usize, usize),
+}
+
+impl Events {
+    /// Keeps as many of the first and as many of the last events.
+    pub fn keeping(first: usize, last: usize) -> Events {
+        Events { first: Vec::new(), last: VecDeque::new(), dropped: 0, limits: (first, last) }
+    }
+
+    /// Notes one more.
+    pub fn push(&mut self, event: Event) {
+        if self.first.len() < self.limits.0 {
+            return self.first.push(event);
+        }
+        if self.last.len() == self.limits.1 {
+            self.last.pop_front();
+            self.dropped += 1;
+        }
+        self.last.push_back(event);
+    }
+
+    /// The first ones.
+    pub fn first(&self) -> &[Event] {
+        &self.first
+    }
+
+    /// How many events between the first and the last were not kept.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// The last ones, after what was dropped.
+    pub fn last(&self) -> impl Iterator<Item = &Event> {
+        self.last.iter()
+    }
+
+    /// All that are there.
+    pub fn iter(&self) -> impl Iterator<Item = &Event> {
+        self.first.iter().chain(&self.last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_and_the_last_are_kept_and_the_rest_is_counted() {
+        let mut events = Events::keeping(3, 2);
+        for n in 0..10 {
+            let at = Duration::from_nanos(n);
+            events.push(Event { at, took: at, what: What::Phase(Phase::Guest) });
+            assert_eq!(events.dropped(), (n + 1).saturating_sub(5));
+        }
+        let kept: Vec<u128> = events.iter().map(|event| event.at.as_nanos()).collect();
+        assert_eq!(kept, [0, 1, 2, 8, 9]);
+    }
+
+    #[test]
+    fn exits_are_alike_when_only_data_and_times_differ() {
+        let one = Leave::of(&Exit::Out { port: 0x3f8, size: 1, data: b"a" });
+        let two = Leave::of(&Exit::Out { port: 0x3f8, size: 1, data: b"b" });
+        assert!(one.is_like(&Leave { inside: Duration::from_secs(1), ..two }));
+        assert!(!one.is_like(&Leave { rip: 1, ..two }));
+        assert!(!one.is_like(&Leave::of(&Exit::Out { port: 0x3f9, size: 1, data: b"a" })));
+    }
+
+    #[test]
+    fn a_long_string_is_cut_and_keeps_its_length() {
+        let leave = Leave::of(&Exit::Out { port: 0x3f8, size: 1, data: &[b'x'; 200] });
+        assert_eq!((leave.len, leave.bytes().len()), (200, DATA_MAX));
+    }
+}

@@ -1,0 +1,45 @@
+//! The story as a page: a timeline to zoom into, in one file, without a network.
+
+use super::{Recording, json, story};
+
+/// The page, with two places to fill.
+const PAGE: &str = include_str!("page.html");
+
+/// The page for `recording`.
+pub fn page(recording: &Recording) -> String {
+    // Within a script, only the end of the script could be mistaken for markup.
+    let data = json::page_data(recording).to_string().replace('<', "\\u003c");
+    let text = story::tell(recording).replace('&', "&amp;").replace('<', "&lt;");
+    let (head, rest) = PAGE.split_once("{{story}}").unwrap_or((PAGE, ""));
+    let (middle, end) = rest.split_once("{{data}}").unwrap_or((rest, ""));
+    [head, &text, middle, &data, end].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::{Event, Tracer, What};
+    use std::time::Duration;
+
+    #[test]
+    fn a_name_cannot_leave_its_place() {
+        let recording = Tracer::new().finish("</script><b>");
+        let page = page(&recording);
+        assert_eq!(page.matches("</script>").count(), PAGE.matches("</script>").count());
+        assert!(!page.contains("<b>"));
+        assert!(!page.contains("{{"));
+    }
+
+    #[test]
+    fn the_page_needs_no_network() {
+        assert!(!PAGE.contains("http") && !PAGE.contains("src=") && !PAGE.contains("@import"));
+    }
+
+    #[test]
+    fn every_event_is_a_bar() {
+        let mut recording = Tracer::new().finish("x");
+        let what = What::Phase(crate::timeline::Phase::Guest);
+        recording.events.push(Event { at: Duration::ZERO, took: Duration::from_micros(3), what });
+        assert!(page(&recording).contains("guest: to its end"));
+    }
+}

@@ -1,0 +1,246 @@
+//! A start as a story: every call to the host and every exit of the guest, noted while it runs, told afterwards.
+//!
+//! [`Tracer`] is the probe that notes; [`Recording`] is what it has noted. Nothing is written before the guest
+//! has ended, so the guest's output is what it would have been. Telling is left to `story` (text), `json`
+//! (lines, and Chrome's trace event format) and `html` (a page to zoom).
+
+pub mod code;
+mod event;
+pub mod html;
+pub mod json;
+pub mod story;
+
+pub use event::{Code, Event, Events, Leave, Reason, What};
+
+use crate::kvm::{Call, Exit, Vcpu};
+use crate::sys;
+use crate::timeline::{Phase, Probe};
+use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+/// Events that are kept of the beginning of a run, and of its end. Some 200 bytes each.
+const KEPT: (usize, usize) = (16_000, 4_000);
+/// Places in the guest whose code is kept.
+const CODES_MAX: usize = 4_000;
+/// How often an empty `KVM_RUN` is tried; the cheapest counts.
+const EMPTY_RUNS: usize = 5;
+
+/// Exits of one reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// How many there were.
+    pub count: u64,
+    /// The time in `KVM_RUN` that they ended.
+    pub inside: Duration,
+    /// The time that we took to answer them.
+    pub outside: Duration,
+}
+
+/// What a [`Tracer`] has noted.
+#[derive(Debug, Clone)]
+pub struct Recording {
+    /// The guest's name.
+    pub name: String,
+    /// In the order in which they ended.
+    pub events: Events,
+    /// The guest's code where it left.
+    pub codes: Vec<Code>,
+    /// All exits, also those whose events were dropped.
+    pub exits: BTreeMap<Reason, Tally>,
+    /// The time in calls other than `KVM_RUN`.
+    pub calls: Duration,
+    /// The whole, without what tracing took.
+    pub total: Duration,
+    /// What tracing took.
+    pub overhead: Duration,
+    /// What a `KVM_RUN` costs that returns at once.
+    pub empty_run: Duration,
+}
+
+impl Recording {
+    /// Exits of all reasons.
+    pub fn all_exits(&self) -> Tally {
+        let add = |sum: Tally, one: &Tally| Tally {
+            count: sum.count + one.count,
+            inside: sum.inside + one.inside,
+            outside: sum.outside + one.outside,
+        };
+        self.exits.values().fold(Tally::default(), add)
+    }
+
+    /// How the total divides into guest, KVM and VMM.
+    ///
+    /// From outside, nobody sees when KVM has handed over to the guest. What a `KVM_RUN` costs that returns at
+    /// once is KVM's for sure, the rest of the time in it is the guest's at most.
+    pub fn split(&self) -> Split {
+        let Tally { count, inside, .. } = self.all_exits();
+        let entries = self.empty_run.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX)).min(inside);
+        let kvm = self.calls + entries;
+        Split { guest: inside - entries, kvm, vmm: self.total.saturating_sub(inside + self.calls) }
+    }
+}
+
+/// Whose time it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Split {
+    /// The guest's, at most: with it, what KVM did for it.
+    pub guest: Duration,
+    /// KVM's, at least.
+    pub kvm: Duration,
+    /// Ours.
+    pub vmm: Duration,
+}
+
+/// A probe that notes everything.
+pub struct Tracer {
+    recording: Recording,
+    start: Duration,
+    /// When the last phase ended, and the overhead until then.
+    phase: (Duration, Duration),
+    /// When the guest was entered, and the overhead until then.
+    entered: (Duration, Duration),
+    /// The exit that is being answered, since when, and the overhead until then.
+    leave: Option<(Leave, Duration, Duration)>,
+    /// Which code belongs to a RIP.
+    known: HashMap<u64, usize>,
+}
+
+impl Tracer {
+    /// A tracer that counts from now on.
+    pub fn new() -> Tracer {
+        let start = sys::monotonic();
+        let recording = Recording {
+            name: String::new(),
+            events: Events::keeping(KEPT.0, KEPT.1),
+            codes: Vec::new(),
+            exits: BTreeMap::new(),
+            calls: Duration::ZERO,
+            total: Duration::ZERO,
+            overhead: Duration::ZERO,
+            empty_run: Duration::ZERO,
+        };
+        let zero = (start, Duration::ZERO);
+        Tracer { recording, start, phase: zero, entered: zero, leave: None, known: HashMap::new() }
+    }
+
+    /// What was noted of the guest `name`.
+    pub fn finish(mut self, name: &str) -> Recording {
+        self.recording.total = self.since((self.start, Duration::ZERO), sys::monotonic());
+        self.recording.name = name.into();
+        self.recording
+    }
+
+    /// The time from `begin` to `end` without what tracing itself took of it.
+    fn since(&self, (begin, overhead): (Duration, Duration), end: Duration) -> Duration {
+        end.saturating_sub(begin).saturating_sub(self.recording.overhead - overhead)
+    }
+
+    fn note(&mut self, begin: Duration, took: Duration, what: What) {
+        self.recording.events.push(Event { at: begin.saturating_sub(self.start), took, what });
+    }
+
+    /// What was done since `begin` was done for the trace.
+    fn charge(&mut self, begin: Duration) {
+        self.recording.overhead += sys::monotonic().saturating_sub(begin);
+    }
+
+    /// Completes what is known of the exit that was answered until `now`.
+    fn close(&mut self, vcpu: &mut Vcpu, now: Duration) {
+        let Some((mut leave, begin, overhead)) = self.leave.take() else { return };
+        leave.outside = self.since((begin, overhead), now);
+        let general = vcpu.general();
+        (leave.rip, leave.dx) = (general.rip, general.rdx as u16);
+        leave.code = self.code_at(vcpu, leave.rip);
+        let tally = self.recording.exits.entry(leave.reason).or_default();
+        tally.count += 1;
+        tally.inside += leave.inside;
+        tally.outside += leave.outside;
+        self.note(self.entered.0, leave.inside + leave.outside, What::Leave(leave));
+    }
+
+    /// The bytes around `rip`, read the first time that the guest leaves there.
+    fn code_at(&mut self, vcpu: &mut Vcpu, rip: u64) -> Option<usize> {
+        if let Some(&known) = self.known.get(&rip) {
+            return Some(known);
+        }
+        if self.recording.codes.len() == CODES_MAX {
+            return None;
+        }
+        let registers = vcpu.registers_at_exit().ok()?;
+        let mut code =
+            Code { rip, bits: registers.bits(), bytes: [0; Code::BEFORE + Code::BEHIND], known: (0, 0) };
+        let linear = registers.linear_rip();
+        let (before, behind) = code.bytes.split_at_mut(Code::BEFORE);
+        if vcpu.peek(&registers, linear.wrapping_sub(Code::BEFORE as u64), before) == Code::BEFORE {
+            code.known.0 = Code::BEFORE;
+        }
+        code.known.1 = vcpu.peek(&registers, linear, behind);
+        self.known.insert(rip, self.recording.codes.len());
+        self.recording.codes.push(code);
+        Some(self.recording.codes.len() - 1)
+    }
+}
+
+impl Default for Tracer {
+    fn default() -> Tracer {
+        Tracer::new()
+    }
+}
+
+impl Probe for Tracer {
+    fn mark(&mut self, phase: Phase) {
+        let now = sys::monotonic();
+        let took = self.since(self.phase, now);
+        self.note(self.phase.0, took, What::Phase(phase));
+        self.charge(now);
+        self.phase = (now, self.recording.overhead);
+    }
+
+    fn call<T>(&mut self, call: impl FnOnce() -> Call, body: impl FnOnce() -> T) -> T {
+        let begin = sys::monotonic();
+        let result = body();
+        let end = sys::monotonic();
+        self.recording.calls += end - begin;
+        self.note(begin, end - begin, What::Call(call()));
+        self.charge(end);
+        result
+    }
+
+    fn enter(&mut self, vcpu: &mut Vcpu) -> ControlFlow<()> {
+        let now = sys::monotonic();
+        self.close(vcpu, now);
+        self.charge(now);
+        self.entered = (sys::monotonic(), self.recording.overhead);
+        ControlFlow::Continue(())
+    }
+
+    fn exit(&mut self, exit: &Exit<'_>) {
+        let now = sys::monotonic();
+        let leave = Leave { inside: now.saturating_sub(self.entered.0), ..Leave::of(exit) };
+        self.charge(now);
+        self.leave = Some((leave, now, self.recording.overhead));
+    }
+
+    fn served(&mut self, exit: &Exit<'_>, device: impl FnOnce() -> &'static str) {
+        let now = sys::monotonic();
+        if let Some((leave, ..)) = &mut self.leave {
+            // Only now is there what the guest reads.
+            leave.data = Leave::of(exit).data;
+            leave.device = device();
+        }
+        self.charge(now);
+    }
+
+    fn left(&mut self, vcpu: &mut Vcpu) {
+        let now = sys::monotonic();
+        self.close(vcpu, now);
+        let time = |_| {
+            let begin = sys::monotonic();
+            vcpu.run_empty();
+            sys::monotonic() - begin
+        };
+        self.recording.empty_run = (0..EMPTY_RUNS).map(time).min().unwrap_or_default();
+        self.charge(now);
+    }
+}

@@ -1,0 +1,183 @@
+//! `matchstick trace`: the guest notices nothing, and nothing is left out of the story without a word.
+
+mod support;
+
+use matchstick::guest::Guest;
+use serde_json::Value;
+use std::fs;
+use support::image::{boot_sector, code};
+use support::{assert_expected, file, has_kvm, keys_for, matchstick};
+
+/// The lines of a story in JSON.
+fn events(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+}
+
+/// Those of one kind.
+fn of<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    events.iter().filter(|event| event["event"] == kind).collect()
+}
+
+#[test]
+fn every_guest_prints_what_it_prints_without_a_trace() {
+    if !has_kvm() {
+        return;
+    }
+    for name in ["real", "protected", "long", "hello", "noop", "echo", "fault", "timer", "rings", "smp"] {
+        let guest = Guest::find(name).unwrap();
+        let ended = matchstick(["trace", name]).input(keys_for(guest)).run();
+        ended.status(guest.exit.into()).says("KVM_CREATE_VM").says("Tracing itself took");
+        assert_expected(guest, &ended.text());
+    }
+}
+
+#[test]
+fn each_exit_is_told_with_its_device_and_its_instruction() {
+    if !has_kvm() {
+        return;
+    }
+    // in al, 0x80; mov word ptr [..] would be memory; out 0xf4, al
+    let image = boot_sector(&[code::SERIAL, code::PUT_A, &[0xe4, 0x80], &code::exit(9)]);
+    let (_dir, path) = file(&image);
+    let ended = matchstick(["trace", "--json"]).args([&path]).run();
+    ended.status(9).printed("A");
+    let all = events(&ended.stderr);
+    // A timer may call the guest back at any time.
+    let exits = of(&all, "exit").into_iter().filter(|exit| exit["reason"] != "interrupted");
+    let exits: Vec<&Value> = exits.collect();
+    let told: Vec<(&str, u64, &str, &str)> = exits
+        .iter()
+        .map(|exit| {
+            let text = |key: &str| exit[key].as_str().unwrap();
+            (text("reason"), exit["port"].as_u64().unwrap(), text("device"), text("instruction"))
+        })
+        .collect();
+    let expected = [
+        ("out", 0x3f8, "Serial", "out dx, al"),
+        ("in", 0x80, "Post", "in al, 0x80"),
+        ("out", 0xf4, "DebugExit", "out 0xf4, al"),
+    ];
+    if cfg!(feature = "disassembly") {
+        assert_eq!(told, expected);
+    }
+    assert_eq!(exits[0]["text"], "A");
+    assert_eq!(exits[0]["instruction_at"], 0x7c05);
+    let calls: Vec<&str> = of(&all, "call").iter().map(|call| call["call"].as_str().unwrap()).collect();
+    for call in ["KVM_CREATE_VM", "KVM_ENABLE_CAP", "KVM_SET_USER_MEMORY_REGION", "KVM_CREATE_VCPU"] {
+        assert!(calls.iter().any(|made| made.contains(call)), "{call} is not among {calls:?}");
+    }
+}
+
+#[test]
+fn the_sums_add_up() {
+    if !has_kvm() {
+        return;
+    }
+    let ended = matchstick(["trace", "hello", "--json"]).run();
+    let all = events(&ended.status(0).stderr);
+    let &[summary] = &of(&all, "summary")[..] else { panic!("not one summary: {}", ended.stderr) };
+    let number = |key: &str| summary[key].as_u64().unwrap();
+    let parts = number("guest_at_most") + number("kvm_at_least") + number("vmm");
+    assert_eq!(parts, number("total"));
+    assert!(number("overhead") > 0);
+    let counted: u64 =
+        summary["exits"].as_object().unwrap().values().map(|tally| tally["count"].as_u64().unwrap()).sum();
+    assert_eq!(counted, of(&all, "exit").len() as u64);
+    // In the order in which they ended; none begins before the first or ends after the last.
+    assert!(of(&all, "exit").windows(2).all(|pair| pair[0]["at"].as_u64() < pair[1]["at"].as_u64()));
+}
+
+#[test]
+fn a_flood_of_exits_is_bounded_and_says_so() {
+    if !has_kvm() {
+        return;
+    }
+    // again: mov al, cl; out 0x80, al; loop again: 50,000 times, then once more
+    let flood = [&code::count(50_000)[..], &[0x88, 0xc8, 0xe6, 0x80, 0xe2, 0xfa]].concat();
+    let image = boot_sector(&[&flood, &flood, &code::exit(0)]);
+    let (_dir, path) = file(&image);
+    let limit = std::time::Duration::from_secs(120);
+    let ended = matchstick(["trace", "--json"]).args([&path]).limit(limit).run();
+    let all = events(&ended.status(0).stderr);
+    let &[summary] = &of(&all, "summary")[..] else { panic!("not one summary") };
+    assert_eq!(summary["exits"]["out"]["count"], 100_001);
+    let dropped = of(&all, "dropped")[0]["count"].as_u64().unwrap();
+    assert_eq!(summary["dropped"], dropped);
+    assert!(dropped > 70_000, "{dropped}");
+    assert!(all.len() < 30_000, "{}", all.len());
+    // The end of a run is what one looks for: it is there.
+    let last = of(&all, "exit").into_iter().next_back().unwrap();
+    assert_eq!(last["port"], 0xf4);
+    // The same as text: told in a few lines.
+    let ended = matchstick(["trace"]).args([&path]).limit(limit).run();
+    ended.status(0).says("events were dropped here").says("  × ");
+    assert!(ended.stderr.lines().count() < 300, "{}", ended.stderr.lines().count());
+}
+
+#[test]
+fn files_for_viewers_are_written() {
+    if !has_kvm() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let [story, chrome, html] = ["story", "chrome.json", "page.html"].map(|name| dir.path().join(name));
+    let ended = matchstick(["trace", "hello", "-o"])
+        .args([&story])
+        .args(["--chrome"])
+        .args([&chrome])
+        .args(["--html"])
+        .args([&html])
+        .run();
+    ended.status(0).silent().printed("Hello from a virtual machine!\n");
+    assert!(fs::read_to_string(&story).unwrap().contains("KVM_RUN ▶ out to port 0x3f8 → Serial"));
+    let chrome: Value = serde_json::from_slice(&fs::read(&chrome).unwrap()).unwrap();
+    let events = chrome["traceEvents"].as_array().unwrap();
+    let bars: Vec<&Value> = events.iter().filter(|event| event["ph"] == "X").collect();
+    assert!(bars.len() > 10);
+    // What a viewer needs of each (Trace Event Format, "Complete Events").
+    for bar in bars {
+        assert!(bar["name"].is_string() && bar["ts"].is_number() && bar["dur"].is_number(), "{bar}");
+        assert!(bar["pid"].is_number() && bar["tid"].is_number(), "{bar}");
+    }
+    let html = fs::read_to_string(&html).unwrap();
+    assert!(html.starts_with("<!DOCTYPE html>") && html.contains("Hello from a virtual machine!"));
+}
+
+#[test]
+fn a_crash_comes_with_its_story_and_its_status() {
+    if !has_kvm() {
+        return;
+    }
+    let ended = matchstick(["trace", "fault", "--", "triple"]).run();
+    ended.status(123).says("error: guest crashed").says("KVM_RUN ▶ triple fault");
+    matchstick(["trace", "-q", "hello"]).run().status(0).silent();
+}
+
+#[test]
+fn what_cannot_be_written_is_known_before_the_guest_starts() {
+    let directory = tempfile::tempdir().unwrap();
+    for option in ["--output", "--chrome", "--html"] {
+        let ended = matchstick(["trace", "hello", option]).args([directory.path()]).run();
+        ended.printed("").fails(125, "cannot write", "a report goes to a file");
+        let nowhere = directory.path().join("no/such");
+        let ended = matchstick(["trace", "hello", option]).args([nowhere]).run();
+        ended.printed("").fails(125, "cannot write", "a report goes to a file");
+    }
+    if has_kvm() {
+        matchstick(["trace", "hello", "-o", "/dev/full"]).run().status(125).says("No space left");
+    }
+}
+
+#[test]
+fn time_and_signals_end_a_trace_and_the_story_is_told() {
+    if !has_kvm() {
+        return;
+    }
+    let (_dir, path) = file(&boot_sector(&[code::SERIAL, code::PUT_A, code::LOOP]));
+    let ended = matchstick(["trace", "--timeout", "0.2"]).args([&path]).run();
+    ended.status(124).printed("A").says("did not end within its time").says("called back by a signal");
+    let running = matchstick(["trace"]).args([&path]).start();
+    running.stdout.wait_for("A");
+    running.signal(libc::SIGTERM);
+    running.end().killed_by(libc::SIGTERM).says("Tracing itself took");
+}
