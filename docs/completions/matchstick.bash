@@ -27,7 +27,7 @@ _matchstick() {
                 -k | --kernel) target=1 skip=1 ;;
                 -i | --initrd | --initramfs | -p | --cmdline | --cmdline-only | -c | --cpus | -m | --memory) skip=1 ;;
                 -o | --output | --chrome | --html) skip=1 ;;
-                --init | --rootfs | --boot | --timeout | --sandbox) skip=1 ;;
+                --init | --rootfs | --boot | --timeout | --max-output | --sandbox) skip=1 ;;
                 -*) ;;
                 *) target=1 ;;
             esac
@@ -67,12 +67,12 @@ _matchstick() {
                     ;;
                 --boot) _matchstick_words 'auto flat16 flat64 elf multiboot pvh linux' ;;
                 --sandbox) _matchstick_words 'strict off' ;;
-                -p | --cmdline | --cmdline-only | -c | --cpus | -m | --memory | --timeout) ;;
+                -p | --cmdline | --cmdline-only | -c | --cpus | -m | --memory | --timeout | --max-output) ;;
                 *)
                     if [[ $cur == -* ]]; then
                         [[ $subcommand != trace ]] || _matchstick_words '-o --output --json --chrome --html'
                         _matchstick_words '-k --kernel -i --initrd --initramfs --init --rootfs -p --cmdline --cmdline-only
-                            -c --cpus -m --memory --boot --timeout --sandbox -q --quiet -v --verbose -h --help'
+                            -c --cpus -m --memory --boot --timeout --max-output --sandbox -q --quiet -v --verbose -h --help'
                         [[ $subcommand != run ]] || _matchstick_words '--timings'
                     elif [[ -z $target ]]; then
                         _matchstick_words "$("$command" guests 2>/dev/null | cut -d ' ' -f 1)"

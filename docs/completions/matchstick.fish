@@ -28,7 +28,7 @@ function __matchstick_wants_target
         switch $word
             case -k '-k*' --kernel '--kernel=*'
                 return 1
-            case -i --initrd --initramfs --init --rootfs -p --cmdline --cmdline-only -c --cpus -m --memory --boot --timeout -o --output --chrome --html
+            case -i --initrd --initramfs --init --rootfs -p --cmdline --cmdline-only -c --cpus -m --memory --boot --timeout --max-output --sandbox -o --output --chrome --html
                 set skip yes
             case '-*'
             case '*'
@@ -90,6 +90,7 @@ complete -c matchstick -n __matchstick_starts -s m -l memory -x -d 'Memory: MiB,
 complete -c matchstick -n __matchstick_starts -l boot -x -d 'Boot protocol' \
     -a 'auto\t"From the image" flat16\t"A boot sector" flat64\t"Code without a header" elf\tELF64 multiboot\t"Multiboot 1" pvh\t"ELF with a PVH note" linux\t"Linux bzImage"'
 complete -c matchstick -n __matchstick_starts -l timeout -x -d 'End the guest after that time'
+complete -c matchstick -n __matchstick_starts -l max-output -x -d 'End the guest when it has written more'
 complete -c matchstick -n __matchstick_starts -l sandbox -x -a 'strict off' -d 'Confine this process'
 complete -c matchstick -n '__matchstick_in run' -l timings -d 'Show each phase from exec to teardown'
 complete -c matchstick -n __matchstick_starts -s q -l quiet -d 'No remarks; a crash in one line'

@@ -25,6 +25,8 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
 
+/// The guest wrote more than it was allowed to.
+pub const STATUS_OUTPUT: u8 = 120;
 /// Linux panicked. It was told to ask for a warm reset then, by which we know.
 pub const STATUS_PANIC: u8 = 121;
 /// The guest asked for a reset: not an end it chose, and not a crash.

@@ -145,6 +145,7 @@ pub const RUN_OPTIONS: &[OptionHelp] = &[
         "auto, flat16, flat64, elf, multiboot, pvh or linux\n[default: auto, from the image]",
     ),
     option(None, "timeout", Some("TIME"), "end the guest after TIME: 2, 0.5, 500ms, 2m (status 124)"),
+    option(None, "max-output", Some("SIZE"), "end the guest when it has written more than SIZE (status 120)"),
     option(None, "sandbox", Some("WHAT"), "strict, or off: confine this process [default: strict]"),
     option(None, "timings", None, "show each phase from exec to teardown, on stderr"),
     option(Some('q'), "quiet", None, "no remarks; a crash in one line"),
@@ -207,6 +208,8 @@ pub struct RunArgs {
     pub boot: Option<Protocol>,
     /// `--timeout`
     pub timeout: Option<Duration>,
+    /// `--max-output`
+    pub max_output: Option<u64>,
     /// `--sandbox`
     pub sandbox: Option<Sandbox>,
     /// `--timings`
@@ -322,6 +325,7 @@ fn parse_run(parser: &mut Parser, tracing: bool) -> Result<Command, lexopt::Erro
             Arg::Short('c') | Arg::Long("cpus") => run.cpus = Some(parser.value()?.parse_with(count)?),
             Arg::Short('m') | Arg::Long("memory") => run.memory = Some(parser.value()?.parse_with(size)?),
             Arg::Long("boot") => run.boot = parser.value()?.parse_with(protocol)?,
+            Arg::Long("max-output") => run.max_output = Some(parser.value()?.parse_with(size)?),
             Arg::Long("timeout") => run.timeout = Some(parser.value()?.parse_with(time)?),
             Arg::Long("sandbox") => run.sandbox = Some(parser.value()?.parse_with(sandbox)?),
             Arg::Long("timings") if !tracing => run.timings = true,
@@ -436,6 +440,7 @@ On a terminal the keys go to the guest, Ctrl-C included. Ctrl-a x leaves; Ctrl-a
 Exit status:
   the guest's own, as it wrote it to port 0xf4; 0 if it switched itself off, halted for good,
   or you left with Ctrl-a x
+  120  --max-output was not enough
   121  Linux panicked (reboot=panic_warm on its command line, as the default has)
   122  the guest asked for a reset      125  matchstick failed, or was used wrongly
   123  the guest crashed                126  the image cannot be booted, or this host cannot run it

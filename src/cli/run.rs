@@ -2,7 +2,9 @@
 
 use super::linux::{self, Userland};
 use super::options::RunArgs;
-use super::{STATUS_CRASH, STATUS_PANIC, STATUS_RESET, STATUS_TIMEOUT, complain, stdout, timings};
+use super::{
+    STATUS_CRASH, STATUS_OUTPUT, STATUS_PANIC, STATUS_RESET, STATUS_TIMEOUT, complain, stdout, timings,
+};
 use crate::boot;
 use crate::console::{self, Console};
 use crate::error::{Error, ImageError, Result};
@@ -109,6 +111,13 @@ pub(super) fn conclude(image: &Image, outcome: &Outcome, args: &RunArgs) -> u8 {
             complain(&format!("error: {name} did not end within its time"), None);
             STATUS_TIMEOUT
         }
+        Outcome::TooMuchOutput => {
+            complain(
+                &format!("error: {name} wrote more than it may"),
+                Some("--max-output SIZE is the limit"),
+            );
+            STATUS_OUTPUT
+        }
         Outcome::Crashed(crash) => {
             post_mortem(crash, args.quiet);
             STATUS_CRASH
@@ -157,6 +166,7 @@ fn image(args: &RunArgs) -> Result<Image> {
     // What a guest needs was found out for the protocol that its image asks for.
     config.cpuid |= args.boot.is_some();
     config.timeout = args.timeout;
+    config.max_output = args.max_output;
     config.cmdline = cmdline(args);
     config.initrd = args.initrd.as_deref().map(|path| read(path, config.memory)).transpose()?;
     Ok(Image { name, bytes, config, holds_input: false })
@@ -191,6 +201,7 @@ fn linux_image(args: &RunArgs, kernel: Option<(String, Vec<u8>)>) -> Result<Imag
         cmdline,
         initrd: std::mem::take(&mut userland.initramfs),
         timeout: args.timeout,
+        max_output: args.max_output,
         ..Config::default()
     };
     Ok(Image { name, bytes: Cow::Owned(bytes), config, holds_input })

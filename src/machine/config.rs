@@ -27,6 +27,8 @@ pub struct Config {
     pub initrd: Option<Vec<u8>>,
     /// How long the guest may run.
     pub timeout: Option<Duration>,
+    /// How many bytes the guest may write to its serial port.
+    pub max_output: Option<u64>,
     /// What the threads of the machine give up when it runs. The process as a whole gives up its part with
     /// [`Sandbox::enter`], once it has opened what it needs.
     pub sandbox: Sandbox,
@@ -44,6 +46,7 @@ impl Default for Config {
             cmdline: Vec::new(),
             initrd: None,
             timeout: None,
+            max_output: None,
             sandbox: Sandbox::Off,
         }
     }

@@ -57,6 +57,8 @@ pub enum Outcome {
     Stopped,
     /// The time of [`Config::timeout`] is over.
     TimedOut,
+    /// The guest wrote more than [`Config::max_output`].
+    TooMuchOutput,
     /// The guest went down in a way nobody asked for.
     Crashed(Box<Crash>),
 }
@@ -182,7 +184,7 @@ impl Machine {
         let shared = Shared {
             vm,
             board: Mutex::new(board),
-            output: Mutex::new(Output::new(output)),
+            output: Mutex::new(Output::new(output, config.max_output)),
             cable,
             remote: Remote::default(),
             timeout: config.timeout,
@@ -358,8 +360,9 @@ impl Run<'_> {
                     probe.served(access, || board.device_of(access));
                     drop(board);
                     self.settle(probe)?;
-                    self.offer_output(index)?;
+                    let is_too_much = self.offer_output(index)?;
                     match action {
+                        Action::Continue if is_too_much => return Ok(Outcome::TooMuchOutput),
                         Action::Continue => continue,
                         Action::Exit(status) => return Ok(Outcome::Exited(status)),
                         Action::Reset => return Ok(kind_of_reset(self.shared.vm.memory())),
@@ -410,9 +413,11 @@ impl Run<'_> {
 
     /// Passes on what vCPU `index` has just written. Only the first vCPU's thread writes it to the sink: when
     /// nobody reads there, it is the one that the timer and signals call back.
-    fn offer_output(&self, index: usize) -> Result<()> {
+    /// True when that is more than the guest may write.
+    fn offer_output(&self, index: usize) -> Result<bool> {
         let mut bytes = self.shared.cable.written();
         let mut output = lock(&self.shared.output);
+        let is_too_much = output.is_over(bytes.len());
         let soon = match index {
             0 => output.offer(&mut bytes, || self.gives_up()).map_err(Error::Output)?,
             _ => output.promise(&bytes),
@@ -420,7 +425,7 @@ impl Run<'_> {
         if let Some(soon) = soon {
             self.timer.set(soon, BEAT);
         }
-        Ok(())
+        Ok(is_too_much)
     }
 
     fn flush_output(&self) -> Result<()> {

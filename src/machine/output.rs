@@ -16,11 +16,19 @@ pub(super) struct Output {
     sink: Box<dyn Write + Send>,
     last: Option<Instant>,
     promised: bool,
+    /// Bytes that may still be written.
+    left: u64,
 }
 
 impl Output {
-    pub fn new(sink: Box<dyn Write + Send>) -> Output {
-        Output { sink, last: None, promised: false }
+    /// Takes at most `limit` bytes; what is written beyond is dropped, and ends the guest.
+    pub fn new(sink: Box<dyn Write + Send>, limit: Option<u64>) -> Output {
+        Output { sink, last: None, promised: false, left: limit.unwrap_or(u64::MAX) }
+    }
+
+    /// Whether `waiting` more bytes are more than may be written.
+    pub fn is_over(&self, waiting: usize) -> bool {
+        waiting as u64 > self.left
     }
 
     /// Writes `bytes` if it is time; `Some` asks the caller to [`flush`](Output::flush) that much later.
@@ -50,6 +58,8 @@ impl Output {
         if bytes.is_empty() {
             return Ok(());
         }
+        bytes.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+        self.left -= bytes.len() as u64;
         let mut done = 0;
         while done < bytes.len() {
             match self.sink.write(&bytes[done..]) {

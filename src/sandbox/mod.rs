@@ -92,14 +92,15 @@ fn close_file_system() -> std::result::Result<(), RulesetError> {
 }
 
 /// A signal handler: a system call that no rule allows ends the process, and says which it was.
-fn forbidden(number: i32) -> ! {
+fn forbidden(number: i32, argument: u64) -> ! {
     sys::restore_terminal();
     let name =
         usize::try_from(number).ok().and_then(syscalls::Sysno::new).map_or("unknown", |call| call.name());
     let mut text = [0; 256];
     let mut rest = &mut text[..];
+    // What an ioctl was about is its second argument.
     let line = format_args!(
-        "error: the sandbox stopped the system call {name} ({number})\n \
+        "error: the sandbox stopped the system call {name} ({number}, {argument:#x})\n \
          hint: that is a fault of matchstick, or a guest's attack; --sandbox off runs without\n"
     );
     let _ = io::Write::write_fmt(&mut rest, line);

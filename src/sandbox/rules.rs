@@ -71,9 +71,8 @@ pub const FIRST: Rules = Rules {
         KVM_SIGNAL_MSI,
         KVM_GET_MP_STATE,
         KVM_GET_REGS,
-        KVM_SET_REGS,
         KVM_GET_SREGS,
-        KVM_SET_SREGS,
+        KVM_TRANSLATE,
         TCGETS,
         TCSETS,
     ],
@@ -97,9 +96,8 @@ const KVM_RUN: u64 = request(NONE, 0x80, 0);
 const KVM_SIGNAL_MSI: u64 = request(WRITE, 0xa5, 32);
 const KVM_GET_MP_STATE: u64 = request(READ, 0x98, 4);
 const KVM_GET_REGS: u64 = request(READ, 0x81, 144);
-const KVM_SET_REGS: u64 = request(WRITE, 0x82, 144);
 const KVM_GET_SREGS: u64 = request(READ, 0x83, 312);
-const KVM_SET_SREGS: u64 = request(WRITE, 0x84, 312);
+const KVM_TRANSLATE: u64 = request(READ | WRITE, 0x85, 24);
 
 /// Which way the argument goes, as seen by the caller.
 const NONE: u64 = 0;

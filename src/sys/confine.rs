@@ -34,19 +34,23 @@ pub fn limit_resources(first: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Calls `handler` with the number of a system call that a seccomp filter stopped (`SECCOMP_RET_TRAP`).
+/// Calls `handler` with the number and the second argument of a system call that a seccomp filter stopped
+/// (`SECCOMP_RET_TRAP`).
 ///
 /// The handler may only do what is async-signal-safe.
-pub fn on_forbidden_call(handler: fn(i32) -> !) -> io::Result<()> {
-    static HANDLER: std::sync::OnceLock<fn(i32) -> !> = std::sync::OnceLock::new();
-    extern "C" fn forbidden(_signal: i32, info: *const libc::siginfo_t, _context: *const libc::c_void) {
+pub fn on_forbidden_call(handler: fn(i32, u64) -> !) -> io::Result<()> {
+    static HANDLER: std::sync::OnceLock<fn(i32, u64) -> !> = std::sync::OnceLock::new();
+    extern "C" fn forbidden(_signal: i32, info: *const libc::siginfo_t, context: *const libc::ucontext_t) {
         // The number lies behind signo, errno, code, padding and the address of the call; libc has no name
         // for it.
         const NUMBER: usize = 24;
-        // SAFETY: the kernel hands over a whole siginfo_t, which is 128 bytes.
-        let number = unsafe { info.byte_add(NUMBER).cast::<i32>().read() };
+        // SAFETY: the kernel hands over a whole siginfo_t, which is 128 bytes, and the registers as they were.
+        let (number, argument) = unsafe {
+            let registers = &(*context).uc_mcontext.gregs;
+            (info.byte_add(NUMBER).cast::<i32>().read(), registers[libc::REG_RSI as usize])
+        };
         if let Some(handler) = HANDLER.get() {
-            handler(number);
+            handler(number, argument as u64);
         }
     }
     HANDLER.get_or_init(|| handler);

@@ -212,6 +212,12 @@ impl Program {
         self
     }
 
+    /// Starts it behind a seccomp filter.
+    pub fn filtered(mut self, filter: seccompiler::BpfProgram) -> Program {
+        terminal::filter_in(&mut self.command, filter);
+        self
+    }
+
     /// Runs it to its end.
     #[track_caller]
     pub fn run(self) -> Ended {

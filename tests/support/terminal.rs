@@ -151,3 +151,11 @@ pub fn make_nonblocking(pipe: &impl AsRawFd) {
     // SAFETY: the descriptor is open; a fresh pipe has no other flags that this would clear.
     assert_eq!(unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) }, 0);
 }
+
+/// Has the child of `command` start behind a seccomp filter.
+pub fn filter_in(command: &mut Command, filter: seccompiler::BpfProgram) {
+    let apply =
+        move || seccompiler::apply_filter(&filter).map_err(|_| std::io::ErrorKind::Unsupported.into());
+    // SAFETY: it makes two system calls, and allocates nothing.
+    unsafe { command.pre_exec(apply) };
+}
