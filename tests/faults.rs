@@ -11,8 +11,11 @@ use seccompiler::{
 };
 use support::{Ended, has_kvm, matchstick};
 
-/// A filter by which `call`, if its argument number `index` has the value, ends with `errno`.
-fn failing(call: i64, argument: Option<(u8, u64)>, errno: i32) -> BpfProgram {
+/// The number of an argument and its value, if only a call with that is to fail.
+type Argument = Option<(u8, u64)>;
+
+/// A filter by which `call` ends with `errno`.
+fn failing(call: i64, argument: Argument, errno: i32) -> BpfProgram {
     let rule = |(index, value)| {
         let equal = SeccompCondition::new(index, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value).unwrap();
         SeccompRule::new(vec![equal]).unwrap()
@@ -70,7 +73,7 @@ fn each_system_call_that_fails_is_reported() {
     if !has_kvm() {
         return;
     }
-    let calls: [(&str, i64, Option<(u8, u64)>, i32); 8] = [
+    let calls: [(&str, i64, Argument, i32); 8] = [
         ("mmap, shared", libc::SYS_mmap, Some((3, libc::MAP_SHARED as u64)), libc::ENOMEM),
         ("mmap, of guest memory", libc::SYS_mmap, Some((1, 2 << 20)), libc::ENOMEM),
         ("timer_create", libc::SYS_timer_create, None, libc::EAGAIN),
