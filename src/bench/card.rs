@@ -1,8 +1,9 @@
 //! The machine that figures hold for, and why they may not hold for another.
 //!
-//! Printed with every table. What `matchstick host` finds out is found out there; this is the part of it that moves
-//! a clock's figures.
+//! Printed with every table. It is found out by [`host`]; this is the part of it that moves
+//! a clock's figures, and how our own program is built.
 
+use crate::host::{self, Cgroups, Host};
 use crate::sys;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -39,60 +40,30 @@ pub struct Card {
     pub caveats: Vec<String>,
 }
 
-/// The contents of a small file, without the end of its line; empty if it cannot be read.
-fn read(path: &str) -> String {
-    fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
-}
-
 impl Card {
     /// This machine.
     pub fn gather() -> Card {
-        let information = read("/proc/cpuinfo");
-        let field = |name: &str| {
-            let line = information.lines().find(|line| line.starts_with(name));
-            line.and_then(|line| line.split_once(':'))
-                .map_or(String::new(), |(_, value)| value.trim().to_owned())
-        };
-        let is_guest = field("flags").split(' ').any(|flag| flag == "hypervisor");
-        let mut card = Card {
-            processor: field("model name"),
-            processors: std::thread::available_parallelism().map_or(0, usize::from),
-            kernel: read("/proc/sys/kernel/osrelease"),
-            kvm: modules(),
-            below: if is_guest { "a hypervisor".into() } else { String::new() },
+        let facts = host::gather();
+        let Host { below, timings, .. } = host::classify(&facts);
+        let below = below.map(|below| match below.monitor {
+            Some(monitor) => format!("{}, {monitor}", below.platform.name()),
+            None => below.platform.name().into(),
+        });
+        Card {
+            processor: facts.processor.model,
+            processors: facts.processor.count,
+            kernel: facts.kernel.release,
+            kvm: facts.kvm.modules.join(" "),
+            below: below.unwrap_or_default(),
             hz: sys::timer_frequency(),
-            cgroups: cgroups(&read("/proc/self/mounts")).into(),
-            governor: read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-            clock: read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
-            load: read("/proc/loadavg").split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0),
+            cgroups: layout(&facts.cgroups).into(),
+            governor: facts.pace.governor,
+            clock: facts.pace.clocksource,
+            load: facts.pace.load,
             binary: binary(),
             time: sys::unix_time(),
-            caveats: Vec::new(),
-        };
-        card.caveats = card.caveats();
-        card
-    }
-
-    fn caveats(&self) -> Vec<String> {
-        let mut caveats = Vec::new();
-        if !self.below.is_empty() {
-            caveats.push(
-                "the host is a virtual machine itself: exits and page faults cost more than on hardware",
-            );
+            caveats: timings,
         }
-        if self.kvm.contains("kvm_pvm") {
-            caveats.push("kvm_pvm runs guests without the processor's help: a guest's ring 0 is slow");
-        }
-        if self.load > self.processors as f64 / 2.0 {
-            caveats.push("other work is going on");
-        }
-        if !["", "performance"].contains(&self.governor.as_str()) {
-            caveats.push("the processor changes its frequency");
-        }
-        if cfg!(debug_assertions) {
-            caveats.push("this matchstick is a debug build");
-        }
-        caveats.into_iter().map(Into::into).collect()
     }
 
     /// The card in lines, each with a word before it.
@@ -133,23 +104,13 @@ impl Card {
     }
 }
 
-/// The modules of KVM, or that it is built in.
-fn modules() -> String {
-    let entries = fs::read_dir("/sys/module").into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let mut names: Vec<String> = names.filter(|name| name.starts_with("kvm")).collect();
-    names.sort();
-    names.join(" ")
-}
-
-/// The layout of control groups, from /proc/self/mounts.
-fn cgroups(mounts: &str) -> &'static str {
-    let has = |kind| mounts.lines().any(|line| line.split(' ').nth(2) == Some(kind));
-    match (has("cgroup"), has("cgroup2")) {
-        (true, true) => "hybrid",
-        (true, false) => "v1",
-        (false, true) => "v2",
-        (false, false) => "",
+/// How control groups are mounted.
+fn layout(cgroups: &Cgroups) -> &'static str {
+    match (cgroups.legacy.is_empty(), cgroups.unified.is_empty()) {
+        (false, false) => "hybrid",
+        (false, true) => "v1",
+        (true, false) => "v2",
+        (true, true) => "",
     }
 }
 
@@ -168,13 +129,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_layout_of_control_groups_is_read_from_the_mounts() {
-        let (one, two) =
-            ("cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\n", "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n");
-        assert_eq!(cgroups(one), "v1");
-        assert_eq!(cgroups(two), "v2");
-        assert_eq!(cgroups(&[one, two].concat()), "hybrid");
-        assert_eq!(cgroups("proc /proc proc rw 0 0\n"), "");
+    fn the_layout_of_control_groups_has_a_name() {
+        let cgroups = |unified: &str, legacy: &[&str]| Cgroups {
+            unified: unified.into(),
+            legacy: legacy.iter().map(|&name| name.into()).collect(),
+            ..Cgroups::default()
+        };
+        let path = "/sys/fs/cgroup";
+        let layouts = [cgroups("", &["cpu"]), cgroups(path, &[]), cgroups(path, &["cpu"]), cgroups("", &[])];
+        assert_eq!(layouts.map(|cgroups| layout(&cgroups)), ["v1", "v2", "hybrid", ""]);
     }
 
     #[test]
