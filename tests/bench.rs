@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
-use support::{Program, has_kvm, matchstick, skip};
+use support::{Program, has_kvm, is_set, matchstick, skip};
 use tempfile::TempDir;
 
 /// A race whose own directory is made in `dir`.
@@ -76,6 +76,57 @@ fn a_race_prints_a_table_and_writes_its_files() {
     assert_eq!(list.lines().count(), 3);
     let page = fs::read_to_string(page).unwrap();
     assert!(page.contains("\n| process | ") && page.contains("\n- kernel: Linux "), "{page}");
+}
+
+/// Chromium, with a home of its own in `dir`; `None` is said.
+fn chromium(dir: &TempDir) -> Option<Program> {
+    let path = std::env::var_os("PATH")?;
+    let mut places = ["chromium", "chromium-browser", "google-chrome"]
+        .into_iter()
+        .flat_map(|name| std::env::split_paths(&path).map(|dir| dir.join(name)).collect::<Vec<_>>());
+    let Some(program) = places.find(|path| path.exists()) else {
+        assert!(!is_set("REQUIRE_CHROMIUM"), "there is no chromium");
+        skip("no chromium: apt install chromium");
+        return None;
+    };
+    let home = dir.path().join("home").display().to_string();
+    let profile = format!("--user-data-dir={home}/profile");
+    let args = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", &profile];
+    Some(Program::new(program).args(args).env("HOME", home).limit(Duration::from_secs(90)))
+}
+
+#[test]
+fn the_page_opens_in_a_browser_with_its_plots_and_without_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let page = dir.path().join("report.html");
+    let with = "--with=<b>&\"=/bin/echo hi";
+    let export = ["--export-html", page.to_str().unwrap()];
+    let mut args = vec!["-r20", "-w1", "--with=broken=false", with];
+    // Its phases are one more plot.
+    let plots = if has_kvm() { 4 } else { 3 };
+    args.push(if plots == 4 { "--only=process,vm-inproc" } else { "--only=process" });
+    bench(&dir, &[&args[..], &export].concat()).run().silent().status(1);
+
+    let text = fs::read_to_string(&page).unwrap();
+    assert_eq!(text.matches("<svg role=\"img\" aria-label=").count(), plots, "{text}");
+    for mark in ["<script", "http://", "src=", "url(", "@import"] {
+        let found = text.split(mark).skip(1).filter(|rest| !rest.starts_with("www.w3.org/2000/svg")).count();
+        assert_eq!(found, 0, "the page has {mark}");
+    }
+    let Some(browser) = chromium(&dir) else { return };
+    let address = format!("file://{}", page.display());
+    let ended = browser.args(["--dump-dom", &address]).run();
+    ended.status(0);
+    assert!(!ended.stderr.contains("CONSOLE"), "{}", ended.stderr);
+    let seen = ended.text();
+    assert_eq!(seen.matches("<svg ").count(), plots);
+    // Curves, boxes and dots are there, as is everything to the end of the page.
+    for (part, least) in [("<polyline ", 6), ("<circle ", 40), ("<rect ", 4), ("</html>", 1)] {
+        assert!(seen.matches(part).count() >= least, "too few {part}");
+    }
+    for part in ["&lt;b&gt;&amp;", "broken", "it ended with status 1", "processor"] {
+        assert!(seen.contains(part), "{part:?} is not on the page");
+    }
 }
 
 #[test]

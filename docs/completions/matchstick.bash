@@ -44,7 +44,7 @@ _matchstick() {
         host) _matchstick_words '--json -h --help' ;;
         bench)
             case $prev in
-                --compare | --export-json | --export-csv | --export-markdown) _matchstick_files ;;
+                --compare | --export-json | --export-csv | --export-markdown | --export-html) _matchstick_files ;;
                 --payload)
                     _matchstick_words 'hello primes'
                     _matchstick_files
@@ -54,7 +54,7 @@ _matchstick() {
                 *)
                     _matchstick_words '-r --runs -t --time -w --warmup --only --skip --with --reference --payload
                         --seed --pin --cold --limit --compare --export-json --export-csv --export-markdown
-                        -h --help'
+                        --export-html -h --help'
                     ;;
             esac
             ;;

@@ -45,6 +45,7 @@ pub const BENCH_OPTIONS: &[OptionHelp] = &[
     option(None, "export-json", Some("FILE"), "every sample and the machine; hyperfine's field names"),
     option(None, "export-csv", Some("FILE"), "a line a subject"),
     option(None, "export-markdown", Some("FILE"), "the table for a README"),
+    option(None, "export-html", Some("FILE"), "a page with plots, in one file"),
     option(Some('h'), "help", None, "show this"),
 ];
 
@@ -111,6 +112,7 @@ pub fn parse(parser: &mut Parser) -> std::result::Result<Command, lexopt::Error>
             Arg::Long("export-json") => exports.push((Form::Json, parser.value()?.into())),
             Arg::Long("export-csv") => exports.push((Form::Csv, parser.value()?.into())),
             Arg::Long("export-markdown") => exports.push((Form::Markdown, parser.value()?.into())),
+            Arg::Long("export-html") => exports.push((Form::Html, parser.value()?.into())),
             Arg::Short('h') | Arg::Long("help") => return Ok(help_on("bench")),
             other => return Err(other.unexpected()),
         }

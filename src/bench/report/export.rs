@@ -1,7 +1,7 @@
-//! The report as a file: JSON with every sample, CSV and Markdown with the table.
+//! The report as a file: JSON with every sample, CSV and Markdown with the table, HTML with plots.
 
 use super::table::{cells, conditions, heads};
-use super::{Report, words};
+use super::{Report, html, words};
 use std::io;
 
 /// A form of the report.
@@ -13,6 +13,8 @@ pub enum Form {
     Csv,
     /// A table for a README.
     Markdown,
+    /// A page with plots.
+    Html,
 }
 
 /// The report in that form.
@@ -21,6 +23,7 @@ pub fn text(report: &Report, form: Form) -> io::Result<String> {
         Form::Json => serde_json::to_string_pretty(report)? + "\n",
         Form::Csv => csv(report),
         Form::Markdown => markdown(report),
+        Form::Html => html::page(report),
     })
 }
 

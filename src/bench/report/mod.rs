@@ -6,6 +6,8 @@
 
 pub mod compare;
 pub mod export;
+pub mod html;
+mod plots;
 pub mod table;
 pub mod words;
 
