@@ -7,6 +7,7 @@ use super::options::RunArgs;
 use crate::error::{Error, PackError, Result};
 use crate::guest::LINUX_INIT;
 use crate::initramfs::Initramfs;
+use crate::sys::contents::Contents;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -108,7 +109,7 @@ fn version_key(version: &str) -> Vec<Part> {
 /// What a kernel finds when it has started.
 pub struct Userland {
     /// The root file system, or the initial RAM disk that leads to one.
-    pub initramfs: Option<Vec<u8>>,
+    pub initramfs: Option<Contents>,
     /// The program in it that the kernel starts, unless that is /init.
     pub init: Option<&'static str>,
     /// What the kernel hands to that program.
@@ -132,7 +133,7 @@ pub fn userland(args: &RunArgs, limit: u64) -> Result<Userland> {
     }
     archive.directory(".matchstick", 0o755)?;
     let to_kernel = |archive: Initramfs, init, is_ours| {
-        Ok(Userland { initramfs: Some(archive.finish()?), init, args: args.args.clone(), is_ours })
+        Ok(Userland { initramfs: Some(archive.finish()?.into()), init, args: args.args.clone(), is_ours })
     };
     let (program, init) = match (&args.init, &args.rootfs) {
         (None, None) => {
@@ -157,7 +158,7 @@ pub fn userland(args: &RunArgs, limit: u64) -> Result<Userland> {
     let words = [program.as_os_str()].into_iter().chain(args.args.iter().map(OsString::as_os_str));
     let words: Vec<u8> = words.flat_map(|word| word.as_bytes().iter().chain(&[0])).copied().collect();
     archive.file(ARGS, 0o644, &words)?;
-    Ok(Userland { initramfs: Some(archive.finish()?), init, args: Vec::new(), is_ours: true })
+    Ok(Userland { initramfs: Some(archive.finish()?.into()), init, args: Vec::new(), is_ours: true })
 }
 
 /// The program that starts the system in `root`, unless it is /init, for which the kernel looks by itself.
@@ -175,7 +176,7 @@ fn init_of(root: &Path) -> Result<Option<&'static str>> {
 
 impl Userland {
     /// What the user gave, if anything: its first program is its own affair.
-    pub fn given(initrd: Option<Vec<u8>>, args: &RunArgs) -> Userland {
+    pub fn given(initrd: Option<Contents>, args: &RunArgs) -> Userland {
         Userland { initramfs: initrd, init: None, args: args.args.clone(), is_ours: false }
     }
 

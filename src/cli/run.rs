@@ -13,8 +13,8 @@ use crate::kvm::Call;
 use crate::machine::{Config, Crash, Machine, Outcome};
 use crate::sandbox::Sandbox;
 use crate::sys;
+use crate::sys::contents::Contents;
 use crate::timeline::{Phase, Probe};
-use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -40,7 +40,7 @@ pub(super) fn run_with<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<u8> {
 /// An image with the machine it wants.
 pub(super) struct Image {
     pub name: String,
-    bytes: Cow<'static, [u8]>,
+    bytes: Contents,
     config: Config,
     /// It says when it is ready for input.
     holds_input: bool,
@@ -148,7 +148,7 @@ fn image(args: &RunArgs) -> Result<Image> {
         None => target.to_str().and_then(Guest::find),
     };
     let (name, bytes, mut config) = match guest {
-        Some(guest) => (guest.name.into(), Cow::Borrowed(guest.image), guest.config()),
+        Some(guest) => (guest.name.into(), guest.image.into(), guest.config()),
         None => {
             let path = args.kernel.as_deref().unwrap_or(Path::new(target));
             // What it is, and so how much memory it gets, is known when it has been read.
@@ -157,7 +157,7 @@ fn image(args: &RunArgs) -> Result<Image> {
             if boot::is_linux(&bytes) {
                 return linux_image(args, Some((name, bytes)));
             }
-            (name, Cow::Owned(bytes), Config::default())
+            (name, bytes, Config::default())
         }
     };
     config.memory = args.memory.unwrap_or(config.memory);
@@ -173,10 +173,10 @@ fn image(args: &RunArgs) -> Result<Image> {
 }
 
 /// The same for Linux: a kernel that was read, or one whose root file system is made here.
-fn linux_image(args: &RunArgs, kernel: Option<(String, Vec<u8>)>) -> Result<Image> {
+fn linux_image(args: &RunArgs, kernel: Option<(String, Contents)>) -> Result<Image> {
     let memory = args.memory.unwrap_or(linux::MEMORY);
     // The root first: a wrong file is worth saying even where there is no kernel.
-    let mut userland = match (&args.initrd, &kernel) {
+    let userland = match (&args.initrd, &kernel) {
         (Some(path), _) => Userland::given(Some(read(path, memory)?), args),
         (None, Some(_)) => Userland::given(None, args),
         (None, None) => linux::userland(args, memory)?,
@@ -199,12 +199,12 @@ fn linux_image(args: &RunArgs, kernel: Option<(String, Vec<u8>)>) -> Result<Imag
         cpus: args.cpus.unwrap_or(1),
         protocol: args.boot,
         cmdline,
-        initrd: std::mem::take(&mut userland.initramfs),
+        initrd: userland.initramfs,
         timeout: args.timeout,
         max_output: args.max_output,
         ..Config::default()
     };
-    Ok(Image { name, bytes: Cow::Owned(bytes), config, holds_input })
+    Ok(Image { name, bytes, config, holds_input })
 }
 
 /// `--cmdline`, then what follows `--`, with spaces between.
@@ -213,8 +213,12 @@ fn cmdline(args: &RunArgs) -> Vec<u8> {
     words.collect::<Vec<_>>().join(&b' ')
 }
 
-/// Reads a file or a pipe that has to fit a guest's memory of `limit` bytes; an endless one stops there.
-fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
+/// From this size on a file is mapped. To read a smaller one is cheaper.
+const MAPPED_MIN: u64 = 64 << 10;
+
+/// Reads a file or a pipe that has to fit a guest's memory of `limit` bytes; an endless one stops there. A large file
+/// is only mapped.
+fn read(path: &Path, limit: u64) -> Result<Contents> {
     let unreadable = |source| Error::Unreadable { path: path.into(), source };
     let file = File::open(path).map_err(|source| match source.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => Error::NotFound { path: path.into(), source },
@@ -232,9 +236,12 @@ fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
         }
     };
     fits(metadata.len())?;
+    if metadata.is_file() && metadata.len() >= MAPPED_MIN {
+        return Contents::mapped(&file, metadata.len() as usize).map_err(unreadable);
+    }
     // A pipe does not know how much will come.
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     fits(bytes.len() as u64)?;
-    Ok(bytes)
+    Ok(bytes.into())
 }

@@ -1,12 +1,16 @@
 //! Guest memory: anonymous pages of this process that KVM shows to the guest as physical memory.
 //!
 //! Nothing is allocated until it is touched (MAP_NORESERVE), so a large guest starts as fast as a
-//! small one and costs only what it uses.
+//! small one and costs only what it uses. What a large one touches, it gets in pages of 2 MiB, where the host has
+//! them to give: each page of a guest that is touched for the first time is an exit, and KVM can only map a large
+//! one where the addresses of guest and process agree in its offset.
 
 use crate::error::{Error, Result};
 use crate::x86::layout::{ABOVE_HOLE, MMIO_START};
+use std::ptr::null_mut;
 use vm_memory::GuestAddress;
 use vm_memory::mmap::FromRangesError;
+use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
 /// The guest's memory, addressed by guest-physical address.
 pub type Memory = vm_memory::GuestMemoryMmap<()>;
@@ -15,15 +19,68 @@ pub type Memory = vm_memory::GuestMemoryMmap<()>;
 /// slot. A processor whose physical addresses are narrower (39 bits are 512 GiB) cannot reach all of it.
 pub const MAX_MEMORY: u64 = 1 << 40;
 
+/// The size and the alignment of a large page.
+const LARGE: usize = 2 << 20;
+/// From this size on a guest gets large pages. To a smaller one they are not worth the system calls, and a tiny
+/// guest would have a large page zeroed for the few small ones that it touches.
+const LARGE_FROM: u64 = 32 << 20;
+
 /// Maps `bytes` (a multiple of the page size) around the hole that belongs to devices.
 pub(super) fn allocate(bytes: u64) -> Result<Memory> {
     let below = bytes.min(MMIO_START);
     let ranges = [(GuestAddress(0), below as usize), (GuestAddress(ABOVE_HOLE), (bytes - below) as usize)];
     let used = if bytes > below { 2 } else { 1 };
-    Memory::from_ranges(&ranges[..used]).map_err(|error| match error {
+    let is_large = bytes >= LARGE_FROM;
+    let ceiling = is_large.then(|| Ceiling::above(below as usize));
+    let memory = Memory::from_ranges(&ranges[..used]).map_err(|error| match error {
         FromRangesError::MmapRegion(vm_memory::mmap::MmapRegionError::Mmap(source)) => {
             Error::Host { what: "map the guest's memory", source }
         }
         other => Error::Config(format!("cannot map {bytes} bytes of guest memory: {other}")),
-    })
+    })?;
+    drop(ceiling);
+    if is_large {
+        memory.iter().for_each(ask_for_large_pages);
+    }
+    Ok(memory)
+}
+
+/// Where the host gives large pages only to who asks, this asks. A host without them refuses, which is fine.
+fn ask_for_large_pages(region: &impl GuestMemoryRegion) {
+    if let Ok(address) = region.get_host_address(vm_memory::MemoryRegionAddress(0)) {
+        // SAFETY: advice about a mapping that we own; it changes none of its bytes.
+        unsafe { libc::madvise(address.cast(), region.len() as usize, libc::MADV_HUGEPAGE) };
+    }
+}
+
+/// A piece of address space that is taken, so that the next mapping ends right below it.
+///
+/// Linux before 6.7 puts a mapping anywhere, and so at no multiple of 2 MiB; it goes from the top down. Should it
+/// choose another place, all works as well, only slower.
+struct Ceiling(*mut libc::c_void, usize);
+
+impl Ceiling {
+    /// One such that a mapping of `size` bytes below it begins at a multiple of [`LARGE`].
+    fn above(size: usize) -> Ceiling {
+        let all = size + LARGE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: a new mapping that nobody may touch, at a place of the kernel's choice.
+        let start = unsafe { libc::mmap(null_mut(), all, libc::PROT_NONE, flags, -1, 0) };
+        if start == libc::MAP_FAILED {
+            return Ceiling(null_mut(), 0);
+        }
+        let low = (start as usize).next_multiple_of(LARGE) - start as usize + size;
+        // SAFETY: the lower part of the mapping that was just made, of `all` bytes: `low` is less.
+        unsafe { libc::munmap(start, low) };
+        Ceiling(start.wrapping_byte_add(low), all - low)
+    }
+}
+
+impl Drop for Ceiling {
+    fn drop(&mut self) {
+        if self.1 > 0 {
+            // SAFETY: what is left of the mapping made by `above`, which nobody else knows of.
+            unsafe { libc::munmap(self.0, self.1) };
+        }
+    }
 }

@@ -4,6 +4,7 @@ use crate::boot::Protocol;
 use crate::error::{Error, Result};
 use crate::kvm::{Kvm, MAX_MEMORY};
 use crate::sandbox::Sandbox;
+use crate::sys::contents::Contents;
 use std::time::Duration;
 
 /// What kind of machine, and what it is to start.
@@ -24,7 +25,7 @@ pub struct Config {
     /// The command line.
     pub cmdline: Vec<u8>,
     /// A module or initial RAM disk.
-    pub initrd: Option<Vec<u8>>,
+    pub initrd: Option<Contents>,
     /// How long the guest may run.
     pub timeout: Option<Duration>,
     /// How many bytes the guest may write to its serial port.

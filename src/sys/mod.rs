@@ -5,6 +5,7 @@
 
 pub mod clone;
 mod confine;
+pub mod contents;
 mod host;
 pub mod spawn;
 
