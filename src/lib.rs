@@ -26,6 +26,7 @@
 //! | [`host`] | what is under us: hypervisor, kernel, container; and what is missing |
 //! | [`container`] | what Linux can do without a virtual machine |
 //! | [`mod@bench`] | how long that takes, beside a process and containers |
+//! | [`explain`] | the lessons, and the figures that are measured while you read |
 //! | [`timeline`], [`console`], [`guest`], [`cli`] | what makes a command of it |
 //!
 //! Lower layers never import upper ones; a test sees to it. `unsafe` is allowed in [`kvm`] and [`sys`] only.
@@ -37,6 +38,7 @@ pub mod console;
 pub mod container;
 pub mod device;
 pub mod error;
+pub mod explain;
 pub mod guest;
 pub mod host;
 pub mod initramfs;

@@ -14,6 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["machine", "trace"],
     &["console", "guest", "host"],
     &["bench"],
+    &["explain"],
     &["cli"],
 ];
 

@@ -18,6 +18,7 @@ fn example(option: &OptionHelp) -> Option<&'static str> {
         "FILE" | "PAYLOAD" | "NAMES" | "NAME" => "anything",
         "NAME=COMMAND" => "name=command",
         "N" | "CPU" => "2",
+        "CODE" => "en",
         "SIZE" => "64M",
         "PROTOCOL" => "elf",
         "TIME" => "1.5s",
@@ -83,10 +84,10 @@ fn takes_every_spelling(command: &str, option: &OptionHelp) {
 fn the_parser_takes_no_other_letter() {
     for command in COMMANDS.iter().filter(|command| !command.options.is_empty()) {
         for letter in ('a'..='z').chain('A'..='Z') {
-            let known = command.options.iter().any(|option| option.short == Some(letter));
-            // A value that every option with one would take.
-            let ended = matchstick([command.name, &format!("-{letter}"), "2", "--help"]).run();
-            ended.status(if known { 0 } else { 125 });
+            let known = command.options.iter().find(|option| option.short == Some(letter));
+            let value = known.and_then(example).unwrap_or("2");
+            let ended = matchstick([command.name, &format!("-{letter}"), value, "--help"]).run();
+            ended.status(if known.is_some() { 0 } else { 125 });
         }
     }
 }

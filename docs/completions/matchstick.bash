@@ -38,10 +38,16 @@ _matchstick() {
     fi
 
     case $subcommand in
-        '') _matchstick_words 'run trace guests host bench help -h --help -V --version' ;;
-        help) [[ $prev != help ]] || _matchstick_words 'run trace guests host bench help' ;;
+        '') _matchstick_words 'run trace guests host bench explain help -h --help -V --version' ;;
+        help) [[ $prev != help ]] || _matchstick_words 'run trace guests host bench explain help' ;;
         guests) _matchstick_words '-h --help' ;;
         host) _matchstick_words '--json -h --help' ;;
+        explain)
+            case $prev in
+                -l | --lang) _matchstick_words 'en' ;;
+                *) _matchstick_words "$("$command" explain 2>/dev/null | cut -d ' ' -f 1) -l --lang -h --help" ;;
+            esac
+            ;;
         bench)
             case $prev in
                 --compare | --export-json | --export-csv | --export-markdown | --export-html) _matchstick_files ;;

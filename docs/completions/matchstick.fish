@@ -43,19 +43,29 @@ function __matchstick_guests
     $program guests 2>/dev/null | string replace -r ' +' \t
 end
 
+# `matchstick explain` prints a topic, spaces, and its title.
+function __matchstick_lessons
+    set -l program (commandline -opc)[1]
+    $program explain 2>/dev/null | string replace -r ' +' \t
+end
+
 complete -c matchstick -f
 
 complete -c matchstick -n __matchstick_first -a run -d 'Start a guest of the gallery, or any image'
 complete -c matchstick -n __matchstick_first -a trace -d 'Start a guest, and tell every call and every exit'
 complete -c matchstick -n __matchstick_first -a guests -d 'List the gallery'
+complete -c matchstick -n __matchstick_first -a explain -d 'A lesson, with the figures of this machine'
 complete -c matchstick -n __matchstick_first -a host -d 'What is under us, and what is missing'
 complete -c matchstick -n __matchstick_first -a bench -d 'Race a VM against a process and containers'
 complete -c matchstick -n __matchstick_first -a help -d 'Explain a command'
 complete -c matchstick -n __matchstick_first -s h -l help -d 'Show help'
 complete -c matchstick -n __matchstick_first -s V -l version -d 'Show the version'
 
-complete -c matchstick -n '__matchstick_in help' -a 'run trace guests host bench help'
+complete -c matchstick -n '__matchstick_in help' -a 'run trace guests host bench explain help'
 complete -c matchstick -n '__matchstick_in guests' -s h -l help -d 'Show help'
+complete -c matchstick -n '__matchstick_in explain' -a '(__matchstick_lessons)'
+complete -c matchstick -n '__matchstick_in explain' -s l -l lang -x -a en -d 'Language of the lessons'
+complete -c matchstick -n '__matchstick_in explain' -s h -l help -d 'Show help'
 complete -c matchstick -n '__matchstick_in host' -l json -d 'The same as JSON'
 complete -c matchstick -n '__matchstick_in host' -s h -l help -d 'Show help'
 

@@ -1,9 +1,30 @@
 //! `matchstick host`: the stack under us, drawn; what is missing and what mends it; whether times can be trusted.
 
+use super::options::{Command, OptionHelp, help_on, option};
 use super::page::{BAD, BOLD, CODE, GOOD, PLAIN, Page, WARN, columns};
 use crate::error::{Error, Result};
 use crate::host::{Facts, Host, Layer, Need, Place, State, Typed, classify, gather, needs};
+use lexopt::{Arg, Parser};
 use serde::Serialize;
+
+/// The options of `host`.
+pub const HOST_OPTIONS: &[OptionHelp] = &[
+    option(None, "json", None, "the same as JSON, with all the facts it rests on"),
+    option(Some('h'), "help", None, "show this"),
+];
+
+/// Reads what follows `host`.
+pub fn parse(parser: &mut Parser) -> std::result::Result<Command, lexopt::Error> {
+    let mut json = false;
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Long("json") => json = true,
+            Arg::Short('h') | Arg::Long("help") => return Ok(help_on("host")),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Command::Host { json })
+}
 
 /// Everything about this host, as text for `page`, or as JSON.
 pub fn describe(json: bool, page: &Page) -> Result<String> {
@@ -78,8 +99,8 @@ fn types(host: &Host, page: &Page) -> Vec<String> {
         let name = host.layer(typed.place).map_or("", |layer| &layer.name);
         let label = typed.mark.label();
         lines.extend(page.wrap(&format!("{BOLD}{name}{PLAIN}: {WARN}{label}{PLAIN}"), page.width));
-        lines.extend(hanging("  ", &typed.why, page));
-        lines.extend(typed.evidence.iter().flat_map(|seen| hanging("  - ", seen, page)));
+        lines.extend(page.hang("  ", &typed.why));
+        lines.extend(typed.evidence.iter().flat_map(|seen| page.hang("  - ", seen)));
     }
     lines
 }
@@ -94,9 +115,9 @@ fn lacks(needs: &[Need], page: &Page) -> Vec<String> {
             State::Lacking => (BAD, "MISS"),
         };
         let head = format!("{colour}{word}{PLAIN}  {:<width$}  ", need.what);
-        lines.extend(hanging(&head, &need.found, page));
+        lines.extend(page.hang(&head, &need.found));
         if let Some(mend) = &need.mend {
-            lines.extend(hanging("      ", &format!("{CODE}{mend}{PLAIN}"), page));
+            lines.extend(page.hang("      ", &format!("{CODE}{mend}{PLAIN}")));
         }
     }
     let verdict = match needs.iter().any(|need| need.state == State::Lacking) {
@@ -112,30 +133,12 @@ fn timings(host: &Host, page: &Page) -> Vec<String> {
     if host.timings.is_empty() {
         lines.extend(page.wrap("Nothing speaks against it.", page.width));
     }
-    lines.extend(host.timings.iter().flat_map(|reason| hanging("- ", reason, page)));
+    lines.extend(host.timings.iter().flat_map(|reason| page.hang("- ", reason)));
     lines
 }
 
 fn heading(text: &str, page: &Page) -> Vec<String> {
     let mut lines = vec![String::new()];
     lines.extend(page.wrap(&format!("{BOLD}{text}{PLAIN}"), page.width));
-    lines
-}
-
-/// `head`, then `text` wrapped behind it; on a page too narrow for that, below it.
-fn hanging(head: &str, text: &str, page: &Page) -> Vec<String> {
-    let head = page.fit(head);
-    let indent = columns(&head);
-    if page.width < indent + 16 {
-        let mut lines = page.wrap(head.trim_end(), page.width);
-        lines.retain(|line| !line.is_empty());
-        lines.extend(page.wrap(text, page.width));
-        return lines;
-    }
-    let mut lines = page.wrap(text, page.width - indent);
-    for (number, line) in lines.iter_mut().enumerate() {
-        let before = if number == 0 { head.clone() } else { " ".repeat(indent) };
-        *line = format!("{before}{line}");
-    }
     lines
 }

@@ -3,9 +3,11 @@
 //! Guest output goes to stdout and nothing else does; everything of ours goes to stderr.
 
 mod bench;
+mod explain;
 mod guests;
 mod help;
 mod host;
+mod lesson;
 pub mod linux;
 mod options;
 pub mod page;
@@ -57,6 +59,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
         Command::Trace(run, args) => trace::run(&run, &args),
         Command::Guests => print(&guests::list()),
         Command::Host { json } => host::describe(json, &Page::of_stdout()).and_then(|text| print(&text)),
+        Command::Explain(request) => print(&explain::text(&request, &Page::of_stdout())),
         Command::Help(command) => print(&help::text(command)),
         Command::Version => print(concat!("matchstick ", env!("CARGO_PKG_VERSION"), "\n")),
     };

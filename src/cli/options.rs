@@ -3,6 +3,8 @@
 //! The man page and the completions in `docs/` are kept by hand; a test holds them against this table.
 
 use super::bench::{self, BENCH_NOTES, BENCH_OPTIONS, BenchArgs};
+use super::explain::{self, EXPLAIN_OPTIONS};
+use super::host::{self, HOST_OPTIONS};
 use super::linux;
 use super::trace::{self, TraceArgs};
 use crate::boot::Protocol;
@@ -74,6 +76,15 @@ pub const COMMANDS: &[CommandHelp] = &[
         intro: "Start the same payload in every world this machine has, again and again, and compare.",
         options: BENCH_OPTIONS,
         notes: BENCH_NOTES,
+    },
+    CommandHelp {
+        name: "explain",
+        arguments: "[OPTIONS] [TOPIC]",
+        about: "a lesson, with the figures of this machine",
+        intro: "Explain what a hypervisor is, what a container is, and how they differ, in lessons of a page or two. The\n\
+                figures in them are measured while you wait, on this machine. Without a TOPIC, list the lessons.",
+        options: EXPLAIN_OPTIONS,
+        notes: "",
     },
     CommandHelp {
         name: "help",
@@ -153,11 +164,6 @@ pub const RUN_OPTIONS: &[OptionHelp] = &[
     option(Some('h'), "help", None, "show this"),
 ];
 
-/// The options of `host`.
-pub const HOST_OPTIONS: &[OptionHelp] = &[
-    option(None, "json", None, "the same as JSON, with all the facts it rests on"),
-    option(Some('h'), "help", None, "show this"),
-];
 /// What the user wants.
 #[derive(Debug, PartialEq)]
 #[allow(clippy::large_enum_variant, reason = "there is only ever one of them")]
@@ -175,6 +181,8 @@ pub enum Command {
     },
     /// Race.
     Bench(Box<BenchArgs>),
+    /// Give a lesson.
+    Explain(explain::Request),
     /// Explain a command, or everything briefly.
     Help(Option<&'static CommandHelp>),
     /// Name the version.
@@ -231,6 +239,7 @@ pub struct Usage {
 
 const HINT: &str = "`matchstick --help` shows what there is";
 const RUN_HINT: &str = "`matchstick run --help` shows all options";
+const EXPLAIN_HINT: &str = "`matchstick explain` lists the lessons";
 const HOST_HINT: &str = "`matchstick host --help` shows all options";
 const BENCH_HINT: &str = "`matchstick bench --help` shows all options";
 const TRACE_HINT: &str = "`matchstick trace --help` shows all options";
@@ -251,8 +260,9 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Usage> {
         Some("run") => parse_run(&mut parser, false).map_err(usage(RUN_HINT)),
         Some("trace") => parse_run(&mut parser, true).map_err(usage(TRACE_HINT)),
         Some("guests") => parse_guests(&mut parser).map_err(usage(GUESTS_HINT)),
-        Some("host") => parse_host(&mut parser).map_err(usage(HOST_HINT)),
+        Some("host") => host::parse(&mut parser).map_err(usage(HOST_HINT)),
         Some("bench") => bench::parse(&mut parser).map_err(usage(BENCH_HINT)),
+        Some("explain") => explain::parse(&mut parser).map_err(usage(EXPLAIN_HINT)),
         Some("help") => parse_help(&mut parser).map_err(usage(HINT)),
         Some(name) if name == linux::NAME || Guest::find(name).is_some() => Err(Usage {
             what: format!("{name} is a guest, not a command"),
@@ -268,18 +278,6 @@ fn parse_guests(parser: &mut Parser) -> Result<Command, lexopt::Error> {
         Some(Arg::Short('h') | Arg::Long("help")) => Ok(help_on("guests")),
         Some(other) => Err(other.unexpected()),
     }
-}
-
-fn parse_host(parser: &mut Parser) -> Result<Command, lexopt::Error> {
-    let mut json = false;
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Arg::Long("json") => json = true,
-            Arg::Short('h') | Arg::Long("help") => return Ok(help_on("host")),
-            other => return Err(other.unexpected()),
-        }
-    }
-    Ok(Command::Host { json })
 }
 
 fn parse_help(parser: &mut Parser) -> Result<Command, lexopt::Error> {

@@ -104,6 +104,27 @@ impl Page {
         lines
     }
 
+    /// `head`, then `text` wrapped behind it; on a page too narrow for that, below it.
+    pub fn hang(&self, head: &str, text: &str) -> Vec<String> {
+        /// Less room for the text than this, and it is better off below.
+        const ROOM: usize = 16;
+        let head = self.fit(head);
+        let indent = columns(&head);
+        let is_mark = indent <= 4;
+        if self.width < indent + if is_mark { 4 } else { ROOM } {
+            let mut lines = self.wrap(head.trim_end(), self.width);
+            lines.retain(|line| columns(line) > 0);
+            lines.extend(self.wrap(text, self.width));
+            return lines;
+        }
+        let mut lines = self.wrap(text, self.width - indent);
+        for (number, line) in lines.iter_mut().enumerate() {
+            let before = if number == 0 { head.clone() } else { " ".repeat(indent) };
+            *line = format!("{before}{line}");
+        }
+        lines
+    }
+
     /// A line as it is written: emphasis turned into escape sequences, or dropped.
     pub fn finish(&self, line: &str) -> String {
         let mut text = String::new();

@@ -21,6 +21,8 @@ pub struct Host {
     pub engine: Engine,
     /// The container around us.
     pub container: Option<Container>,
+    /// The namespaces that are not the kernel's first ones.
+    pub own_namespaces: Vec<&'static str>,
     /// What is Type 1 and Type 2 here, and why.
     pub types: Vec<Typed>,
     /// Why times measured here do not hold elsewhere; empty if nothing speaks against them.
@@ -144,6 +146,7 @@ pub fn classify(facts: &Facts) -> Host {
     Host {
         types: types(facts, below.as_ref(), engine),
         timings: pace::unlike_others(facts, below.as_ref(), engine),
+        own_namespaces: container::own_namespaces(&facts.marks),
         stack,
         below,
         engine,

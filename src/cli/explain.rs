@@ -1,0 +1,119 @@
+//! `matchstick explain`: a lesson in the terminal, with the figures of this machine.
+
+use super::lesson;
+use super::options::{Command, OptionHelp, help_on, option};
+use super::page::{BOLD, PLAIN, Page, columns};
+use crate::explain::figures::Figures;
+use crate::explain::{LANGUAGES, Language, Lesson, live, markdown, nearest};
+use lexopt::{Arg, Parser, ValueExt};
+
+/// The options of `explain`.
+pub const EXPLAIN_OPTIONS: &[OptionHelp] = &[
+    option(Some('l'), "lang", Some("CODE"), "the lessons' language [default: by LANG]"),
+    option(Some('h'), "help", None, "show this"),
+];
+
+/// What is to be explained.
+#[derive(Debug, PartialEq)]
+pub struct Request {
+    /// `--lang`; `None` goes by the locale.
+    language: Option<&'static str>,
+    /// Nothing is a list of all.
+    topic: Option<&'static str>,
+}
+
+/// Reads what follows `explain`.
+pub fn parse(parser: &mut Parser) -> Result<Command, lexopt::Error> {
+    let mut request = Request { language: None, topic: None };
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Short('l') | Arg::Long("lang") => {
+                request.language = Some(language(&parser.value()?.string()?)?);
+            }
+            Arg::Short('h') | Arg::Long("help") => return Ok(help_on("explain")),
+            Arg::Value(word) if request.topic.is_none() => request.topic = Some(topic(&word.string()?)?),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Command::Explain(request))
+}
+
+fn language(code: &str) -> Result<&'static str, String> {
+    let found = Language::find(code).map(|language| language.code);
+    let all: Vec<String> =
+        LANGUAGES.iter().map(|language| format!("{} ({})", language.code, language.name)).collect();
+    found.ok_or_else(|| format!("no lessons in {code:?}: there are {}", all.join(", ")))
+}
+
+fn topic(word: &str) -> Result<&'static str, String> {
+    let topics = || LANGUAGES[0].lessons.iter().map(|lesson| lesson.topic);
+    topics().find(|&topic| topic == word).ok_or_else(|| match nearest(word, topics()).as_slice() {
+        [] => format!("no lesson on {word:?}"),
+        names => format!("no lesson on {word:?}: is it {}?", names.join(" or ")),
+    })
+}
+
+/// The lesson that was asked for, or the list of all, on `page`.
+pub fn text(request: &Request, page: &Page) -> String {
+    let by_locale = || locale_language(|name| std::env::var(name).ok());
+    let language = match request.language {
+        Some(code) => Language::find(code),
+        // A language that such a page cannot show would be no help.
+        None => Language::find(&by_locale()).filter(|language| page.unicode || language.code == "en"),
+    };
+    let language = language.unwrap_or(&LANGUAGES[0]);
+    // Whoever asks for it by name gets its letters, whatever the locale says.
+    let page = &Page { unicode: page.unicode || language.code != "en", ..*page };
+    let lines = match request.topic.and_then(|topic| language.lesson(topic)) {
+        Some(lesson) => read(lesson, page),
+        None => list(language, page),
+    };
+    lines.iter().map(|line| page.finish(line).trim_end().to_owned() + "\n").collect()
+}
+
+/// `ko` of `ko_KR.UTF-8`: LC_ALL, else LC_MESSAGES, else LANG.
+fn locale_language(variable: impl Fn(&'static str) -> Option<String>) -> String {
+    let set = |name| variable(name).filter(|value| !value.is_empty());
+    let locale = ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().find_map(set).unwrap_or_default();
+    locale.split(['_', '.', '@']).next().unwrap_or("").to_owned()
+}
+
+fn read(lesson: &Lesson, page: &Page) -> Vec<String> {
+    let mut figures = Figures::default();
+    let text = live::fill(lesson.text, |name| figures.value(name));
+    lesson::draw(&markdown::parse(&text), page)
+}
+
+fn list(language: &Language, page: &Page) -> Vec<String> {
+    let width = language.lessons.iter().map(|lesson| columns(lesson.topic)).max().unwrap_or(0);
+    let line = |lesson: &Lesson| {
+        let space = " ".repeat(width - columns(lesson.topic) + 2);
+        page.hang(&format!("{BOLD}{}{PLAIN}{space}", lesson.topic), lesson.title())
+    };
+    language.lessons.iter().flat_map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_locale_names_a_language() {
+        let of =
+            |value: &'static str| locale_language(move |name| (name == "LANG").then(|| value.to_owned()));
+        for (locale, expected) in
+            [("ko_KR.UTF-8", "ko"), ("en_GB", "en"), ("C", "C"), ("ko@x", "ko"), ("", "")]
+        {
+            assert_eq!(of(locale), expected);
+        }
+        let both = |name| Some(if name == "LC_ALL" { "" } else { "de_DE" }.to_owned());
+        assert_eq!(locale_language(both), "de");
+    }
+
+    #[test]
+    fn a_list_names_every_lesson() {
+        let page = Page { width: 80, unicode: true, colour: false };
+        let text = text(&Request { language: Some("en"), topic: None }, &page);
+        assert_eq!(text.lines().count(), LANGUAGES[0].lessons.len());
+    }
+}

@@ -1,0 +1,360 @@
+//! The figures of the lessons, measured or read on this machine at the moment somebody reads about them.
+//!
+//! A few runs are enough here: a lesson shows of what order a thing is. To compare things is `matchstick bench`'s
+//! part. What cannot be had (no /dev/kvm, no /proc) is `None`, and the lesson says something else instead.
+
+use crate::bench::payload::{Payload, Scratch};
+use crate::bench::subject::Subject;
+use crate::bench::subjects;
+use crate::guest::Guest;
+use crate::host::{Facts, Host, Place, classify, gather};
+use crate::kvm::{Exit, Kvm};
+use crate::machine::{Machine, Outcome};
+use crate::sys;
+use crate::timeline::Probe;
+use crate::x86::{Entry, Mode};
+use std::collections::BTreeMap;
+use std::fs;
+use std::hint::black_box;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
+
+/// The names that a lesson may use.
+pub const NAMES: &[&str] = &[
+    "below",
+    "boot_bytes",
+    "cgroup_controllers",
+    "cgroup_mount",
+    "cgroup_path",
+    "container_start",
+    "container_tools",
+    "container",
+    "copy",
+    "engine",
+    "etc_changed",
+    "etc_files",
+    "exit",
+    "exit_count",
+    "guest_address",
+    "guest_memory",
+    "interrupts",
+    "kernel",
+    "namespaces",
+    "own_namespaces",
+    "pid",
+    "process_start",
+    "processors",
+    "ring",
+    "runc_start",
+    "root",
+    "serial_exits",
+    "syscall",
+    "syscalls",
+    "timer_interrupts",
+    "uid",
+    "virtio_devices",
+    "vm_boot",
+    "vm_start",
+    "vm_tools",
+];
+
+/// Runs of a thing whose median is shown.
+const RUNS: usize = 7;
+/// No start takes so long.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// What was measured so far; a figure that is asked for twice is the same.
+#[derive(Default)]
+pub struct Figures {
+    known: BTreeMap<String, Option<String>>,
+    host: Option<(Facts, Host)>,
+}
+
+impl Figures {
+    /// The figure of that name, with its unit.
+    pub fn value(&mut self, name: &str) -> Option<String> {
+        if let Some(value) = self.known.get(name) {
+            return value.clone();
+        }
+        let value = self.measure(name).filter(|value| !value.is_empty());
+        self.known.insert(name.to_owned(), value.clone());
+        value
+    }
+
+    fn measure(&mut self, name: &str) -> Option<String> {
+        match name {
+            "exit" => exit().map(in_words),
+            "exit_count" => hello(&mut Counter::default()).map(|counter| counter.all.to_string()),
+            "serial_exits" => hello(&mut Counter::default()).map(|counter| counter.serial.to_string()),
+            "boot_bytes" => Guest::find("real").map(|guest| guest.image.len().to_string()),
+            "copy" => copy().map(in_words),
+            "guest_memory" => {
+                Guest::find("hello").map(|guest| format!("{} KiB", guest.config().memory >> 10))
+            }
+            "guest_address" => guest_address(),
+            "vm_boot" => with_payload(|payload| median_of(&mut subjects::vm::InProcess::new(payload))),
+            "vm_start" => with_payload(|payload| median_of(&mut subjects::vm::process(payload))),
+            "process_start" => with_payload(|payload| median_of(&mut subjects::process(payload))),
+            "container_start" => {
+                with_payload(|payload| median_of(&mut subjects::namespaces::Namespaces::new(payload)))
+            }
+            "runc_start" => with_payload(|payload| {
+                let mut runtimes = subjects::oci::all(payload).into_iter();
+                median_of(&mut runtimes.find(|runtime| runtime.name() == "runc")?)
+            }),
+            "syscall" => Some(in_words(syscall())),
+            "syscalls" => syscalls(),
+            "ring" => Some(sys::ring().to_string()),
+            "pid" => Some(std::process::id().to_string()),
+            "uid" => Some(sys::effective_user().to_string()),
+            "interrupts" => first_number("/proc/stat", "intr "),
+            "timer_interrupts" => timer_interrupts(),
+            "etc_files" => etc().map(|(all, _)| all.to_string()),
+            "etc_changed" => etc().map(|(_, changed)| changed.to_string()),
+            "virtio_devices" => virtio_devices(),
+            "container_tools" => {
+                installed(&["docker", "podman", "nerdctl", "runc", "crun", "youki", "lxc-start", "bwrap"])
+            }
+            "vm_tools" => installed(&[
+                "kata-runtime",
+                "containerd-shim-kata-v2",
+                "firecracker",
+                "cloud-hypervisor",
+                "qemu-system-x86_64",
+            ]),
+            _ => self.of_host(name),
+        }
+    }
+
+    /// What `matchstick host` knows as well.
+    fn of_host(&mut self, name: &str) -> Option<String> {
+        let (facts, host) = self.host.get_or_insert_with(|| {
+            let facts = gather();
+            let host = classify(&facts);
+            (facts, host)
+        });
+        let layer = |place| host.layer(place).map(|layer| layer.name.clone());
+        match name {
+            "below" => layer(Place::Hypervisor),
+            "engine" => layer(Place::Kvm).filter(|name| name != "none"),
+            "kernel" => layer(Place::Kernel),
+            "container" => layer(Place::Container),
+            "processors" => {
+                Some(facts.processor.count).filter(|&count| count > 0).map(|count| count.to_string())
+            }
+            "root" => Some(facts.marks.root.clone()),
+            "namespaces" => {
+                let all = facts.marks.namespaces.iter();
+                Some(all.map(|(name, number)| format!("{name} {number}")).collect::<Vec<_>>().join(", "))
+            }
+            "own_namespaces" => Some(host.own_namespaces.join(", ")),
+            "cgroup_mount" => Some(facts.cgroups.unified.clone()),
+            "cgroup_path" => facts.marks.cgroups.first().cloned(),
+            "cgroup_controllers" => {
+                let of_unified =
+                    fs::read_to_string(Path::new(&facts.cgroups.unified).join("cgroup.controllers"));
+                let mut all = facts.cgroups.legacy.clone();
+                all.extend(of_unified.unwrap_or_default().split_whitespace().map(str::to_owned));
+                Some(all.join(", "))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A time as people read it.
+fn in_words(time: Duration) -> String {
+    match time.as_nanos() {
+        nanos @ 0..1_000 => format!("{nanos} ns"),
+        nanos @ 1_000..1_000_000 => format!("{:.1} µs", nanos as f64 / 1e3),
+        nanos @ 1_000_000..1_000_000_000 => format!("{:.2} ms", nanos as f64 / 1e6),
+        nanos => format!("{:.2} s", nanos as f64 / 1e9),
+    }
+}
+
+/// The one in the middle.
+fn median(mut times: Vec<Duration>) -> Option<Duration> {
+    times.sort();
+    times.get(times.len() / 2).copied()
+}
+
+/// How long it takes to leave a guest for this process and to come back.
+fn exit() -> Option<Duration> {
+    /// out 0xe0, al · jmp back
+    const GUEST: &[u8] = b"\xe6\xe0\xeb\xfc";
+    const ROUNDS: usize = 201;
+    let mut vm = Kvm::open().and_then(|kvm| kvm.create_vm()).ok()?;
+    vm.enable_local_apics().ok()?;
+    vm.add_memory(2 << 20).ok()?.write_slice(GUEST, GuestAddress(0x7c00)).ok()?;
+    let mut vcpu = vm.create_vcpu(0).ok()?;
+    vcpu.enter(&Entry::at(Mode::Real, 0x7c00));
+    let mut times = Vec::with_capacity(ROUNDS);
+    for _ in 0..ROUNDS {
+        let start = sys::monotonic();
+        if !matches!(vcpu.run(), Ok(Exit::Out { .. })) {
+            return None;
+        }
+        times.push(sys::monotonic() - start);
+    }
+    median(times)
+}
+
+/// Counts a guest's exits.
+#[derive(Default)]
+struct Counter {
+    all: usize,
+    serial: usize,
+}
+
+impl Probe for Counter {
+    fn exit(&mut self, exit: &Exit<'_>) {
+        self.all += 1;
+        // COM1 has the eight ports from 0x3f8 on.
+        let is_serial = matches!(exit, Exit::Out { port, .. } | Exit::In { port, .. } if port & !7 == 0x3f8);
+        self.serial += usize::from(is_serial);
+    }
+}
+
+/// Runs `hello` under `probe`, its output thrown away.
+fn hello<P: Probe>(probe: &mut P) -> Option<&mut P> {
+    let guest = Guest::find("hello")?;
+    let mut config = guest.config();
+    config.timeout = Some(LIMIT);
+    let mut machine = Machine::new(&config, guest.name, guest.image, Box::new(io::sink()), probe).ok()?;
+    matches!(machine.run(probe), Ok(Outcome::Exited(0))).then_some(probe)
+}
+
+/// Where in this process's memory the first byte of a guest's memory lies.
+fn guest_address() -> Option<String> {
+    let mut vm = Kvm::open().and_then(|kvm| kvm.create_vm()).ok()?;
+    let memory = vm.add_memory(2 << 20).ok()?;
+    memory.get_host_address(GuestAddress(0)).ok().map(|address| format!("{address:p}"))
+}
+
+/// How long it takes to copy the memory of a small guest.
+fn copy() -> Option<Duration> {
+    let golden = vec![0x5a_u8; usize::try_from(Guest::find("hello")?.config().memory).ok()?];
+    let once = |_| {
+        let start = sys::monotonic();
+        black_box(black_box(&golden).clone());
+        sys::monotonic() - start
+    };
+    median((0..RUNS).map(once).collect())
+}
+
+/// One system call of the smallest kind.
+fn syscall() -> Duration {
+    const CALLS: u32 = 10_000;
+    let start = sys::monotonic();
+    (0..CALLS).for_each(|_| sys::smallest_system_call());
+    (sys::monotonic() - start) / CALLS
+}
+
+/// Does `work` with the payload that all contestants of the race print.
+fn with_payload(work: impl FnOnce(&Payload) -> Option<Duration>) -> Option<String> {
+    let scratch = Scratch::new().ok()?;
+    let payload = Payload::new("hello", &scratch).ok()?;
+    work(&payload).map(in_words)
+}
+
+/// The median of a few starts, until everything is given back.
+fn median_of(subject: &mut dyn Subject) -> Option<Duration> {
+    subject.ready().ok()?;
+    let times: Option<Vec<Duration>> =
+        (0..RUNS).map(|_| subject.run(LIMIT).ok().map(|sample| sample.reaped)).collect();
+    median(times?)
+}
+
+/// How many system calls the kernel has functions for, by /proc/kallsyms.
+fn syscalls() -> Option<String> {
+    let symbols = fs::read_to_string("/proc/kallsyms").ok()?;
+    let names = symbols.lines().filter_map(|line| line.split(' ').nth(2));
+    let count = names.filter(|name| name.starts_with("__x64_sys_")).count();
+    (count > 0).then(|| count.to_string())
+}
+
+/// The first number of the line of `path` that begins with `start`.
+fn first_number(path: &str, start: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let rest = text.lines().find_map(|line| line.strip_prefix(start))?;
+    rest.split_whitespace().next().map(str::to_owned)
+}
+
+/// Interrupts of the local APICs' timers since the start, of all processors.
+fn timer_interrupts() -> Option<String> {
+    let text = fs::read_to_string("/proc/interrupts").ok()?;
+    let line = text.lines().find_map(|line| line.trim_start().strip_prefix("LOC:"))?;
+    let sum: u64 = line.split_whitespace().map_while(|word| word.parse::<u64>().ok()).sum();
+    Some(sum.to_string())
+}
+
+/// Files directly in /etc, and how many of them were changed in the last 30 days.
+fn etc() -> Option<(usize, usize)> {
+    const DAYS: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+    let now = SystemTime::now();
+    let entries = fs::read_dir("/etc").ok()?.flatten().filter_map(|entry| entry.metadata().ok());
+    let files: Vec<_> = entries.filter(|metadata| metadata.is_file()).collect();
+    let is_new = |time: SystemTime| now.duration_since(time).is_ok_and(|age| age < DAYS);
+    let changed = files.iter().filter(|file| file.modified().is_ok_and(is_new)).count();
+    Some((files.len(), changed))
+}
+
+/// The virtio devices of this machine, each kind with its number (virtio 1.2, section 5).
+fn virtio_devices() -> Option<String> {
+    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+    for entry in fs::read_dir("/sys/bus/virtio/devices").ok()?.flatten() {
+        let id = fs::read_to_string(entry.path().join("device")).unwrap_or_default();
+        let id = u32::from_str_radix(id.trim().trim_start_matches("0x"), 16).unwrap_or(0);
+        let kind = match id {
+            1 => "net",
+            2 => "block",
+            3 => "console",
+            4 => "rng",
+            5 => "balloon",
+            8 => "scsi",
+            16 => "gpu",
+            18 => "input",
+            19 => "vsock",
+            24 => "mem",
+            26 => "fs",
+            27 => "pmem",
+            _ => "other",
+        };
+        *kinds.entry(kind).or_default() += 1;
+    }
+    let list: Vec<String> = kinds.iter().map(|(kind, count)| format!("{kind} × {count}")).collect();
+    Some(list.join(", "))
+}
+
+/// Those of `programs` that are in PATH.
+fn installed(programs: &[&str]) -> Option<String> {
+    let path = std::env::var_os("PATH")?;
+    let is_there =
+        |name: &&&str| std::env::split_paths(&path).any(|directory| directory.join(name).is_file());
+    let found: Vec<&str> = programs.iter().filter(is_there).copied().collect();
+    Some(found.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_has_a_unit_that_fits() {
+        let nanos = [850, 10_340, 1_234_567, 2_000_000_000];
+        let words = nanos.map(|nanos| in_words(Duration::from_nanos(nanos)));
+        assert_eq!(words, ["850 ns", "10.3 µs", "1.23 ms", "2.00 s"]);
+    }
+
+    #[test]
+    fn what_nobody_knows_is_nothing_and_what_is_known_stays() {
+        let mut figures = Figures::default();
+        assert_eq!(figures.value("no such figure"), None);
+        let first = figures.value("syscall");
+        assert!(first.is_some());
+        assert_eq!(figures.value("syscall"), first);
+        assert_eq!(figures.value("ring").as_deref(), Some("3"));
+    }
+}

@@ -1,0 +1,143 @@
+//! Lessons: what a hypervisor is, what a container is, and what this machine shows of both.
+//!
+//! ```text
+//!   docs/explain/en/TOPIC.md ──live──▶ Markdown with this machine's figures ──▶ markdown::Block, Block, …
+//! ```
+//!
+//! A lesson is a Markdown file of docs/explain, which is also a page of the book; it is part of the program. Between
+//! `<!-- live` and `-->` it has a text with places for figures, which are measured when the lesson is read; what
+//! follows, up to `<!-- end -->`, is said instead where they cannot be, and in the book. So no figure is ever quoted.
+
+pub mod figures;
+pub mod live;
+pub mod markdown;
+
+/// A lesson.
+#[derive(Debug, Clone, Copy)]
+pub struct Lesson {
+    /// The word it is asked for by.
+    pub topic: &'static str,
+    /// Its Markdown.
+    pub text: &'static str,
+}
+
+/// All lessons in one language.
+#[derive(Debug, Clone, Copy)]
+pub struct Language {
+    /// By ISO 639-1, as in LANG.
+    pub code: &'static str,
+    /// In the language itself.
+    pub name: &'static str,
+    /// In the order in which they are best read.
+    pub lessons: &'static [Lesson],
+}
+
+/// The lessons of one directory. All languages have the same topics.
+macro_rules! lessons {
+    ($directory:literal) => {
+        lessons!(
+            $directory: "hypervisor" "types" "kvm" "ring" "vm-exit" "memory" "serial" "boot" "interrupt" "virtio"
+            "snapshot" "container" "namespaces" "cgroups" "image" "docker" "kubernetes" "vm-vs-container"
+        )
+    };
+    ($directory:literal: $($topic:literal)*) => {
+        &[$(Lesson {
+            topic: $topic,
+            text: include_str!(concat!("../../docs/explain/", $directory, "/", $topic, ".md")),
+        }),*]
+    };
+}
+
+/// The first language is the one that the others are translated from.
+pub const LANGUAGES: &[Language] = &[Language { code: "en", name: "English", lessons: lessons!("en") }];
+
+impl Language {
+    /// The language of that code.
+    pub fn find(code: &str) -> Option<&'static Language> {
+        LANGUAGES.iter().find(|language| language.code == code)
+    }
+
+    /// The lesson on `topic`.
+    pub fn lesson(&self, topic: &str) -> Option<&'static Lesson> {
+        self.lessons.iter().find(|lesson| lesson.topic == topic)
+    }
+}
+
+impl Lesson {
+    /// Its first heading.
+    pub fn title(&self) -> &'static str {
+        self.text.lines().find_map(|line| line.strip_prefix("# ")).unwrap_or(self.topic)
+    }
+
+    /// What a translation names to say which text it translates: FNV-1a of 64 bits, in hexadecimal.
+    pub fn digest(&self) -> String {
+        const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+        const PRIME: u64 = 0x0000_0100_0000_01b3;
+        let hash = self.text.bytes().fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
+        format!("{hash:016x}")
+    }
+
+    /// The digest of the English text that this one translates, from its line `<!-- translates DIGEST -->`.
+    pub fn translates(&self) -> Option<&'static str> {
+        self.text.lines().find_map(|line| line.strip_prefix("<!-- translates ")?.strip_suffix(" -->"))
+    }
+}
+
+/// Those of `known` that are most like `word`, the nearest first; none if none is.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let word = word.to_lowercase();
+    let rank = |name: &'a str| {
+        if word.len() > 1 && (name.contains(&word) || word.contains(name)) {
+            return Some((1, name.len(), name));
+        }
+        // Of a name of several words, one may be meant. About half of the letters may be wrong, but three at most.
+        let near =
+            |part: &str| Some(distance(&word, part)).filter(|&far| far <= part.len().div_ceil(2).min(3));
+        let nearest = name.split('-').chain([name]).filter_map(near).min()?;
+        Some((nearest, name.len(), name))
+    };
+    let mut found: Vec<(usize, usize, &str)> = known.into_iter().filter_map(rank).collect();
+    found.sort();
+    found.into_iter().map(|(.., name)| name).take(3).collect()
+}
+
+/// Levenshtein's distance: how many letters have to be put in, taken out or replaced.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, &y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_that_of_the_specification() {
+        // The FNV specification's own example.
+        assert_eq!(Lesson { topic: "", text: "foobar" }.digest(), "85944171f73967e8");
+        assert_eq!(Lesson { topic: "", text: "" }.digest(), "cbf29ce484222325");
+        let korean = Lesson { topic: "", text: "<!-- translates 85944171f73967e8 -->\n# 제목\n" };
+        assert_eq!((korean.translates(), korean.title()), (Some("85944171f73967e8"), "제목"));
+    }
+
+    #[test]
+    fn the_nearest_names_are_those_a_hand_slipped_from() {
+        assert_eq!(distance("kitten", "sitting"), 3);
+        let topics = ["hypervisor", "types", "kvm", "vm-exit", "vm-vs-container", "container"];
+        assert_eq!(nearest("hypervizor", topics), ["hypervisor"]);
+        assert_eq!(nearest("kmv", topics)[0], "kvm");
+        assert_eq!(nearest("Exit", topics), ["vm-exit"]);
+        assert_eq!(nearest("containers", topics)[0], "container");
+        assert_eq!(nearest("xyzzy", topics), [""; 0]);
+        assert_eq!(nearest("", topics), [""; 0]);
+    }
+}
