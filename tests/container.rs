@@ -125,7 +125,7 @@ fn without_a_proc_there_is_one_file() {
 fn every_system_call_of_the_host_can_be_reached() {
     let config = Config {
         program: PROBE,
-        arguments: &words(&["probe", "calls"]),
+        arguments: &words(&["probe"]),
         hostname: "matchbox",
         proc: false,
         cgroup: None,

@@ -156,3 +156,37 @@ fn running(program: &Path) -> bool {
             && fs::read(exe).is_ok_and(|other| other == bytes)
     })
 }
+
+/// The row of `name` in a table, after that name.
+#[track_caller]
+fn row<'a>(text: &'a str, name: &str) -> &'a str {
+    let row = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    row.unwrap_or_else(|| panic!("no {name} in {text}"))
+}
+
+#[test]
+fn the_isolation_table_tells_the_worlds_apart() {
+    let _alone = alone();
+    let temporary = tempfile::tempdir().unwrap();
+    let args = ["bench", "isolation", "--only", "process,vm,namespaces,bwrap,runc"];
+    let ended = support::matchstick(args).env("TMPDIR", temporary.path()).run();
+    let text = ended.text();
+    ended.silent().status(0);
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    assert!(row(&text, "process").contains(&format!("host's {}", release.trim())), "{text}");
+    assert!(row(&text, "process").contains(" 0 of 7 "), "{text}");
+    assert!(row(&text, "vm").contains("0 of the host's"), "{text}");
+    // These may be missing, and then the row says so.
+    for name in REQUIRED {
+        let row = row(&text, name);
+        let own = if name == "runc" { "6 of 7, not user" } else { "7 of 7" };
+        let is_root =
+            fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+        if row.contains("host's") && is_root {
+            assert!(row.contains(own) && row.contains(" lo "), "{text}");
+        } else {
+            assert!(!support::is_set("REQUIRE_CONTAINERS"), "{text}");
+        }
+    }
+    assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0, "something is left");
+}

@@ -55,12 +55,12 @@ _matchstick() {
                     _matchstick_words 'hello primes'
                     _matchstick_files
                     ;;
-                --only | --skip | --reference) _matchstick_words 'process vm-inproc vm' ;;
+                --only | --skip | --reference) _matchstick_words 'process vm-inproc vm namespaces bwrap runc crun youki podman docker nspawn vm-linux' ;;
                 -r | --runs | -t | --time | -w | --warmup | --with | --seed | --pin | --limit) ;;
                 *)
                     _matchstick_words '-r --runs -t --time -w --warmup --only --skip --with --reference --payload
                         --seed --pin --cold --limit --compare --export-json --export-csv --export-markdown
-                        --export-html -h --help'
+                        --export-html -h --help isolation'
                     ;;
             esac
             ;;

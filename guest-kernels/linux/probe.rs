@@ -3,9 +3,9 @@
 //! It prints one finding a line, a word and then the rest, and judges none of them: what is the host's and what is
 //! not, only somebody outside can tell. Most of it comes from /proc, where there is one.
 //!
-//! With the argument `calls` it also tries every system call of the kernel, each in a process of its own, and counts
+//! As process 1 of a world it also tries every system call of the kernel, each in a process of its own, and counts
 //! those that answer. All arguments are -1, which is no good pointer, file or process anywhere, so that nothing comes
-//! of it. Still, what has no arguments does what it does: this is for a world with namespaces around it.
+//! of it. Still, what has no arguments does what it does: so it is not done where there are no namespaces around it.
 #![no_std]
 #![no_main]
 
@@ -18,9 +18,7 @@ use calls::{Errno, Line};
 use core::ffi::CStr;
 
 #[unsafe(no_mangle)]
-extern "C" fn main(stack: *const usize) -> ! {
-    // SAFETY: this is how the kernel lays out the stack of a new program: argc, then argv.
-    let argc = unsafe { *stack };
+extern "C" fn main() -> ! {
     let names = calls::uname();
     Line::new().text("release ").string(&names.release).print();
     Line::new().text("host ").string(&names.node).print();
@@ -40,8 +38,7 @@ extern "C" fn main(stack: *const usize) -> ! {
         lines("status", c"/proc/self/status", key);
     }
     lines("interface", c"/proc/net/dev", b"");
-    // Only that somebody asks is looked at, not what the word is.
-    if argc > 1 {
+    if calls::getpid() == 1 {
         try_all();
     }
     leave(0)

@@ -58,12 +58,7 @@ impl Contest {
         let with = self.with.iter().map(|(name, line)| with(name, line, &payload));
         let with = with.collect::<Result<Vec<Box<dyn Subject>>>>()?;
         let all: Vec<Box<dyn Subject>> = subjects::all(&payload).into_iter().chain(with).collect();
-        self.check_names(&all)?;
-        let subjects: Vec<Box<dyn Subject>> =
-            all.into_iter().filter(|subject| self.takes_part(subject.name())).collect();
-        if subjects.is_empty() {
-            return Err(Error::Race("no subject is left to race".into()));
-        }
+        let subjects = self.choose(all)?;
         if let Some(reference) = &self.reference
             && !subjects.iter().any(|subject| subject.name() == reference)
         {
@@ -73,6 +68,17 @@ impl Contest {
             sys::bind_to(processor).map_err(host("bind the race to that CPU"))?;
         }
         Ok(Prepared { contest: self, payload, subjects, _scratch: scratch })
+    }
+
+    /// Those of `all` that take part.
+    pub(super) fn choose(&self, all: Vec<Box<dyn Subject>>) -> Result<Vec<Box<dyn Subject>>> {
+        self.check_names(&all)?;
+        let subjects: Vec<Box<dyn Subject>> =
+            all.into_iter().filter(|subject| self.takes_part(subject.name())).collect();
+        match subjects.is_empty() {
+            true => Err(Error::Race("no subject is left to race".into())),
+            false => Ok(subjects),
+        }
     }
 
     fn takes_part(&self, name: &str) -> bool {

@@ -8,6 +8,7 @@
 
 pub mod card;
 pub mod contest;
+pub mod isolation;
 pub mod launcher;
 pub mod payload;
 pub mod plan;

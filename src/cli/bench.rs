@@ -3,9 +3,10 @@
 use super::options::{Command, OptionHelp, count, help_on, option, time};
 use super::print;
 use crate::bench::contest::Contest;
+use crate::bench::isolation::{self, View};
 use crate::bench::plan::{Length, Plan};
 use crate::bench::report::export::{self, Form};
-use crate::bench::report::{Report, compare, table, words};
+use crate::bench::report::{Report, compare, table, words, worlds};
 use crate::bench::stop;
 use crate::error::{Error, Result};
 use crate::sys;
@@ -58,10 +59,21 @@ Exit status: 1 if a subject was dropped, because it failed three times in a row,
 125 if the race could not be run or a file not be written.
 ";
 
+/// What is looked at in each world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// Nothing was said: how long a start takes.
+    Race,
+    /// `isolation`: what a program sees.
+    Isolation,
+}
+
 /// `bench` as it was typed.
 #[derive(Debug, PartialEq)]
 pub struct BenchArgs {
-    /// The race.
+    /// What is looked at.
+    pub what: What,
+    /// Who takes part, and how.
     pub contest: Contest,
     /// `--compare`
     pub compare: Option<PathBuf>,
@@ -87,7 +99,7 @@ pub fn parse(parser: &mut Parser) -> std::result::Result<Command, lexopt::Error>
         reference: None,
         pin: None,
     };
-    let (mut compare, mut exports) = (None, Vec::new());
+    let (mut what, mut compare, mut exports) = (What::Race, None, Vec::new());
     while let Some(arg) = parser.next()? {
         match arg {
             Arg::Short('r') | Arg::Long("runs") => {
@@ -114,10 +126,11 @@ pub fn parse(parser: &mut Parser) -> std::result::Result<Command, lexopt::Error>
             Arg::Long("export-markdown") => exports.push((Form::Markdown, parser.value()?.into())),
             Arg::Long("export-html") => exports.push((Form::Html, parser.value()?.into())),
             Arg::Short('h') | Arg::Long("help") => return Ok(help_on("bench")),
+            Arg::Value(word) if word == "isolation" && what == What::Race => what = What::Isolation,
             other => return Err(other.unexpected()),
         }
     }
-    Ok(Command::Bench(Box::new(BenchArgs { contest, compare, exports })))
+    Ok(Command::Bench(Box::new(BenchArgs { what, contest, compare, exports })))
 }
 
 /// A number of rounds that makes a race.
@@ -149,6 +162,22 @@ fn command(text: &str) -> std::result::Result<(String, String), &'static str> {
 
 /// Runs the race and returns the exit status.
 pub fn bench(args: BenchArgs) -> Result<u8> {
+    match args.what {
+        What::Race => race(args),
+        What::Isolation => look(&args.contest),
+    }
+}
+
+/// What a program sees in each world.
+fn look(contest: &Contest) -> Result<u8> {
+    let worlds = isolation::look(contest)?;
+    print(&worlds::text(&worlds, &isolation::host()))?;
+    stop::die_if_asked();
+    let has_failed = worlds.iter().any(|world| matches!(world.view, View::Failed(_)));
+    Ok(if has_failed { 1 } else { 0 })
+}
+
+fn race(args: BenchArgs) -> Result<u8> {
     let then = args.compare.as_deref().map(read_report).transpose()?;
     let prepared = args.contest.prepare()?;
     // Before the race, not after it.

@@ -71,9 +71,11 @@ pub const COMMANDS: &[CommandHelp] = &[
     },
     CommandHelp {
         name: "bench",
-        arguments: "[OPTIONS]",
+        arguments: "[OPTIONS] [isolation]",
         about: "race a VM against a process and containers",
-        intro: "Start the same payload in every world this machine has, again and again, and compare.",
+        intro: "Start the same payload in every world this machine has, again and again, and compare. Or look at\n\
+                something else (--only, --skip and --limit apply to all):\n  \
+                isolation  what a program sees of the host in each world",
         options: BENCH_OPTIONS,
         notes: BENCH_NOTES,
     },

@@ -10,6 +10,7 @@ pub mod html;
 mod plots;
 pub mod table;
 pub mod words;
+pub mod worlds;
 
 use super::card::Card;
 use super::plan::{Length, Plan, Race, Record, Run};

@@ -74,17 +74,23 @@ pub fn cells(entry: &Entry) -> Vec<String> {
 }
 
 fn rows(report: &Report) -> String {
+    let rows: Vec<Vec<String>> = report.results.iter().map(cells).collect();
+    columns(&heads(report), &rows, CellAlignment::Right)
+}
+
+/// Rows below heads, without lines between them. The first column is at the left, the others as `alignment` says.
+pub(super) fn columns(heads: &[String], rows: &[Vec<String>], alignment: CellAlignment) -> String {
     let mut table = Table::new();
     table.load_style(TableStyle::new());
-    table.set_header(heads(report));
-    for entry in &report.results {
-        let cells = cells(entry).into_iter().zip(0..);
+    table.set_header(heads);
+    for row in rows {
+        let cells = row.iter().zip(0..);
         table.add_row(cells.map(|(text, n)| {
-            Cell::new(text).set_alignment(if n == 0 { CellAlignment::Left } else { CellAlignment::Right })
+            Cell::new(text).set_alignment(if n == 0 { CellAlignment::Left } else { alignment })
         }));
     }
     for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
+        column.set_cell_alignment(alignment);
         column.set_padding((1, 0));
     }
     if let Some(first) = table.column_mut(0) {

@@ -1,0 +1,193 @@
+//! What a program sees in each world: how much of the host it shares, beside how fast it started.
+//!
+//! The program is `guest-kernels/linux/probe.rs`; it reports, and this is where its findings are held against the
+//! host's. A virtual machine without Linux in it runs no programs: of such a world is said what is so by construction.
+
+use super::contest::Contest;
+use super::payload::{Payload, Scratch};
+use super::stop;
+use super::subject::{Missing, Subject};
+use super::subjects;
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::fs;
+
+/// One world.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct World {
+    /// The subject's name.
+    pub name: String,
+    /// What its program sees.
+    pub view: View,
+}
+
+/// What was found out about a world.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum View {
+    /// The program's findings.
+    Seen(Seen),
+    /// It is a machine of its own, without an operating system: there is nothing of the host to be seen.
+    Machine,
+    /// The world is not there.
+    Missing(Missing),
+    /// The program failed in it.
+    Failed(String),
+}
+
+/// The findings of a probe.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Seen {
+    /// The release of the kernel.
+    pub release: String,
+    /// Its own process number.
+    pub pid: u64,
+    /// How many processes it sees; `None` without a /proc.
+    pub processes: Option<u64>,
+    /// Its namespaces, as links in /proc/self/ns.
+    pub namespaces: Vec<(String, String)>,
+    /// Its cgroup, a line for each tree.
+    pub cgroup: Vec<String>,
+    /// The lines of its user map.
+    pub uid_map: Vec<String>,
+    /// Its effective capabilities.
+    pub effective: u64,
+    /// Those that it could get.
+    pub bounding: u64,
+    /// Whether a filter looks at its system calls.
+    pub filtered: bool,
+    /// Names of network interfaces.
+    pub interfaces: Vec<String>,
+    /// Entries of the root directory.
+    pub files: u64,
+    /// Entries of /dev; `None` without one.
+    pub devices: Option<u64>,
+    /// Of the system calls, how many answered and how many were not permitted; `None` if they were not tried.
+    pub calls: Option<(u64, u64)>,
+}
+
+impl Seen {
+    /// Reads what the probe printed.
+    pub fn parse(text: &str) -> Seen {
+        let mut seen = Seen::default();
+        for line in text.lines() {
+            let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+            let number = || rest.split(' ').next().and_then(|number| number.parse::<u64>().ok());
+            match word {
+                "release" => seen.release = rest.into(),
+                "pid" => seen.pid = number().unwrap_or(0),
+                "processes" => seen.processes = number(),
+                "files" => seen.files = number().unwrap_or(0),
+                "devices" => seen.devices = number(),
+                "cgroup" => seen.cgroup.push(rest.into()),
+                "uid_map" => seen.uid_map.push(rest.into()),
+                "namespace" => seen.namespaces.extend(pair(rest)),
+                "status" => seen.status(rest),
+                // The first two lines are headings, with bars between them.
+                "interface" if !rest.contains('|') => {
+                    seen.interfaces.extend(rest.split_once(':').map(|(name, _)| name.into()));
+                }
+                "calls" => {
+                    seen.calls = pair(rest).and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)))
+                }
+                _ => {}
+            }
+        }
+        seen
+    }
+
+    /// A line of /proc/self/status.
+    fn status(&mut self, line: &str) {
+        let Some((key, value)) = line.split_once(' ') else { return };
+        let set = || u64::from_str_radix(value, 16).unwrap_or(0);
+        match key {
+            "CapEff:" => self.effective = set(),
+            "CapBnd:" => self.bounding = set(),
+            "Seccomp:" => self.filtered = value != "0",
+            _ => {}
+        }
+    }
+
+    /// The names of the namespaces that are not those of `host`.
+    pub fn own_namespaces(&self, host: &Seen) -> Vec<&str> {
+        let is_own = |pair: &&(String, String)| !host.namespaces.contains(pair);
+        self.namespaces.iter().filter(is_own).map(|(name, _)| name.as_str()).collect()
+    }
+}
+
+fn pair(text: &str) -> Option<(String, String)> {
+    text.split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned()))
+}
+
+/// Looks around in each world that `contest` lets take part.
+pub fn look(contest: &Contest) -> Result<Vec<World>> {
+    let host = |what| move |source| Error::Host { what, source };
+    stop::catch().map_err(host("set up signals"))?;
+    let scratch = Scratch::new().map_err(host("make a directory for the race"))?;
+    let payload = Payload::probe(&scratch)?;
+    let all = subjects::all(&payload);
+    let mut subjects = contest.choose(all)?;
+    let mut worlds = Vec::new();
+    for subject in &mut subjects {
+        if stop::asked() {
+            break;
+        }
+        worlds.push(World { name: subject.name().into(), view: view(subject.as_mut(), contest) });
+    }
+    Ok(worlds)
+}
+
+fn view(subject: &mut dyn Subject, contest: &Contest) -> View {
+    if ["vm", "vm-inproc"].contains(&subject.name()) {
+        return View::Machine;
+    }
+    if let Err(missing) = subject.ready() {
+        return View::Missing(missing);
+    }
+    match subject.output(contest.plan.limit) {
+        Ok(output) => View::Seen(Seen::parse(&String::from_utf8_lossy(&output))),
+        Err(failure) => View::Failed(format!("{} {}", failure.why, failure.stderr)),
+    }
+}
+
+/// The same of this process: what the others are held against.
+pub fn host() -> Seen {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let lines = |path: &str| -> Vec<String> { read(path).lines().map(str::to_owned).collect() };
+    let namespace = |name: &str| {
+        let link = fs::read_link(format!("/proc/self/ns/{name}")).ok()?;
+        Some((name.to_owned(), link.to_string_lossy().into_owned()))
+    };
+    let names = ["mnt", "pid", "net", "ipc", "uts", "user", "cgroup"];
+    Seen {
+        release: read("/proc/sys/kernel/osrelease").trim().into(),
+        pid: std::process::id().into(),
+        namespaces: names.into_iter().filter_map(namespace).collect(),
+        cgroup: lines("/proc/self/cgroup"),
+        ..Seen::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PRINTED: &str = "release 6.1.0-9-amd64\nhost matchstick\npid 1\n\
+        namespace mnt mnt:[402]\nnamespace user user:[7]\nfiles 2 payload proc\nprocesses 3 1 2 3\n\
+        cgroup 0::/\nuid_map 0 1000 1\nstatus CapEff: 0000000000000003\nstatus CapBnd: 00000000000000ff\n\
+        status NoNewPrivs: 1\nstatus Seccomp: 2\ninterface Inter-| Receive | Transmit\n\
+        interface face |bytes packets\ninterface lo: 0 0\ncalls 300 57\n";
+
+    #[test]
+    fn what_the_probe_prints_is_read() {
+        let seen = Seen::parse(PRINTED);
+        assert_eq!((&*seen.release, seen.pid, seen.processes), ("6.1.0-9-amd64", 1, Some(3)));
+        assert_eq!((seen.effective, seen.bounding, seen.filtered), (3, 255, true));
+        assert_eq!((&*seen.cgroup, &*seen.uid_map), (&["0::/".into()][..], &["0 1000 1".into()][..]));
+        assert_eq!((&*seen.interfaces, seen.files, seen.devices), (&["lo".into()][..], 2, None));
+        assert_eq!(seen.calls, Some((300, 57)));
+        let host = Seen { namespaces: vec![("user".into(), "user:[7]".into())], ..Seen::default() };
+        assert_eq!(seen.own_namespaces(&host), ["mnt"]);
+        assert_eq!(Seen::parse(""), Seen::default());
+        assert_eq!(Seen::parse("calls\nstatus\npid x\nnamespace\n\n"), Seen::default());
+    }
+}

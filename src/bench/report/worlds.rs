@@ -1,0 +1,196 @@
+//! The isolation table: one row a world, what its program sees of the host.
+
+use super::table::columns;
+use crate::bench::isolation::{Seen, View, World};
+use comfy_table::CellAlignment;
+
+/// The heads of its columns.
+pub const HEADS: [&str; 11] = [
+    "",
+    "kernel",
+    "processes",
+    "own namespaces",
+    "cgroup",
+    "uid map",
+    "capabilities",
+    "seccomp",
+    "system calls",
+    "network",
+    "devices",
+];
+
+/// What a reader has to know about the columns.
+const NOTES: &str = "\
+Seen from inside, by a program that looks around. \"host's\" is what it shares with the host; - is what it cannot tell.
+own namespaces  of mnt, pid, net, ipc, uts, user and cgroup, those whose number is not the host's
+uid map         user inside, user outside, how many
+capabilities    effective ones; + those it could still get by exec
+system calls    of the host's kernel, those that do something or say what is wrong; tried one by one with arguments
+                that are good for nothing. With a filter, what is not permitted counts as out of reach.
+A virtual machine has a kernel of its own, or none: from the guest, no system call of the host can be made. What it
+can do is leave the virtual machine, for KVM and for the process that runs it, which answer.
+";
+
+/// The table, and what it means. `host` is what this process sees.
+pub fn text(worlds: &[World], host: &Seen) -> String {
+    let all_calls = calls_of_kernel(worlds);
+    let mut rows = Vec::new();
+    let mut absent = String::new();
+    for World { name, view } in worlds {
+        let word = |why: &str| format!("{name:<11} {}\n", why.trim());
+        match view {
+            View::Missing(missing) => absent += &word(&missing.to_string()),
+            View::Failed(why) => absent += &word(&format!("failed: {why}")),
+            _ => rows.push(cells(name, view, host, all_calls)),
+        }
+    }
+    format!("{}{absent}\n{NOTES}", columns(&HEADS.map(str::to_owned), &rows, CellAlignment::Left))
+}
+
+/// How many system calls the host's kernel has: where no filter is in the way, one that is not permitted was
+/// reached, too.
+fn calls_of_kernel(worlds: &[World]) -> Option<u64> {
+    let all = |world: &World| match &world.view {
+        View::Seen(seen) if !seen.filtered => seen.calls.map(|(answered, refused)| answered + refused),
+        _ => None,
+    };
+    worlds.iter().filter_map(all).max()
+}
+
+/// The cells of a row. `calls` is how many system calls the host's kernel has.
+pub fn cells(name: &str, view: &View, host: &Seen, calls: Option<u64>) -> Vec<String> {
+    let cells = match view {
+        View::Seen(seen) if seen.release != host.release => of_linux(seen),
+        View::Seen(seen) => of_process(seen, host, calls),
+        View::Machine => {
+            ["own: the guest", "none", "-", "-", "-", "-", "-", "0 of the host's", "none", "ports of its own"]
+                .map(str::to_owned)
+        }
+        View::Missing(_) | View::Failed(_) => [(); 10].map(|()| "-".to_owned()),
+    };
+    [name.to_owned()].into_iter().chain(cells).collect()
+}
+
+/// A program under the host's kernel.
+fn of_process(seen: &Seen, host: &Seen, calls: Option<u64>) -> [String; 10] {
+    let own = seen.own_namespaces(host);
+    let reached = match (seen.calls, calls) {
+        (Some((answered, _)), Some(all)) if seen.filtered => format!("{answered} of {all}"),
+        (_, Some(all)) if !seen.filtered => format!("{all} of {all}"),
+        (Some((answered, _)), None) => answered.to_string(),
+        _ if seen.filtered => "-".into(),
+        _ => "all".into(),
+    };
+    let cgroup = if own.contains(&"cgroup") {
+        "hidden"
+    } else if seen.cgroup == host.cgroup {
+        "host's"
+    } else {
+        "another"
+    };
+    [
+        format!("host's {}", seen.release),
+        count(seen.processes),
+        match seen.namespaces.len() {
+            0 => "-".into(),
+            all => namespaces(&own, all, seen),
+        },
+        if seen.cgroup.is_empty() { "-" } else { cgroup }.into(),
+        first_of(&seen.uid_map),
+        capabilities(seen),
+        if seen.filtered { "filter" } else { "none" }.into(),
+        reached,
+        if seen.interfaces.is_empty() { "-".into() } else { seen.interfaces.join(" ") },
+        count(seen.devices),
+    ]
+}
+
+/// A program under a kernel of its own: its system calls and namespaces are that kernel's.
+fn of_linux(seen: &Seen) -> [String; 10] {
+    [
+        format!("own {}", seen.release),
+        count(seen.processes),
+        "-".into(),
+        "its kernel's".into(),
+        first_of(&seen.uid_map),
+        capabilities(seen),
+        if seen.filtered { "filter" } else { "none" }.into(),
+        "0 of the host's".into(),
+        seen.interfaces.join(" "),
+        count(seen.devices),
+    ]
+}
+
+fn namespaces(own: &[&str], all: usize, seen: &Seen) -> String {
+    let shared = seen.namespaces.iter().map(|(name, _)| name.as_str()).filter(|name| !own.contains(name));
+    let shared: Vec<&str> = shared.collect();
+    match shared.len() {
+        0 => format!("{all} of {all}"),
+        n if n == all => format!("0 of {all}"),
+        _ => format!("{} of {all}, not {}", own.len(), shared.join(" ")),
+    }
+}
+
+fn capabilities(seen: &Seen) -> String {
+    let more = (seen.bounding & !seen.effective).count_ones();
+    let effective = seen.effective.count_ones();
+    if more > 0 { format!("{effective} +{more}") } else { effective.to_string() }
+}
+
+/// The first line; a map of several users may have more.
+fn first_of(lines: &[String]) -> String {
+    match lines {
+        [] => "-".into(),
+        [line] => line.clone(),
+        [line, ..] => format!("{line} …"),
+    }
+}
+
+fn count(number: Option<u64>) -> String {
+    number.map_or("-".into(), |number| number.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::subject::Missing;
+
+    fn seen(own: bool, filtered: bool) -> Seen {
+        let id = if own { "2" } else { "1" };
+        let names = ["mnt", "pid"];
+        Seen {
+            release: "6.1".into(),
+            namespaces: names.map(|name| (name.to_owned(), id.to_owned())).to_vec(),
+            filtered,
+            calls: own.then_some((300, 50)),
+            ..Seen::default()
+        }
+    }
+
+    #[test]
+    fn a_filter_makes_what_is_refused_unreachable_and_nothing_else_does() {
+        let host = seen(false, false);
+        let world = |name: &str, view| World { name: name.into(), view };
+        let worlds = [
+            world("process", View::Seen(seen(false, false))),
+            world("namespaces", View::Seen(seen(true, false))),
+            world("docker", View::Seen(seen(true, true))),
+            world("vm", View::Machine),
+            world("crun", View::Missing(Missing::new("not installed", "apt install crun"))),
+        ];
+        let text = text(&worlds, &host);
+        let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+        assert!(line("process").contains("350 of 350") && line("process").contains("0 of 2"), "{text}");
+        assert!(line("namespaces").contains("350 of 350") && line("namespaces").contains("2 of 2"), "{text}");
+        assert!(line("docker").contains("300 of 350"), "{text}");
+        assert!(line("vm").contains("0 of the host's"), "{text}");
+        assert!(line("crun").ends_with("not installed: apt install crun"), "{text}");
+    }
+
+    #[test]
+    fn a_linux_of_its_own_is_not_the_hosts() {
+        let host = Seen { release: "6.2".into(), ..Seen::default() };
+        let cells = cells("vm-linux", &View::Seen(seen(true, false)), &host, Some(350));
+        assert_eq!((&*cells[1], &*cells[8]), ("own 6.1", "0 of the host's"));
+    }
+}
