@@ -79,11 +79,15 @@ pub enum Error {
     #[error("{0}")]
     Config(String),
 
+    /// The machine cannot be saved as it is, or not be made again from what was saved.
+    #[error("cannot take a snapshot: {0}")]
+    Snapshot(String),
+
     /// The race that was asked for cannot be run.
     #[error("{0}")]
     Race(String),
 
-    /// A report cannot be written to where it should be.
+    /// A report or a golden image cannot be written to where it should be.
     #[error("cannot write {}", path.display())]
     Export {
         /// The file.
@@ -114,6 +118,7 @@ impl Error {
             Error::Config(_)
             | Error::Output(_)
             | Error::Race(_)
+            | Error::Snapshot(_)
             | Error::Export { .. }
             | Error::NoReport { .. } => 125,
             Error::Pack { source: PackError::Io(source), .. } if source.kind() == io::ErrorKind::NotFound => {
@@ -177,6 +182,9 @@ impl Error {
                 ImageError::Overlap { .. } => {
                     "an image says itself where it goes; an initrd finds more room with more memory: -m 512M"
                 }
+                ImageError::Foreign { .. } => {
+                    "a golden image goes on where it was made, or on a host that can do as much"
+                }
                 ImageError::Unpassable { .. } => "elf, multiboot and pvh take a command line and an initrd",
                 _ => "is it the file you meant, and whole?",
             },
@@ -189,13 +197,12 @@ impl Error {
             },
             Error::Config(_) => "-m SIZE is the guest's memory, -c N its number of CPUs",
             Error::Race(_) => "`matchstick bench --help` shows all options",
-            Error::Export { source, .. } if source.kind() == StorageFull => "make room where the report goes",
-            Error::Export { .. } => {
-                "a report goes to a file that you may write, in a directory that is there"
-            }
+            Error::Export { source, .. } if source.kind() == StorageFull => "make room where the file goes",
+            Error::Export { .. } => "it goes to a file that you may write, in a directory that is there",
             Error::NoReport { .. } => {
                 "`matchstick bench --export-json FILE` writes what can be compared with"
             }
+            Error::Snapshot(_) => "a guest can be saved while it is there, and its devices are ours",
             Error::Output(source) if source.kind() == StorageFull => "make room where standard output goes",
             Error::Output(_) => "is whatever reads standard output still there?",
         })
@@ -351,6 +358,13 @@ pub enum ImageError {
         size: u64,
         /// The largest size that works.
         limit: u64,
+    },
+
+    /// The image is of a machine whose processor is not to be had here.
+    #[error("its guest knows a processor that this host cannot give it: {what}")]
+    Foreign {
+        /// What is missing.
+        what: String,
     },
 
     /// The guest would start where nothing was loaded.

@@ -23,6 +23,7 @@
 //! | [`machine`] | the loop |
 //! | [`sandbox`] | what the process gives up before it lets a guest run |
 //! | [`mod@trace`] | what happened, call by call and exit by exit |
+//! | [`snapshot`] | how a machine becomes a file, and many machines again |
 //! | [`host`] | what is under us: hypervisor, kernel, container; and what is missing |
 //! | [`container`] | what Linux can do without a virtual machine |
 //! | [`mod@bench`] | how long that takes, beside a process and containers |
@@ -45,6 +46,7 @@ pub mod initramfs;
 pub mod kvm;
 pub mod machine;
 pub mod sandbox;
+pub mod snapshot;
 pub mod sys;
 pub mod timeline;
 pub mod trace;

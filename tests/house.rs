@@ -12,6 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["boot", "device", "initramfs"],
     &["timeline", "sandbox"],
     &["machine", "trace"],
+    &["snapshot"],
     &["console", "guest", "host"],
     &["bench"],
     &["explain"],

@@ -95,6 +95,17 @@ impl Bus {
         self.slots.iter_mut().for_each(|slot| slot.device.poll());
     }
 
+    /// Where each device sits, and what it remembers: `None` for one that cannot say.
+    pub fn states(&self) -> impl Iterator<Item = (u64, Option<Vec<u8>>)> {
+        self.slots.iter().map(|slot| (slot.base, slot.device.state()))
+    }
+
+    /// Gives the device that sits at `base` what it remembered; false if there is none, or it does not take it.
+    pub fn set_state(&mut self, base: u64, state: &[u8]) -> bool {
+        let at = self.slots.binary_search_by_key(&base, |slot| slot.base);
+        at.is_ok_and(|at| self.slots[at].device.set_state(state))
+    }
+
     /// The level of every interrupt line, by pin.
     pub fn interrupts(&self) -> impl Iterator<Item = (u8, bool)> {
         self.slots.iter().filter_map(|slot| Some((slot.pin?, slot.device.interrupt())))

@@ -61,6 +61,11 @@ impl Cable {
         self.queues.is_held.store(false, Ordering::Relaxed);
     }
 
+    /// Whether what is sent waits until the guest is ready.
+    pub fn is_held(&self) -> bool {
+        self.queues.is_held.load(Ordering::Relaxed)
+    }
+
     /// Device side: takes up to `room` bytes that wait for the guest.
     pub(super) fn take(&self, room: usize, mut each: impl FnMut(u8)) {
         if self.queues.is_held.load(Ordering::Relaxed) {

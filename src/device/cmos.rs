@@ -135,6 +135,18 @@ impl Device for Cmos {
         }
         Action::Continue
     }
+
+    /// The index, then the memory. The clock is the host's.
+    fn state(&self) -> Option<Vec<u8>> {
+        Some([&[self.index], &self.memory[..]].concat())
+    }
+
+    fn set_state(&mut self, state: &[u8]) -> bool {
+        let Some((&index @ 0..=0x7f, memory)) = state.split_first() else { return false };
+        let Ok(memory) = memory.try_into() else { return false };
+        (self.index, self.memory) = (index, memory);
+        true
+    }
 }
 
 /// A moment as the clock's registers have it, in numbers; `day_of_week` 1 is Sunday.

@@ -18,6 +18,14 @@ impl Device for DebugExit {
     fn write(&mut self, _offset: u64, data: &[u8]) -> Action {
         data.first().map_or(Action::Continue, |&status| Action::Exit(status))
     }
+
+    fn state(&self) -> Option<Vec<u8>> {
+        Some(Vec::new())
+    }
+
+    fn set_state(&mut self, state: &[u8]) -> bool {
+        state.is_empty()
+    }
 }
 
 #[cfg(test)]

@@ -157,6 +157,18 @@ impl Device for I8042 {
     fn interrupt(&self) -> bool {
         self.status & OUTPUT_FULL != 0 && self.command_byte & KEYBOARD_INTERRUPT != 0
     }
+
+    /// Command byte, the command that waits or 0, output, status. (0 is no command that waits for anything.)
+    fn state(&self) -> Option<Vec<u8>> {
+        Some(vec![self.command_byte, self.command.unwrap_or(0), self.output, self.status])
+    }
+
+    fn set_state(&mut self, state: &[u8]) -> bool {
+        let &[command_byte, command, output, status] = state else { return false };
+        let command = (command != 0).then_some(command);
+        *self = I8042 { command_byte, command, output, status };
+        true
+    }
 }
 
 #[cfg(test)]

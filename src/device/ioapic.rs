@@ -232,6 +232,33 @@ impl Device for Ioapic {
         }
         Action::Continue
     }
+
+    /// IOREGSEL, ID and lines as u32, then the entries.
+    fn state(&self) -> Option<Vec<u8>> {
+        let head = [u32::from(self.ioregsel), self.id, self.lines].map(u32::to_le_bytes);
+        let entries = self.redirection.map(u64::to_le_bytes);
+        Some([head.as_flattened(), entries.as_flattened()].concat())
+    }
+
+    fn set_state(&mut self, state: &[u8]) -> bool {
+        let Some((head, entries)) = state.split_at_checked(12) else { return false };
+        let (head, _) = head.as_chunks();
+        let (entries, rest) = entries.as_chunks();
+        let &[ioregsel, id, lines] = head else { return false };
+        let [ioregsel, id, lines] = [ioregsel, id, lines].map(u32::from_le_bytes);
+        let entries: Vec<u64> = entries.iter().map(|&entry| u64::from_le_bytes(entry)).collect();
+        let (Ok(ioregsel), Ok(redirection)) = (u8::try_from(ioregsel), <[u64; _]>::try_from(entries)) else {
+            return false;
+        };
+        let is_valid = rest.is_empty()
+            && id & !ID_BITS == 0
+            && lines >> Ioapic::PINS == 0
+            && redirection.iter().all(|entry| entry & !(WRITABLE | REMOTE_IRR) == 0);
+        if is_valid {
+            *self = Ioapic { ioregsel, id, redirection, lines };
+        }
+        is_valid
+    }
 }
 
 #[cfg(test)]

@@ -61,6 +61,18 @@ pub trait Device: Send {
         std::any::type_name::<Self>().rsplit("::").next().unwrap_or("device")
     }
 
+    /// What the device has to remember when the machine goes on elsewhere; `None` if it cannot say. The bytes of
+    /// each are in docs/snapshots.md.
+    fn state(&self) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Takes over what the [`state`](Device::state) of such a device was. False, and nothing has changed, if it
+    /// cannot be that.
+    fn set_state(&mut self, _state: &[u8]) -> bool {
+        false
+    }
+
     /// The world outside may have news, such as input: look for it. Called when the guest is not running.
     fn poll(&mut self) {}
 }

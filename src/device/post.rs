@@ -39,6 +39,21 @@ impl Device for Post {
         }
         Action::Continue
     }
+
+    /// The code, and whether input is held until the guest is ready.
+    fn state(&self) -> Option<Vec<u8>> {
+        let held = self.console.as_ref().is_some_and(Cable::is_held);
+        Some(vec![self.code, held.into()])
+    }
+
+    fn set_state(&mut self, state: &[u8]) -> bool {
+        let &[code, held @ 0..=1] = state else { return false };
+        self.code = code;
+        if let Some(console) = &self.console {
+            if held == 1 { console.hold() } else { console.release() }
+        }
+        true
+    }
 }
 
 #[cfg(test)]

@@ -37,6 +37,14 @@ impl Device for Power {
             _ => Action::Continue,
         }
     }
+
+    fn state(&self) -> Option<Vec<u8>> {
+        Some(vec![self.soft_off])
+    }
+
+    fn set_state(&mut self, state: &[u8]) -> bool {
+        state == [self.soft_off]
+    }
 }
 
 #[cfg(test)]

@@ -86,6 +86,25 @@ impl Device for Serial {
             });
         }
     }
+
+    /// Whether a byte was just sent, the register touched or 255, looks as u32, then the port. What waits in the
+    /// cable is the world's.
+    fn state(&self) -> Option<Vec<u8>> {
+        let head = [u8::from(self.sent), self.touched.unwrap_or(u8::MAX)];
+        Some([&head[..], &self.looks.to_le_bytes(), &self.uart.state()].concat())
+    }
+
+    fn set_state(&mut self, state: &[u8]) -> bool {
+        let Some((&[sent @ 0..=1, touched, a, b, c, d], uart)) = state.split_first_chunk() else {
+            return false;
+        };
+        let Some(uart) = Uart::from_state(uart) else { return false };
+        self.uart = uart;
+        self.sent = sent == 1;
+        self.touched = (touched != u8::MAX).then_some(touched);
+        self.looks = u32::from_le_bytes([a, b, c, d]);
+        true
+    }
 }
 
 #[cfg(test)]

@@ -399,5 +399,6 @@ impl Uart {
     }
 }
 
+mod state;
 #[cfg(test)]
 mod tests;

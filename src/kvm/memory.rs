@@ -7,10 +7,14 @@
 
 use crate::error::{Error, Result};
 use crate::x86::layout::{ABOVE_HOLE, MMIO_START};
+use std::fs::File;
+use std::io;
 use std::ptr::null_mut;
-use vm_memory::GuestAddress;
-use vm_memory::mmap::FromRangesError;
-use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
+use std::sync::Arc;
+use vm_memory::mmap::{FromRangesError, MmapRegionError};
+use vm_memory::{
+    FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap, MmapRegion,
+};
 
 /// The guest's memory, addressed by guest-physical address.
 pub type Memory = vm_memory::GuestMemoryMmap<()>;
@@ -25,13 +29,43 @@ const LARGE: usize = 2 << 20;
 /// guest would have a large page zeroed for the few small ones that it touches.
 const LARGE_FROM: u64 = 32 << 20;
 
-/// Maps `bytes` (a multiple of the page size) around the hole that belongs to devices.
-pub(super) fn allocate(bytes: u64) -> Result<Memory> {
+/// Where `bytes` of memory lie: below the hole, and beyond it what did not fit; and how many of the two there are.
+fn ranges(bytes: u64) -> ([(GuestAddress, usize); 2], usize) {
     let below = bytes.min(MMIO_START);
     let ranges = [(GuestAddress(0), below as usize), (GuestAddress(ABOVE_HOLE), (bytes - below) as usize)];
-    let used = if bytes > below { 2 } else { 1 };
+    (ranges, if bytes > below { 2 } else { 1 })
+}
+
+/// Maps `bytes` of `file` from `offset` on (multiples of the page size) as a guest's memory. What the guest writes
+/// is its own (MAP_PRIVATE): the file stays as it is, and the pages that nobody writes to are shared by all who
+/// map it. Should the file become shorter, whoever touches what is gone dies of SIGBUS.
+pub fn map_file(file: &Arc<File>, offset: u64, bytes: u64) -> Result<Memory> {
+    let (ranges, used) = ranges(bytes);
+    let mut at = offset;
+    let mut regions = Vec::with_capacity(used);
+    for &(start, len) in &ranges[..used] {
+        let place = FileOffset::from_arc(Arc::clone(file), at);
+        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_NORESERVE);
+        let region = MmapRegion::build(Some(place), len, access, kind).map_err(|error| {
+            let source = match error {
+                MmapRegionError::Mmap(source) => source,
+                other => io::Error::other(other),
+            };
+            Error::Host { what: "map the guest's memory", source }
+        })?;
+        regions.extend(GuestRegionMmap::new(region, start));
+        at += len as u64;
+    }
+    Memory::from_regions(regions)
+        .map_err(|error| Error::Config(format!("cannot map the guest's memory: {error}")))
+}
+
+/// Maps `bytes` (a multiple of the page size) around the hole that belongs to devices.
+pub(super) fn allocate(bytes: u64) -> Result<Memory> {
+    let (ranges, used) = ranges(bytes);
+    let below = ranges[0].1;
     let is_large = bytes >= LARGE_FROM;
-    let ceiling = is_large.then(|| Ceiling::above(below as usize));
+    let ceiling = is_large.then(|| Ceiling::above(below));
     let memory = Memory::from_ranges(&ranges[..used]).map_err(|error| match error {
         FromRangesError::MmapRegion(vm_memory::mmap::MmapRegionError::Mmap(source)) => {
             Error::Host { what: "map the guest's memory", source }

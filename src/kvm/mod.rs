@@ -14,11 +14,13 @@
 mod call;
 mod debug;
 mod memory;
+mod state;
 mod vcpu;
 mod vm;
 
 pub use call::Call;
-pub use memory::{MAX_MEMORY, Memory};
+pub use memory::{MAX_MEMORY, Memory, map_file};
+pub use state::{Part, VcpuState};
 pub use vcpu::{Exit, Registers, Vcpu, kick_this_thread};
 pub use vm::{Kvm, Vm};
 

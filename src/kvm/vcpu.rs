@@ -13,7 +13,7 @@ use kvm_bindings::{
     kvm_sregs,
 };
 use kvm_ioctls::{SyncReg, VcpuFd};
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::ptr::{addr_of_mut, null_mut};
 use vm_memory::{Bytes, GuestAddress};
 
@@ -133,6 +133,8 @@ const STRING_MAX: usize = 256;
 pub struct Vcpu {
     pub(super) fd: VcpuFd,
     pub(super) memory: Memory,
+    /// What [`Vcpu::set_cpuid`] was given. KVM does not tell it again as it was: some show the host's bits.
+    pub(super) cpuid: OnceCell<CpuId>,
     /// The bytes of a string that was finished for KVM; see [`Vcpu::finish_outs`].
     string: [u8; STRING_MAX],
     /// RIP after the last OUT that turned out not to be a string: not worth a second look.
@@ -143,7 +145,7 @@ impl Vcpu {
     pub(super) fn new(mut fd: VcpuFd, memory: Memory) -> Vcpu {
         fd.set_sync_valid_reg(SyncReg::Register);
         fd.set_sync_valid_reg(SyncReg::SystemRegister);
-        Vcpu { fd, memory, string: [0; STRING_MAX], plain_out: u64::MAX }
+        Vcpu { fd, memory, cpuid: OnceCell::new(), string: [0; STRING_MAX], plain_out: u64::MAX }
     }
 
     /// Puts the processor where a boot protocol wants it.
@@ -159,7 +161,9 @@ impl Vcpu {
 
     /// Decides what the CPUID instruction shows (`KVM_SET_CPUID2`). Without it, every leaf is zero.
     pub fn set_cpuid(&self, cpuid: &CpuId) -> Result<()> {
-        self.fd.set_cpuid2(cpuid).map_err(host("set the vCPU's CPUID"))
+        self.fd.set_cpuid2(cpuid).map_err(host("set the vCPU's CPUID"))?;
+        let _ = self.cpuid.set(cpuid.clone());
+        Ok(())
     }
 
     /// Sets model-specific registers, as far as this processor has them (`KVM_SET_MSRS`).

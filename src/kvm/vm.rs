@@ -5,7 +5,7 @@
 use super::{Memory, Vcpu, host, memory};
 use crate::error::{Error, Result};
 use crate::x86::cpuid;
-use kvm_bindings::{CpuId, kvm_enable_cap, kvm_msi, kvm_userspace_memory_region};
+use kvm_bindings::{CpuId, kvm_clock_data, kvm_enable_cap, kvm_msi, kvm_userspace_memory_region};
 use kvm_bindings::{KVM_API_VERSION, KVM_CAP_SPLIT_IRQCHIP, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::{Cap, SyncReg, VmFd};
 use std::io;
@@ -73,6 +73,12 @@ impl Kvm {
         Ok(cpuid)
     }
 
+    /// The model-specific registers that can be saved on this host (`KVM_GET_MSR_INDEX_LIST`).
+    pub fn msr_indices(&self) -> Result<Vec<u32>> {
+        let list = self.fd.get_msr_index_list().map_err(host("list the model-specific registers"))?;
+        Ok(list.as_slice().to_vec())
+    }
+
     /// How many vCPUs one machine may have on this host (`KVM_CAP_MAX_VCPUS`).
     pub fn max_vcpus(&self) -> u32 {
         self.fd.get_max_vcpus() as u32
@@ -101,10 +107,15 @@ impl Vm {
     /// Maps `bytes` of guest memory (a multiple of 4 KiB) from address 0 on, around the hole for devices
     /// (`KVM_SET_USER_MEMORY_REGION`). It can be called once.
     pub fn add_memory(&mut self, bytes: u64) -> Result<&Memory> {
+        self.use_memory(memory::allocate(bytes)?)
+    }
+
+    /// The same with memory that is mapped already, as by [`map_file`](super::map_file).
+    pub fn use_memory(&mut self, memory: Memory) -> Result<&Memory> {
         if self.memory.num_regions() != 0 {
             return Err(Error::Config("this VM has its memory already".into()));
         }
-        self.memory = memory::allocate(bytes)?;
+        self.memory = memory;
         for (slot, region) in self.memory.iter().enumerate() {
             let slot = kvm_userspace_memory_region {
                 slot: slot as u32,
@@ -131,6 +142,17 @@ impl Vm {
     pub fn create_vcpu(&self, index: u32) -> Result<Vcpu> {
         let fd = self.fd.create_vcpu(index.into()).map_err(host("create a vCPU"))?;
         Ok(Vcpu::new(fd, self.memory.clone()))
+    }
+
+    /// What the guest's kvm-clock shows, in ns (`KVM_GET_CLOCK`).
+    pub fn clock(&self) -> Result<u64> {
+        Ok(self.fd.get_clock().map_err(host("read the guest's clock"))?.clock)
+    }
+
+    /// Sets the guest's kvm-clock, in ns (`KVM_SET_CLOCK`).
+    pub fn set_clock(&self, clock: u64) -> Result<()> {
+        let clock = kvm_clock_data { clock, ..Default::default() };
+        self.fd.set_clock(&clock).map_err(host("set the guest's clock"))
     }
 
     /// Delivers a message-signalled interrupt: `data` as a device would write it to `address`

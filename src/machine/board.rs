@@ -16,6 +16,7 @@ use crate::device::{
     Action, Bus, Cable, Cmos, DebugExit, Device, I8042, Ioapic, Msi, Overlap, Post, Power, Serial,
 };
 use crate::kvm::Exit;
+use crate::machine::{DeviceState, Space};
 use crate::sys;
 use crate::x86::{acpi, layout};
 
@@ -105,6 +106,50 @@ impl Board {
             _ => None,
         };
         device.unwrap_or("nobody")
+    }
+
+    /// What every device remembers; the place of one that cannot say is the error.
+    pub fn states(&self) -> Result<Vec<DeviceState>, String> {
+        let on = |space: Space, bus: &Bus| -> Vec<_> {
+            bus.states().map(|(base, bytes)| (space, base, bytes)).collect()
+        };
+        let ioapic = (Space::Ioapic, layout::IOAPIC, self.ioapic.state());
+        let devices = [on(Space::Ports, &self.ports), on(Space::Mmio, &self.mmio), vec![ioapic]].concat();
+        let state = |(space, base, bytes): (Space, u64, Option<Vec<u8>>)| match bytes {
+            Some(bytes) => Ok(DeviceState { space, base, bytes }),
+            None => Err(format!("the device at {base:#x} of the {space} does not tell what it remembers")),
+        };
+        devices.into_iter().map(state).collect()
+    }
+
+    /// Gives every device what it remembered: as many as there are, each once. The place of one that is not here,
+    /// or does not take it, is the error.
+    pub fn set_states(&mut self, devices: &[DeviceState]) -> Result<(), String> {
+        let mut left: Vec<(Space, u64)> = self.places();
+        for DeviceState { space, base, bytes } in devices {
+            let at = left.iter().position(|place| *place == (*space, *base));
+            let is_taken = at.map(|at| left.swap_remove(at)).is_some()
+                && match space {
+                    Space::Ports => self.ports.set_state(*base, bytes),
+                    Space::Mmio => self.mmio.set_state(*base, bytes),
+                    Space::Ioapic => self.ioapic.set_state(bytes),
+                };
+            if !is_taken {
+                return Err(format!("no device at {base:#x} of the {space} takes its state"));
+            }
+        }
+        match left.first() {
+            None => Ok(()),
+            Some((space, base)) => {
+                Err(format!("the state of the device at {base:#x} of the {space} is missing"))
+            }
+        }
+    }
+
+    fn places(&self) -> Vec<(Space, u64)> {
+        let ports = self.ports.states().map(|(base, _)| (Space::Ports, base));
+        let mmio = self.mmio.states().map(|(base, _)| (Space::Mmio, base));
+        ports.chain(mmio).chain([(Space::Ioapic, layout::IOAPIC)]).collect()
     }
 
     /// After an access or a signal: shows the IOAPIC what has become of each interrupt line, lets the devices

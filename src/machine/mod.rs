@@ -12,9 +12,11 @@ mod board;
 mod config;
 mod crash;
 mod output;
+mod state;
 
 pub use config::Config;
 pub use crash::{Crash, Note};
+pub use state::{DeviceState, Space, State};
 
 use crate::boot::{self, Payload};
 use crate::device::{Action, Cable, Device, Msi};
@@ -116,6 +118,8 @@ pub struct Machine {
     // Dropped in this order: vCPUs, then the VM, then its memory.
     vcpus: Vec<Vcpu>,
     shared: Shared,
+    /// The guest has come to an end, from which there is no going on.
+    has_ended: bool,
 }
 
 /// What all vCPUs of a machine share.
@@ -127,6 +131,7 @@ struct Shared {
     remote: Remote,
     timeout: Option<Duration>,
     sandbox: Sandbox,
+    acpi: bool,
 }
 
 impl Machine {
@@ -189,9 +194,10 @@ impl Machine {
             remote: Remote::default(),
             timeout: config.timeout,
             sandbox: config.sandbox,
+            acpi: config.acpi,
         };
         probe.mark(Phase::Devices);
-        Ok(Machine { vcpus, shared })
+        Ok(Machine { vcpus, shared, has_ended: false })
     }
 
     /// Puts a device of your own at `base..base + len` of the I/O ports.
@@ -220,8 +226,8 @@ impl Machine {
         self.shared.remote.clone()
     }
 
-    /// Runs the guest to its end. A machine runs once: afterwards its processors are where the guest left
-    /// them.
+    /// Runs the guest to its end. One that was stopped, by a [`Remote`], its time or its probe, goes on where it
+    /// was when it is run again.
     ///
     /// Uses the first real-time signal of the process ([`sys::kick_signal`]).
     pub fn run<P: Probe>(&mut self, probe: &mut P) -> Result<Outcome> {
@@ -265,7 +271,9 @@ impl Machine {
         });
         run.flush_output()?;
         probe.mark(Phase::Guest);
-        lock(&run.ending).take().unwrap_or(Ok(Outcome::Stopped))
+        let ending = lock(&run.ending).take().unwrap_or(Ok(Outcome::Stopped));
+        self.has_ended = !matches!(ending, Ok(Outcome::Stopped | Outcome::TimedOut));
+        ending
     }
 }
 
@@ -323,7 +331,10 @@ impl Run<'_> {
     /// Decides how the machine ends, unless that is decided.
     fn end(&self, result: Result<Outcome>) {
         let mut ending = lock(&self.ending);
-        if ending.is_none() {
+        // What a vCPU has come to while another one was stopped is not to be lost.
+        let is_worth_more =
+            matches!(&*ending, Some(Ok(Outcome::Stopped))) && !matches!(&result, Ok(Outcome::Stopped));
+        if ending.is_none() || is_worth_more {
             *ending = Some(result);
             self.ended.store(true, Ordering::SeqCst);
             self.shared.remote.kick();

@@ -302,6 +302,36 @@ pub fn unix_time() -> u64 {
     now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// Nanoseconds since the start of 1970, UTC.
+pub fn unix_nanos() -> u64 {
+    let now = std::time::SystemTime::now();
+    now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+}
+
+/// Where the next data of a sparse file begin, from `offset` on; `None` if only a hole is left (lseek(2), SEEK_DATA).
+pub fn next_data(file: &File, offset: u64) -> io::Result<Option<u64>> {
+    // SAFETY: lseek takes plain numbers. It moves the descriptor's own place, at which nobody of ours reads.
+    match unsafe { libc::lseek(file.as_raw_fd(), offset as libc::off_t, libc::SEEK_DATA) } {
+        -1 => match io::Error::last_os_error() {
+            error if error.raw_os_error() == Some(libc::ENXIO) => Ok(None),
+            // A file system without holes has data everywhere.
+            error if error.raw_os_error() == Some(libc::EINVAL) => Ok(Some(offset)),
+            error => Err(error),
+        },
+        data => Ok(Some(data as u64)),
+    }
+}
+
+/// A file that is nowhere but in memory (memfd_create(2)).
+pub fn memory_file() -> io::Result<File> {
+    // SAFETY: the name is a constant; the descriptor that comes back is nobody's yet.
+    match unsafe { libc::memfd_create(c"matchstick".as_ptr(), libc::MFD_CLOEXEC) } {
+        -1 => Err(io::Error::last_os_error()),
+        // SAFETY: as above.
+        fd => Ok(unsafe { File::from_raw_fd(fd) }),
+    }
+}
+
 /// What std does before `main`, for a program that is started without it: writing to a closed pipe is an
 /// error instead of a signal, and descriptors 0 to 2 are not free for the next file that is opened.
 ///

@@ -24,6 +24,59 @@ pub fn with_tsc_deadline(cpuid: &mut CpuId) {
     }
 }
 
+/// What the processor that `table` describes has, and one that is `supported` here does not; in words. `None` if a
+/// guest that knows the one can go on with the other.
+///
+/// It looks at the vendor and at the words of the table that are feature bits: a missing one makes a guest fault.
+pub fn lacks(supported: &CpuId, table: &CpuId) -> Option<String> {
+    let here = |leaf: &kvm_cpuid_entry2| {
+        let mut leaves = supported.as_slice().iter();
+        let found = leaves.find(|here| (here.function, here.index) == (leaf.function, leaf.index));
+        found.map_or([0; 4], registers)
+    };
+    for leaf in table.as_slice() {
+        let (had, has) = (registers(leaf), here(leaf));
+        if leaf.function == 0 && had[1..] != has[1..] {
+            return Some("it is of another vendor".into());
+        }
+        let words = FEATURES
+            .iter()
+            .filter(|(function, index, ..)| (*function, *index) == (leaf.function, leaf.index));
+        for &(function, index, register, own) in words {
+            let missing = had[register] & !has[register] & !own;
+            if missing != 0 {
+                let name = ["eax", "ebx", "ecx", "edx"][register];
+                return Some(format!("CPUID {function:#x}.{index} {name} has {missing:#x} more"));
+            }
+        }
+    }
+    None
+}
+
+fn registers(leaf: &kvm_cpuid_entry2) -> [u32; 4] {
+    [leaf.eax, leaf.ebx, leaf.ecx, leaf.edx]
+}
+
+/// OSXSAVE, a copy of CR4's bit.
+const OSXSAVE: u32 = 1 << 27;
+/// Leaf 7, ECX bit 4: OSPKE, another.
+const OSPKE: u32 = 1 << 4;
+
+/// Words that are feature bits: leaf, subleaf, register (0 is EAX), and the bits that are not the host's to have.
+const FEATURES: [(u32, u32, usize, u32); 11] = [
+    (0x1, 0, 2, OSXSAVE | HYPERVISOR | TSC_DEADLINE),
+    (0x1, 0, 3, HTT),
+    (0x7, 0, 1, 0),
+    (0x7, 0, 2, OSPKE),
+    (0x7, 0, 3, 0),
+    (0x7, 1, 0, 0),
+    (0xd, 0, 0, 0),
+    (0xd, 0, 3, 0),
+    (0xd, 1, 0, 0),
+    (0x8000_0001, 0, 2, 0),
+    (0x8000_0001, 0, 3, 0),
+];
+
 /// Fits what the host supports to processor `index` of `count`, which are cores of one package.
 ///
 /// The processor's APIC id is its index. KVM reports the ids of the host processor that asked; a guest
@@ -120,6 +173,25 @@ mod tests {
         cpuid.as_mut_slice()[0].eax = 0xa;
         personalise(&mut cpuid, 0, 3);
         assert_eq!(leaf(&cpuid, 0xb, 0), None);
+    }
+
+    #[test]
+    fn a_guest_goes_on_where_there_is_as_much_as_it_knows() {
+        let with = |function, ecx| {
+            let mut table = table(&[(0, 0), (function, 0)]);
+            table.as_mut_slice()[1].ecx = ecx;
+            table
+        };
+        let here = with(1, 0b0110);
+        assert_eq!(lacks(&here, &with(1, 0b0110)), None);
+        assert_eq!(lacks(&here, &with(1, 0b0010 | OSXSAVE | HYPERVISOR)), None, "its own bits");
+        let missing = lacks(&here, &with(1, 0b1010));
+        assert_eq!(missing.as_deref(), Some("CPUID 0x1.0 ecx has 0x8 more"));
+        assert_eq!(lacks(&here, &with(0x7, 1)).as_deref(), Some("CPUID 0x7.0 ebx has 0xffffffff more"));
+        assert_eq!(lacks(&here, &with(0x15, 1)), None, "that is no feature");
+        let mut other = with(1, 0);
+        other.as_mut_slice()[0].ebx = u32::from_le_bytes(*b"Auth");
+        assert_eq!(lacks(&here, &other).as_deref(), Some("it is of another vendor"));
     }
 
     #[test]

@@ -1,0 +1,459 @@
+//! The state of a vCPU outside guest memory: read whole, kept as bytes, set whole.
+//!
+//! Each [`Part`] is one of KVM's own structs, byte for byte: they are part of the kernel's ABI, so they mean
+//! the same on every host. What a new vCPU has anyway is left out by [`VcpuState::without`], for setting costs an
+//! ioctl each; registers and events go through the shared page and cost none.
+//!
+//! Sources: KVM API document, the sections of the ioctls named at each part, and devices/vcpu.rst for the TSC.
+
+use super::{Vcpu, host};
+use crate::error::{Error, Result};
+use kvm_bindings::{
+    CpuId, KVM_MAX_CPUID_ENTRIES, KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, Msrs, kvm_cpuid_entry2,
+    kvm_debugregs, kvm_device_attr, kvm_lapic_state, kvm_mp_state, kvm_msr_entry, kvm_regs, kvm_sregs,
+    kvm_vcpu_events, kvm_xcrs, kvm_xsave,
+};
+use kvm_ioctls::SyncReg;
+use std::io;
+use std::mem::{MaybeUninit, size_of};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+/// One part of a vCPU's state. The numbers are those of the file format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Part {
+    /// struct kvm_regs: `KVM_GET_REGS`.
+    Regs = 1,
+    /// struct kvm_sregs: `KVM_GET_SREGS`.
+    Sregs = 2,
+    /// struct kvm_vcpu_events: `KVM_GET_VCPU_EVENTS`.
+    Events = 3,
+    /// struct kvm_mp_state: `KVM_GET_MP_STATE`.
+    MpState = 4,
+    /// struct kvm_debugregs: `KVM_GET_DEBUGREGS`.
+    DebugRegs = 5,
+    /// struct kvm_xcrs: `KVM_GET_XCRS`.
+    Xcrs = 6,
+    /// struct kvm_xsave, 4096 bytes: `KVM_GET_XSAVE`.
+    Xsave = 7,
+    /// struct kvm_lapic_state: `KVM_GET_LAPIC`.
+    Lapic = 8,
+    /// Any number of struct kvm_msr_entry: `KVM_GET_MSRS`.
+    Msrs = 9,
+    /// Any number of struct kvm_cpuid_entry2, as it was set (`KVM_SET_CPUID2`).
+    Cpuid = 10,
+    /// Two u64: the TSC as the guest reads it, and its rate in kHz (`KVM_GET_TSC_KHZ`).
+    Tsc = 11,
+}
+
+impl Part {
+    /// Every part, in the order in which they are set.
+    pub const ALL: [Part; 11] = [
+        Part::Cpuid,
+        Part::Sregs,
+        Part::MpState,
+        Part::DebugRegs,
+        Part::Xcrs,
+        Part::Xsave,
+        Part::Tsc,
+        Part::Lapic,
+        Part::Msrs,
+        Part::Regs,
+        Part::Events,
+    ];
+
+    /// The part of that number.
+    pub fn find(number: u32) -> Option<Part> {
+        Part::ALL.into_iter().find(|&part| part as u32 == number)
+    }
+
+    /// What it is, in words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Part::Regs => "registers",
+            Part::Sregs => "system registers",
+            Part::Events => "pending events",
+            Part::MpState => "run state",
+            Part::DebugRegs => "debug registers",
+            Part::Xcrs => "extended control registers",
+            Part::Xsave => "FPU and vector registers",
+            Part::Lapic => "local APIC",
+            Part::Msrs => "model-specific registers",
+            Part::Cpuid => "CPUID",
+            Part::Tsc => "time-stamp counter",
+        }
+    }
+
+    /// Whether `len` bytes can be such a part.
+    fn fits(self, len: usize) -> bool {
+        match self {
+            Part::Regs => len == size_of::<kvm_regs>(),
+            Part::Sregs => len == size_of::<kvm_sregs>(),
+            Part::Events => len == size_of::<kvm_vcpu_events>(),
+            Part::MpState => len == size_of::<kvm_mp_state>(),
+            Part::DebugRegs => len == size_of::<kvm_debugregs>(),
+            Part::Xcrs => len == size_of::<kvm_xcrs>(),
+            Part::Xsave => len == size_of::<kvm_xsave>(),
+            Part::Lapic => len == size_of::<kvm_lapic_state>(),
+            Part::Msrs => len.is_multiple_of(size_of::<kvm_msr_entry>()) && len <= MSRS_MAX,
+            Part::Cpuid => {
+                len.is_multiple_of(size_of::<kvm_cpuid_entry2>())
+                    && len / size_of::<kvm_cpuid_entry2>() <= KVM_MAX_CPUID_ENTRIES
+            }
+            Part::Tsc => len == size_of::<[u64; 2]>(),
+        }
+    }
+}
+
+/// The most bytes of MSRs: KVM knows a few hundred.
+const MSRS_MAX: usize = 4096 * size_of::<kvm_msr_entry>();
+
+/// IA32_TIME_STAMP_COUNTER. It never stands still, so it has a part of its own.
+const IA32_TSC: u32 = 0x10;
+/// The MSRs of Hyper-V, which no guest of ours is told of; among them clocks that cannot be set.
+const HYPERV_MSRS: std::ops::Range<u32> = 0x4000_0000..0x4000_0200;
+
+/// `_IOW(KVMIO, 0xe1, struct kvm_device_attr)` and `_IOW(KVMIO, 0xe2, …)`, for a vCPU.
+const KVM_SET_DEVICE_ATTR: libc::c_ulong = 0x4018_aee1;
+const KVM_GET_DEVICE_ATTR: libc::c_ulong = 0x4018_aee2;
+
+/// A struct of KVM's that is nothing but numbers.
+///
+/// # Safety
+/// Without padding, and valid whatever its bytes are.
+unsafe trait Plain {}
+
+// SAFETY: bindings of structs of the kernel's ABI: integers and arrays of them, the padding spelled out as fields.
+// Of kvm_xsave the part at its end has no bytes.
+unsafe impl Plain for kvm_regs {}
+// SAFETY: as above.
+unsafe impl Plain for kvm_sregs {}
+// SAFETY: as above.
+unsafe impl Plain for kvm_vcpu_events {}
+// SAFETY: as above.
+unsafe impl Plain for kvm_mp_state {}
+// SAFETY: as above.
+unsafe impl Plain for kvm_debugregs {}
+// SAFETY: as above.
+unsafe impl Plain for kvm_xcrs {}
+// SAFETY: as above.
+unsafe impl Plain for kvm_xsave {}
+// SAFETY: as above.
+unsafe impl Plain for kvm_lapic_state {}
+// SAFETY: as above.
+unsafe impl Plain for kvm_msr_entry {}
+// SAFETY: as above.
+unsafe impl Plain for kvm_cpuid_entry2 {}
+// SAFETY: as above.
+unsafe impl Plain for u64 {}
+
+/// The bytes of structs.
+fn bytes<T: Plain>(values: &[T]) -> Vec<u8> {
+    // SAFETY: a Plain has no padding, so all its bytes are initialised.
+    unsafe { std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values)) }.to_vec()
+}
+
+/// The struct of those bytes, if it has as many.
+fn value<T: Plain>(bytes: &[u8]) -> Option<T> {
+    if bytes.len() != size_of::<T>() {
+        return None;
+    }
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: as many bytes as a T has, which may be any for a Plain.
+    unsafe {
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), value.as_mut_ptr().cast(), bytes.len());
+        Some(value.assume_init())
+    }
+}
+
+fn values<T: Plain>(bytes: &[u8]) -> Vec<T> {
+    bytes.chunks_exact(size_of::<T>()).filter_map(value).collect()
+}
+
+/// The parts of a vCPU's state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VcpuState {
+    parts: Vec<(Part, Vec<u8>)>,
+}
+
+impl VcpuState {
+    /// Every part that is known, with its bytes.
+    pub fn parts(&self) -> impl Iterator<Item = (Part, &[u8])> {
+        self.parts.iter().map(|(part, bytes)| (*part, bytes.as_slice()))
+    }
+
+    /// The bytes of one part.
+    pub fn part(&self, part: Part) -> Option<&[u8]> {
+        self.parts().find(|(other, _)| *other == part).map(|(_, bytes)| bytes)
+    }
+
+    /// Adds a part; false if it is there already or cannot have that many bytes.
+    pub fn add(&mut self, part: Part, bytes: Vec<u8>) -> bool {
+        let fits = part.fits(bytes.len()) && self.part(part).is_none();
+        if fits {
+            self.parts.push((part, bytes));
+        }
+        fits
+    }
+
+    fn get<T: Plain>(&self, part: Part) -> Option<T> {
+        self.part(part).and_then(value)
+    }
+
+    /// General registers; without them a vCPU cannot go on.
+    pub fn regs(&self) -> Option<kvm_regs> {
+        self.get(Part::Regs)
+    }
+
+    /// System registers.
+    pub fn sregs(&self) -> Option<kvm_sregs> {
+        self.get(Part::Sregs)
+    }
+
+    /// Index and value of each model-specific register.
+    pub fn msrs(&self) -> Vec<(u32, u64)> {
+        let entries: Vec<kvm_msr_entry> = self.part(Part::Msrs).map(values).unwrap_or_default();
+        entries.into_iter().map(|entry| (entry.index, entry.data)).collect()
+    }
+
+    /// The table that CPUID shows, if the guest was given one.
+    pub fn cpuid(&self) -> Option<CpuId> {
+        let entries: Vec<kvm_cpuid_entry2> = values(self.part(Part::Cpuid)?);
+        CpuId::from_entries(&entries).ok()
+    }
+
+    /// TSC and its rate in kHz.
+    pub fn tsc(&self) -> Option<(u64, u64)> {
+        let numbers: Vec<u64> = values(self.part(Part::Tsc)?);
+        Some((*numbers.first()?, *numbers.get(1)?))
+    }
+
+    /// What a new vCPU, whose state is `new`, does not have anyway. What decides where it goes on stays.
+    pub fn without(mut self, new: &VcpuState) -> VcpuState {
+        const KEPT: [Part; 4] = [Part::Regs, Part::Sregs, Part::Cpuid, Part::Tsc];
+        let own = new.msrs();
+        for (part, bytes) in &mut self.parts {
+            if *part == Part::Msrs {
+                let mut entries: Vec<kvm_msr_entry> = values(bytes);
+                entries.retain(|entry| !own.contains(&(entry.index, entry.data)));
+                *bytes = self::bytes(&entries);
+            }
+        }
+        self.parts.retain(|(part, bytes)| {
+            KEPT.contains(part) || !bytes.is_empty() && new.part(*part) != Some(bytes.as_slice())
+        });
+        self
+    }
+}
+
+impl Vcpu {
+    /// Its whole state; `msrs` are the registers to ask for. Its TSC is part of it if it was given a CPUID table,
+    /// which says whether there is one.
+    ///
+    /// An access that was served and not yet completed is not part of it: first [`Vcpu::leave_at_once`], and run
+    /// it until it is [`Exit::Interrupted`](super::Exit::Interrupted).
+    pub fn state(&self, msrs: &[u32]) -> Result<VcpuState> {
+        let read = |what| host(what);
+        let mut parts = Vec::new();
+        // First, as it takes in an INIT or SIPI that waits, which changes the others.
+        let mp_state = self.fd.get_mp_state().map_err(read("read the vCPU's run state"))?;
+        parts.push((Part::MpState, bytes(&[mp_state])));
+        let regs = self.fd.get_regs().map_err(read("read the vCPU's registers"))?;
+        parts.push((Part::Regs, bytes(&[regs])));
+        let sregs = self.fd.get_sregs().map_err(read("read the vCPU's system registers"))?;
+        parts.push((Part::Sregs, bytes(&[sregs])));
+        let debug = self.fd.get_debug_regs().map_err(read("read the vCPU's debug registers"))?;
+        parts.push((Part::DebugRegs, bytes(&[debug])));
+        // Processors without XSAVE have no XCR0.
+        if let Ok(xcrs) = self.fd.get_xcrs() {
+            parts.push((Part::Xcrs, bytes(&[xcrs])));
+        }
+        let xsave = self.fd.get_xsave().map_err(read("read the vCPU's FPU"))?;
+        parts.push((Part::Xsave, bytes(&[xsave])));
+        let lapic = self.fd.get_lapic().map_err(read("read the vCPU's local APIC"))?;
+        parts.push((Part::Lapic, bytes(&[lapic])));
+        let indices = msrs.iter().copied().filter(|index| *index != IA32_TSC && !HYPERV_MSRS.contains(index));
+        let entries: Vec<kvm_msr_entry> = indices.filter_map(|index| self.msr(index)).collect();
+        parts.push((Part::Msrs, bytes(&entries)));
+        let events = self.fd.get_vcpu_events().map_err(read("read the vCPU's events"))?;
+        parts.push((Part::Events, bytes(&[events])));
+        if let Some(cpuid) = self.cpuid.get() {
+            parts.push((Part::Cpuid, bytes(cpuid.as_slice())));
+            let khz = self.fd.get_tsc_khz().map_err(read("read the rate of the vCPU's TSC"))?;
+            let tsc = self.msr(IA32_TSC).map_or(0, |entry| entry.data);
+            parts.push((Part::Tsc, bytes(&[tsc, khz.into()])));
+        }
+        Ok(VcpuState { parts })
+    }
+
+    /// One register, if this processor has it.
+    fn msr(&self, index: u32) -> Option<kvm_msr_entry> {
+        let mut one = Msrs::from_entries(&[kvm_msr_entry { index, ..Default::default() }]).ok()?;
+        let count = self.fd.get_msrs(&mut one).ok()?;
+        one.as_slice().first().filter(|_| count == 1).copied()
+    }
+
+    /// Gives a vCPU that has not run, or has been made to [leave](Vcpu::leave_at_once), all of `state`. Its TSC
+    /// goes on as if it had run for `elapsed` meanwhile.
+    ///
+    /// The order: what decides which bits exist before the bits, the APIC's base before the APIC, the APIC before
+    /// the register that sets its deadline (KVM's own rules, and those of those who restore guests on it).
+    pub fn set_state(&mut self, state: &VcpuState, elapsed: Duration) -> Result<()> {
+        let through_page = [Part::Regs, Part::Sregs, Part::Events];
+        let is_small = state.parts().all(|(part, _)| through_page.contains(&part));
+        for part in Part::ALL {
+            let Some(bytes) = state.part(part) else { continue };
+            if is_small || matches!(part, Part::Regs | Part::Events) {
+                self.put_into_page(part, bytes);
+            } else {
+                self.set_part(part, bytes, elapsed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the next `KVM_RUN` takes from the shared page.
+    fn put_into_page(&mut self, part: Part, bytes: &[u8]) {
+        let page = self.fd.sync_regs_mut();
+        let sync = match part {
+            Part::Regs => value(bytes).map(|regs| page.regs = regs).map(|()| SyncReg::Register),
+            Part::Sregs => value(bytes).map(|sregs| page.sregs = sregs).map(|()| SyncReg::SystemRegister),
+            _ => value(bytes).map(|events| page.events = events).map(|()| SyncReg::VcpuEvents),
+        };
+        if let Some(sync) = sync {
+            self.fd.set_sync_dirty_reg(sync);
+        }
+    }
+
+    fn set_part(&self, part: Part, bytes: &[u8], elapsed: Duration) -> Result<()> {
+        /// A part that was checked when it was added has the right length.
+        fn one<T: Plain>(bytes: &[u8]) -> Result<T> {
+            value(bytes).ok_or_else(|| Error::Config("a part of a vCPU's state has another length".into()))
+        }
+        match part {
+            Part::Sregs => self.fd.set_sregs(&one(bytes)?).map_err(host("set the vCPU's system registers")),
+            Part::MpState => self.fd.set_mp_state(one(bytes)?).map_err(host("set the vCPU's run state")),
+            Part::DebugRegs => {
+                self.fd.set_debug_regs(&one(bytes)?).map_err(host("set the vCPU's debug registers"))
+            }
+            Part::Xcrs => self.fd.set_xcrs(&one(bytes)?).map_err(host("set the vCPU's control registers")),
+            Part::Xsave => {
+                // SAFETY: it wants a buffer as large as KVM_CAP_XSAVE2 says, which is 4096 bytes, the size of this
+                // struct, for a process that has not asked for larger features (arch_prctl(2)), as we never do.
+                unsafe { self.fd.set_xsave(&one(bytes)?) }.map_err(host("set the vCPU's FPU"))
+            }
+            Part::Lapic => self.fd.set_lapic(&one(bytes)?).map_err(host("set the vCPU's local APIC")),
+            Part::Msrs => {
+                let msrs: Vec<(u32, u64)> =
+                    values::<kvm_msr_entry>(bytes).iter().map(|entry| (entry.index, entry.data)).collect();
+                self.set_msrs(&msrs)
+            }
+            Part::Cpuid => match CpuId::from_entries(&values::<kvm_cpuid_entry2>(bytes)) {
+                Ok(cpuid) => self.set_cpuid(&cpuid),
+                Err(_) => Err(Error::Config("a vCPU's CPUID table is too long".into())),
+            },
+            Part::Tsc => match values(bytes)[..] {
+                [tsc, khz] => self.set_tsc(tsc, khz, elapsed),
+                _ => Ok(()),
+            },
+            Part::Regs | Part::Events => Ok(()),
+        }
+    }
+
+    /// Lets the TSC go on from `tsc`, which it was `elapsed` ago.
+    ///
+    /// By its offset from the host's (`KVM_VCPU_TSC_OFFSET`): a value that is written is adjusted by some kernels
+    /// to what they think was meant.
+    fn set_tsc(&self, tsc: u64, khz: u64, elapsed: Duration) -> Result<()> {
+        let what = "let the guest's time-stamp counter go on at its rate";
+        let own: u64 = self.fd.get_tsc_khz().map_err(host(what))?.into();
+        if own != khz {
+            let wanted = u32::try_from(khz)
+                .map_err(|_| Error::Host { what, source: io::ErrorKind::InvalidData.into() })?;
+            // Within 250 ppm KVM calls it the same rate; else it needs a processor that can scale.
+            self.fd.set_tsc_khz(wanted).map_err(host(what))?;
+        }
+        let passed = (elapsed.as_nanos() * u128::from(khz) / 1_000_000) as u64;
+        let now = tsc.wrapping_add(passed);
+        let before = self.msr(IA32_TSC).map_or(0, |entry| entry.data);
+        let mut offset = 0;
+        if self.tsc_offset(KVM_GET_DEVICE_ATTR, &mut offset).is_ok() {
+            offset = offset.wrapping_add(now.wrapping_sub(before));
+            return self.tsc_offset(KVM_SET_DEVICE_ATTR, &mut offset).map_err(host(what));
+        }
+        self.set_msrs(&[(IA32_TSC, now)])
+    }
+
+    /// Reads or sets the offset of the guest's TSC from the host's; Linux 5.16 and newer know it.
+    fn tsc_offset(&self, request: libc::c_ulong, offset: &mut u64) -> io::Result<()> {
+        let attribute = kvm_device_attr {
+            flags: 0,
+            group: KVM_VCPU_TSC_CTRL,
+            attr: KVM_VCPU_TSC_OFFSET.into(),
+            addr: std::ptr::from_mut(offset) as u64,
+        };
+        // SAFETY: the descriptor is the vCPU's. The attribute is one u64, which `addr` points to, and both outlive
+        // the call.
+        match unsafe { libc::ioctl(self.fd.as_raw_fd(), request, std::ptr::from_ref(&attribute)) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Makes the next [`Vcpu::run`] complete what was served and come back without running the guest
+    /// (`immediate_exit`).
+    pub fn leave_at_once(&mut self) {
+        self.fd.set_kvm_immediate_exit(1);
+    }
+
+    /// Tells the guest's clock that time has passed in which the guest did not run, so that its watchdogs keep
+    /// quiet (`KVM_KVMCLOCK_CTRL`). A guest without that clock has no use for it.
+    pub fn tell_pause(&self) {
+        let _ = self.fd.kvmclock_ctrl();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn every_part_has_one_number_and_is_found_by_it() {
+        for part in Part::ALL {
+            assert_eq!(Part::find(part as u32), Some(part));
+        }
+        assert_eq!((Part::find(0), Part::find(12)), (None, None));
+    }
+
+    #[test]
+    fn what_a_new_vcpu_has_is_left_out_register_by_register() {
+        let state = |rip, msrs: &[(u32, u64)], dr7| {
+            let mut state = VcpuState::default();
+            let entry = |&(index, data): &(u32, u64)| kvm_msr_entry { index, data, ..Default::default() };
+            assert!(state.add(Part::Regs, bytes(&[kvm_regs { rip, ..Default::default() }])));
+            assert!(state.add(Part::Msrs, bytes(&msrs.iter().map(entry).collect::<Vec<_>>())));
+            assert!(state.add(Part::DebugRegs, bytes(&[kvm_debugregs { dr7, ..Default::default() }])));
+            state
+        };
+        let new = state(0, &[(1, 10), (2, 20)], 0x400);
+        let less = state(0, &[(1, 10), (2, 21)], 0x400).without(&new);
+        assert_eq!(less.msrs(), [(2, 21)]);
+        assert_eq!((less.part(Part::DebugRegs), less.regs().is_some()), (None, true));
+        assert_eq!(state(0, &[(1, 10)], 0).without(&new).part(Part::Msrs), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_part_takes_only_as_many_bytes_as_it_has(number in 0..14u32, len in 0..5000usize) {
+            let mut state = VcpuState::default();
+            if let Some(part) = Part::find(number) {
+                let taken = state.add(part, vec![0xa5; len]);
+                prop_assert_eq!(taken, part.fits(len));
+                prop_assert!(!taken || !state.add(part, vec![0; len]), "twice");
+            }
+            let _ = (state.regs(), state.sregs(), state.msrs(), state.cpuid(), state.tsc());
+        }
+    }
+}

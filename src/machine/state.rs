@@ -1,0 +1,173 @@
+//! Everything of a machine that is not its memory, as data: what a snapshot saves, and a restored machine begins with.
+
+use super::{Board, Config, Machine, Output, Remote, Shared, lock};
+use crate::device::{Action, Cable};
+use crate::error::{Error, Result};
+use crate::kvm::{Exit, Kvm, Memory, VcpuState};
+use crate::sys;
+use std::fmt;
+use std::io::Write;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// Where a device answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Space {
+    /// I/O ports.
+    Ports = 0,
+    /// Guest-physical addresses.
+    Mmio = 1,
+    /// The IOAPIC, which is on no bus.
+    Ioapic = 2,
+}
+
+impl fmt::Display for Space {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Space::Ports => "ports",
+            Space::Mmio => "addresses",
+            Space::Ioapic => "IOAPIC",
+        })
+    }
+}
+
+/// What one device remembers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceState {
+    /// Where it answers,
+    pub space: Space,
+    /// and at which address there.
+    pub base: u64,
+    /// Its own [`state`](crate::device::Device::state).
+    pub bytes: Vec<u8>,
+}
+
+/// A machine without its memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// Bytes of memory.
+    pub memory: u64,
+    /// Whether it has what ACPI tables describe.
+    pub acpi: bool,
+    /// Each vCPU, without what a new one has anyway.
+    pub vcpus: Vec<VcpuState>,
+    /// The guest's kvm-clock in ns, if it was given a CPUID table, where it is found.
+    pub clock: Option<u64>,
+    /// When this was read, in ns since the start of 1970.
+    pub time: u64,
+    /// All devices.
+    pub devices: Vec<DeviceState>,
+}
+
+impl Machine {
+    /// The state of a machine that does not run. What a vCPU has asked for and was given, but not yet taken, is
+    /// completed first: the state is that between two instructions, or between two rounds of a string.
+    ///
+    /// # Errors
+    /// [`Error::Snapshot`] if that ends the machine, or a device does not tell its state.
+    pub fn state(&mut self) -> Result<State> {
+        self.complete()?;
+        let kvm = Kvm::open()?;
+        let msrs = kvm.msr_indices()?;
+        // What a new machine has is not worth a call when this one goes on elsewhere.
+        let vm = kvm.create_vm()?;
+        vm.enable_local_apics()?;
+        let mut vcpus = Vec::with_capacity(self.vcpus.len());
+        for (vcpu, index) in self.vcpus.iter().zip(0..) {
+            let state = vcpu.state(&msrs)?;
+            let new = vm.create_vcpu(index)?;
+            if let Some(cpuid) = state.cpuid() {
+                new.set_cpuid(&cpuid)?;
+            }
+            vcpus.push(state.without(&new.state(&msrs)?));
+        }
+        let has_clock = vcpus.iter().any(|vcpu| vcpu.tsc().is_some());
+        Ok(State {
+            memory: self.memory_size(),
+            acpi: self.shared.acpi,
+            vcpus,
+            clock: if has_clock { Some(self.shared.vm.clock()?) } else { None },
+            time: sys::unix_nanos(),
+            devices: lock(&self.shared.board).states().map_err(Error::Snapshot)?,
+        })
+    }
+
+    /// Lets every vCPU complete the access that it left for.
+    fn complete(&mut self) -> Result<()> {
+        let ended = || Error::Snapshot("the guest has ended".into());
+        if self.has_ended {
+            return Err(ended());
+        }
+        for vcpu in &mut self.vcpus {
+            loop {
+                vcpu.leave_at_once();
+                let mut exit = match vcpu.run()? {
+                    Exit::Interrupted => break,
+                    Exit::Halt | Exit::Shutdown | Exit::Failed { .. } => return Err(ended()),
+                    access => access,
+                };
+                // The next round of a string, or the other half of an access.
+                if lock(&self.shared.board).serve(&mut exit) != Action::Continue {
+                    self.has_ended = true;
+                    return Err(ended());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of memory.
+    pub fn memory_size(&self) -> u64 {
+        use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
+        self.shared.vm.memory().iter().map(GuestMemoryRegion::len).sum()
+    }
+
+    /// The guest's memory.
+    pub fn memory(&self) -> &Memory {
+        self.shared.vm.memory()
+    }
+
+    /// A machine that goes on from `state` with `memory`, on `kvm`. Its clocks have run on meanwhile. Of `config` its
+    /// limits and its sandbox count.
+    ///
+    /// The order of the calls is that of [`Machine::new`].
+    pub fn from_state(
+        kvm: &Kvm,
+        state: &State,
+        memory: Memory,
+        config: &Config,
+        output: Box<dyn Write + Send>,
+    ) -> Result<Machine> {
+        let elapsed = Duration::from_nanos(sys::unix_nanos().saturating_sub(state.time));
+        let mut vm = kvm.create_vm()?;
+        vm.enable_local_apics()?;
+        vm.use_memory(memory)?;
+        let mut vcpus =
+            (0..state.vcpus.len() as u32).map(|index| vm.create_vcpu(index)).collect::<Result<Vec<_>>>()?;
+        if let Some(clock) = state.clock {
+            vm.set_clock(clock.saturating_add(elapsed.as_nanos() as u64))?;
+        }
+        for (vcpu, state) in vcpus.iter_mut().zip(&state.vcpus) {
+            vcpu.set_state(state, elapsed)?;
+            if state.tsc().is_some() {
+                vcpu.tell_pause();
+            }
+        }
+        let cable = Cable::default();
+        let mut board = Board::new(state.memory, state.vcpus.len() as u32, state.acpi, cable.clone())
+            .map_err(|overlap| Error::Config(format!("two devices at one address: {overlap}")))?;
+        board.set_states(&state.devices).map_err(Error::Snapshot)?;
+        let shared = Shared {
+            vm,
+            board: Mutex::new(board),
+            output: Mutex::new(Output::new(output, config.max_output)),
+            cable,
+            remote: Remote::default(),
+            timeout: config.timeout,
+            sandbox: config.sandbox,
+            acpi: state.acpi,
+        };
+        Ok(Machine { vcpus, shared, has_ended: false })
+    }
+}

@@ -1,0 +1,159 @@
+//! Golden images: a machine as a file, from which any number of machines go on.
+//!
+//! ```text
+//!   Machine ──snapshot──▶ Snapshot ──save──▶ golden.ms ──open──▶ Snapshot
+//!                            │
+//!                            └─restore──▶ Machine, Machine, Machine …   (MAP_PRIVATE of one file)
+//! ```
+//!
+//! The file is described in docs/snapshots.md, together with what the machines that come from one image have in
+//! common: more than most guests expect.
+
+mod format;
+mod memory;
+
+use crate::error::{Error, ImageError, Result};
+use crate::kvm::{Kvm, Memory, map_file};
+use crate::machine::{Config, Machine, State};
+use crate::sys;
+use crate::x86::cpuid;
+use format::Header;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+pub use format::{MAGIC, VERSION};
+pub use memory::PAGE;
+
+/// A machine at one moment, in a file of its own: on disk, or only in memory.
+pub struct Snapshot {
+    name: String,
+    file: Arc<File>,
+    header: Header,
+    state: State,
+    /// Whether this host can run it, once that was found out.
+    fits: OnceLock<()>,
+}
+
+impl Machine {
+    /// Saves the machine as it is now: one that has been stopped, by its probe, a
+    /// [`Remote`](crate::machine::Remote) or its time, or has not yet been run. It can be run on afterwards.
+    ///
+    /// # Errors
+    /// [`Error::Snapshot`] if the guest has ended, or has a device that does not tell its state.
+    pub fn snapshot(&mut self) -> Result<Snapshot> {
+        let file =
+            sys::memory_file().map_err(|source| Error::Host { what: "have a file in memory", source })?;
+        let state = self.state()?;
+        format::write(&file, &state, self.memory())
+            .map_err(|source| Error::Host { what: "copy the guest's memory", source })?;
+        Snapshot::read("the snapshot", file)
+    }
+
+    /// A machine that goes on from `snapshot`; what its guest writes to the serial port goes to `output`.
+    pub fn restore(snapshot: &Snapshot, output: Box<dyn Write + Send>) -> Result<Machine> {
+        snapshot.start(&Kvm::open()?, &Config::default(), output)
+    }
+}
+
+impl Snapshot {
+    /// Opens a golden image. Its state is read and checked; its memory is read when it is used.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Image`] for a file that is something else, damaged, or of a newer version.
+    pub fn open(path: &Path) -> Result<Snapshot> {
+        let file = File::open(path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                Error::NotFound { path: path.into(), source }
+            }
+            _ => Error::Unreadable { path: path.into(), source },
+        })?;
+        Snapshot::read(&path.display().to_string(), file)
+    }
+
+    /// The same for a file that is open.
+    pub fn read(name: &str, file: File) -> Result<Snapshot> {
+        let (header, state) =
+            format::read(&file).map_err(|source| Error::Image { name: name.into(), source })?;
+        Ok(Snapshot { name: name.into(), file: Arc::new(file), header, state, fits: OnceLock::new() })
+    }
+
+    /// Whether `file` begins as a golden image does.
+    pub fn is_one(file: &File) -> bool {
+        let mut magic = [0; MAGIC.len()];
+        file.read_exact_at(&mut magic, 0).is_ok() && magic == MAGIC
+    }
+
+    /// Reads all of the memory and compares it with its digest.
+    pub fn verify(&self) -> Result<()> {
+        let read = memory::digest(&self.file, self.header.memory_offset, self.state.memory);
+        let digest = read.map_err(|source| Error::Host { what: "read the golden image", source })?;
+        if digest == (self.header.pages, self.header.memory_digest) {
+            return Ok(());
+        }
+        let source = ImageError::Damaged { what: "its memory", why: "it is not what its digest says" };
+        Err(Error::Image { name: self.name.clone(), source })
+    }
+
+    /// Writes the image to `path`, for its owner alone: what the guest knew, it knows. Until it is whole it has another name there: nobody ever finds half of one.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let failed = |source| Error::Export { path: path.into(), source };
+        let mut unfinished = path.as_os_str().to_owned();
+        unfinished.push(format!(".{}", std::process::id()));
+        let unfinished = Path::new(&unfinished);
+        let written =
+            File::options().write(true).create_new(true).mode(0o600).open(unfinished).and_then(|file| {
+                memory::copy(&self.file, &file, self.header.memory_offset, self.state.memory)?;
+                file.sync_all()?;
+                fs::rename(unfinished, path)
+            });
+        written.map_err(|error| {
+            // Only what is ours: a file of that name that was there before is not.
+            if error.kind() != io::ErrorKind::AlreadyExists {
+                let _ = fs::remove_file(unfinished);
+            }
+            failed(error)
+        })
+    }
+
+    /// A new machine on `kvm` that goes on from here. Of `config` its limits and its sandbox count.
+    pub fn start(&self, kvm: &Kvm, config: &Config, output: Box<dyn Write + Send>) -> Result<Machine> {
+        self.check_host(kvm)?;
+        Machine::from_state(kvm, &self.state, self.map()?, config, output)
+    }
+
+    /// The memory, to be written to privately.
+    fn map(&self) -> Result<Memory> {
+        map_file(&self.file, self.header.memory_offset, self.state.memory)
+    }
+
+    /// Whether the processor that the guest knows is one that this host can give it. A guest without a CPUID
+    /// table knows none.
+    fn check_host(&self, kvm: &Kvm) -> Result<()> {
+        if self.fits.get().is_some() {
+            return Ok(());
+        }
+        let tables: Vec<_> = self.state.vcpus.iter().filter_map(|vcpu| vcpu.cpuid()).collect();
+        if !tables.is_empty() {
+            let supported = kvm.supported_cpuid()?;
+            if let Some(what) = tables.iter().find_map(|table| cpuid::lacks(&supported, table)) {
+                let source = ImageError::Foreign { what };
+                return Err(Error::Image { name: self.name.clone(), source });
+            }
+        }
+        self.fits.get_or_init(|| ());
+        Ok(())
+    }
+
+    /// Everything but the memory.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// How many pages of memory are in the file; the others are zero.
+    pub fn pages(&self) -> u64 {
+        self.header.pages
+    }
+}

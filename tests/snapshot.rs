@@ -1,0 +1,316 @@
+//! Golden images: a machine that is saved and goes on elsewhere does what it would have done.
+
+mod support;
+
+use matchstick::device::{Action, Device};
+use matchstick::guest::{GALLERY, Guest};
+use matchstick::kvm::{Kvm, Vcpu};
+use matchstick::machine::{Config, Machine, Outcome};
+use matchstick::snapshot::Snapshot;
+use matchstick::timeline::Probe;
+use matchstick::{Bytes, GuestAddress};
+use proptest::prelude::*;
+use std::error::Error;
+use std::fs;
+use std::hash::{DefaultHasher, Hasher};
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
+use support::{assert_expected, has_kvm, keys_for};
+
+/// What a guest wrote.
+#[derive(Clone, Default)]
+struct Output(Arc<Mutex<Vec<u8>>>);
+
+impl Output {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    fn sink(&self) -> Box<dyn Write + Send> {
+        Box::new(self.clone())
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Stops a run before it goes into the guest for the nth time.
+struct StopAt {
+    entries: u32,
+}
+
+impl Probe for StopAt {
+    fn enter(&mut self, _vcpu: &mut Vcpu) -> ControlFlow<()> {
+        match self.entries.checked_sub(1) {
+            None => ControlFlow::Break(()),
+            Some(left) => {
+                self.entries = left;
+                ControlFlow::Continue(())
+            }
+        }
+    }
+}
+
+fn machine(guest: &Guest, output: &Output) -> Machine {
+    let number =
+        |word| guest.needs_value(word).and_then(|value| value.trim_end_matches('M').parse::<u64>().ok());
+    let config = Config {
+        memory: number("memory").unwrap_or(2) << 20,
+        cpus: number("cpus").unwrap_or(1) as u32,
+        cpuid: guest.needs("cpuid"),
+        acpi: false,
+        timeout: Some(Duration::from_secs(20)),
+        ..Config::default()
+    };
+    Machine::new(&config, guest.name, guest.image, output.sink(), &mut ()).unwrap()
+}
+
+/// All memory of a machine, as a digest.
+fn memory_digest(machine: &Machine) -> u64 {
+    let mut page = [0; 4096];
+    let mut hasher = DefaultHasher::new();
+    for at in (0..machine.memory_size()).step_by(page.len()) {
+        machine.memory().read_slice(&mut page, GuestAddress(at)).unwrap();
+        hasher.write(&page);
+    }
+    hasher.finish()
+}
+
+/// Guests whose memory at the end does not depend on how fast they were.
+const ALWAYS_THE_SAME: [&str; 9] =
+    ["real", "protected", "long", "hello", "noop", "fault", "paging", "rings", "primes"];
+
+/// Runs `guest` to its `entries`th entry, goes on from a snapshot, and compares with what the guest promises and
+/// with the memory at the end of another run. False if it ended before.
+fn goes_on_from(guest: &Guest, entries: u32, memory: u64) -> bool {
+    let output = Output::default();
+    let mut original = machine(guest, &output);
+    let Outcome::Stopped = original.run(&mut StopAt { entries }).unwrap() else { return false };
+    let snapshot = original.snapshot().unwrap();
+    drop(original);
+    snapshot.verify().unwrap();
+    let mut restored = Machine::restore(&snapshot, output.sink()).unwrap();
+    restored.cable().send(&keys_for(guest));
+    let outcome = restored.run(&mut ()).unwrap();
+    let name = guest.name;
+    let is_right = matches!(outcome, Outcome::Exited(status) if status == guest.exit);
+    assert!(is_right, "{name} from entry {entries}: {outcome:?} after {:?}", output.text());
+    assert_expected(guest, &output.text());
+    if ALWAYS_THE_SAME.contains(&name) {
+        assert_eq!(memory_digest(&restored), memory, "{name} from entry {entries}: its memory");
+    }
+    true
+}
+
+#[test]
+fn every_guest_goes_on_from_any_exit_as_if_nothing_had_happened() {
+    if !has_kvm() {
+        return;
+    }
+    for guest in GALLERY {
+        let mut undisturbed = machine(guest, &Output::default());
+        undisturbed.cable().send(&keys_for(guest));
+        undisturbed.run(&mut ()).unwrap();
+        let memory = memory_digest(&undisturbed);
+        // Without keys `echo` waits for ever, once it has said its line and set itself up.
+        let last = if guest.needs("input") { 12 } else { 60 };
+        let count = (0..last).take_while(|&entries| goes_on_from(guest, entries, memory)).count();
+        assert!(count >= 1, "{}: not even from its first instruction", guest.name);
+    }
+}
+
+/// A machine that has run `primes` to its only line, and the line.
+fn golden() -> (Snapshot, &'static str) {
+    let mut machine = machine(Guest::find("primes").unwrap(), &Output::default());
+    (machine.snapshot().unwrap(), "2262 primes below 20000\n")
+}
+
+#[test]
+fn a_machine_that_was_saved_goes_on_itself_as_well() {
+    if !has_kvm() {
+        return;
+    }
+    let output = Output::default();
+    let mut machine = machine(Guest::find("paging").unwrap(), &output);
+    for entries in [0, 1, 1] {
+        assert!(matches!(machine.run(&mut StopAt { entries }).unwrap(), Outcome::Stopped));
+        machine.snapshot().unwrap();
+    }
+    machine.run(&mut ()).unwrap();
+    assert_expected(Guest::find("paging").unwrap(), &output.text());
+}
+
+#[test]
+fn a_guest_that_has_ended_is_not_saved() {
+    if !has_kvm() {
+        return;
+    }
+    let mut machine = machine(Guest::find("hello").unwrap(), &Output::default());
+    assert!(matches!(machine.run(&mut ()).unwrap(), Outcome::Exited(0)));
+    assert_eq!(machine.snapshot().err().unwrap().to_string(), "cannot take a snapshot: the guest has ended");
+}
+
+#[test]
+fn a_device_that_does_not_tell_its_state_is_named() {
+    struct Mute;
+    impl Device for Mute {
+        fn read(&mut self, _offset: u64, _data: &mut [u8]) {}
+        fn write(&mut self, _offset: u64, _data: &[u8]) -> Action {
+            Action::Continue
+        }
+    }
+    if !has_kvm() {
+        return;
+    }
+    let mut machine = machine(Guest::find("hello").unwrap(), &Output::default());
+    machine.add_port_device(0x510, 2, Box::new(Mute)).unwrap();
+    let error = machine.snapshot().err().unwrap().to_string();
+    assert_eq!(
+        error,
+        "cannot take a snapshot: the device at 0x510 of the ports does not tell what it remembers"
+    );
+}
+
+#[test]
+fn clones_share_nothing_that_they_write_and_the_file_stays_as_it_is() {
+    if !has_kvm() {
+        return;
+    }
+    let (snapshot, line) = golden();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("golden.ms");
+    snapshot.save(&path).unwrap();
+    let before = fs::read(&path).unwrap();
+    drop(snapshot);
+    let snapshot = Snapshot::open(&path).unwrap();
+    // Gone from the directory, still there for whoever has it open.
+    let clones: Vec<Machine> = (0..50u64)
+        .map(|n| {
+            let clone = Machine::restore(&snapshot, Box::new(io::sink())).unwrap();
+            clone.memory().write_obj(n + 1, GuestAddress(0x1f_0000)).unwrap();
+            clone
+        })
+        .collect();
+    for (clone, n) in clones.iter().zip(0u64..) {
+        assert_eq!(clone.memory().read_obj::<u64>(GuestAddress(0x1f_0000)).unwrap(), n + 1);
+    }
+    for _ in 0..3 {
+        let output = Output::default();
+        let mut clone = Machine::restore(&snapshot, output.sink()).unwrap();
+        assert!(matches!(clone.run(&mut ()).unwrap(), Outcome::Exited(0)));
+        assert_eq!(output.text(), line);
+    }
+    assert!(fs::read(&path).unwrap() == before, "the file has changed");
+    snapshot.verify().unwrap();
+}
+
+#[test]
+fn a_file_that_cannot_be_finished_leaves_what_was_there() {
+    if !has_kvm() {
+        return;
+    }
+    let (snapshot, _) = golden();
+    let dir = tempfile::tempdir().unwrap();
+    assert!(snapshot.save(&dir.path().join("missing/golden.ms")).is_err());
+    // A directory cannot be replaced by a file: the last step fails.
+    let taken = dir.path().join("taken");
+    fs::create_dir(&taken).unwrap();
+    assert!(snapshot.save(&taken).is_err());
+    let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["taken"]);
+}
+
+/// Opens an image that consists of `bytes`.
+fn open(bytes: &[u8]) -> Result<Snapshot, String> {
+    let (dir, path) = support::file(bytes);
+    let opened = Snapshot::open(path.as_ref()).and_then(|snapshot| snapshot.verify().map(|()| snapshot));
+    drop(dir);
+    opened.map_err(|error| error.source().map_or(error.to_string(), ToString::to_string))
+}
+
+/// The bytes of an image.
+fn bytes_of(snapshot: &Snapshot) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("golden.ms");
+    snapshot.save(&path).unwrap();
+    fs::read(path).unwrap()
+}
+
+#[test]
+fn what_is_newer_cut_short_or_damaged_is_refused_and_says_so() {
+    if !has_kvm() {
+        return;
+    }
+    let good = bytes_of(&golden().0);
+    assert!(open(&good).is_ok());
+    let with = |at: usize, byte: u8| {
+        let mut bytes = good.clone();
+        bytes[at] = byte;
+        open(&bytes).err().unwrap()
+    };
+    assert_eq!(
+        with(16, 2),
+        "it is a golden image of a newer version; a newer matchstick has written it, and can run it"
+    );
+    assert!(with(16, 0).contains("no such version"), "{}", with(16, 0));
+    assert!(with(0, b'M').contains("does not begin as one"));
+    assert!(with(100, !good[100]).contains("its state is not what its digest says"));
+    // A page of the guest's memory: its code.
+    let code = good.len() - (2 << 20) + 0x10_0000;
+    assert!(with(code, !good[code]).contains("its memory is damaged"));
+    for (len, part) in [(40, "the header"), (200, "the state"), (good.len() - 1, "the memory")] {
+        let error = open(&good[..len]).err().unwrap();
+        assert!(error.starts_with("cut short") && error.contains(part), "{len}: {error}");
+    }
+    assert!(open(b"").is_err());
+}
+
+/// A good image as a start for bad ones.
+static GOOD: LazyLock<Vec<u8>> = LazyLock::new(|| bytes_of(&golden().0));
+
+/// Where the sections end, which have a digest; the last bytes of the header.
+fn sign(image: &mut [u8]) {
+    let sections = u64::from_le_bytes(image[24..32].try_into().unwrap()) as usize;
+    let Some(end) = sections.checked_add(64).filter(|&end| end <= image.len()) else { return };
+    let signed = [&image[..56], &image[64..end]].concat();
+    let digest = twox_hash::XxHash64::oneshot(0, &signed);
+    image[56..64].copy_from_slice(&digest.to_le_bytes());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    /// Whoever makes an image can sign it. What is wrong with it is found out by looking, or the guest is a
+    /// strange one; the host does not notice.
+    #[test]
+    fn an_image_of_garbage_harms_nobody(
+        changes in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        if !has_kvm() {
+            return Ok(());
+        }
+        let mut image = GOOD.clone();
+        let head = image.len() - (2 << 20);
+        for (is_header, index, byte) in changes {
+            image[index.index(if is_header { 56 } else { head })] = byte;
+        }
+        sign(&mut image);
+        let (_dir, path) = support::file(&image);
+        let Ok(snapshot) = Snapshot::open(path.as_ref()) else { return Ok(()) };
+        let kvm = Kvm::open().unwrap();
+        let config = Config { timeout: Some(Duration::from_millis(50)), ..Config::default() };
+        if let Ok(mut machine) = snapshot.start(&kvm, &config, Box::new(io::sink())) {
+            let _ = machine.run(&mut ());
+        }
+    }
+}
