@@ -12,10 +12,12 @@ mod board;
 mod config;
 mod crash;
 mod output;
+mod remote;
 mod state;
 
 pub use config::Config;
 pub use crash::{Crash, Note};
+pub use remote::Remote;
 pub use state::{DeviceState, Space, State};
 
 use crate::boot::{self, Payload};
@@ -23,7 +25,7 @@ use crate::device::{Action, Cable, Device, Msi};
 use crate::error::{Error, Result};
 use crate::kvm::{Call, Exit, Kvm, Memory, Vcpu, Vm, kick_this_thread};
 use crate::sandbox::{Role, Sandbox};
-use crate::sys::{self, Thread, Timer};
+use crate::sys::{self, Timer};
 use crate::timeline::{Phase, Probe};
 use crate::x86::{acpi, cpuid, layout, msr};
 use board::Board;
@@ -31,7 +33,7 @@ use crash::Log;
 use output::Output;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 use vm_memory::{Bytes, GuestAddress};
@@ -63,49 +65,6 @@ pub enum Outcome {
     TooMuchOutput,
     /// The guest went down in a way nobody asked for.
     Crashed(Box<Crash>),
-}
-
-/// A handle to a running machine, for other threads and for signal handlers.
-#[derive(Clone, Default)]
-pub struct Remote(Arc<RemoteState>);
-
-#[derive(Default)]
-struct RemoteState {
-    asked: AtomicBool,
-    /// The threads that run vCPUs now.
-    running: Mutex<Vec<Thread>>,
-}
-
-impl Remote {
-    /// Ends the run, at the latest after 50 ms.
-    pub fn stop(&self) {
-        self.ask();
-        self.kick();
-    }
-
-    /// What a signal handler may do of [`Remote::stop`]: ask, and call the vCPU of its own thread back.
-    pub fn stop_from_signal(&self) {
-        self.ask();
-        kick_this_thread();
-    }
-
-    /// Calls the vCPUs back to look around, as after input was sent to the [`Cable`].
-    pub fn kick(&self) {
-        lock(&self.0.running).iter().for_each(|thread| thread.kick());
-    }
-
-    fn kick_others(&self) {
-        let me = Thread::current();
-        lock(&self.0.running).iter().filter(|&&thread| thread != me).for_each(|thread| thread.kick());
-    }
-
-    fn ask(&self) {
-        self.0.asked.store(true, Ordering::SeqCst);
-    }
-
-    fn is_asked(&self) -> bool {
-        self.0.asked.load(Ordering::SeqCst)
-    }
 }
 
 /// A lock whose holder panicked still guards something usable: plain state, checked at each use.
@@ -319,10 +278,10 @@ impl Run<'_> {
     fn drive<P: Probe>(&self, index: usize, vcpu: &mut Vcpu, probe: &mut P) {
         let remote = &self.shared.remote;
         let result = vcpu.accept_kicks(|vcpu| {
-            lock(&remote.0.running).push(Thread::current());
+            remote.enter();
             let result = self.serve(index, vcpu, probe);
             probe.left(vcpu);
-            lock(&remote.0.running).retain(|&thread| thread != Thread::current());
+            remote.leave();
             result
         });
         self.end(result);
