@@ -1,0 +1,187 @@
+//! What is fuzzed: for each target a function that takes any bytes and must come back.
+//!
+//! The same functions serve the fuzzer (`targets/`, run by cargo-fuzz) and `cargo test`, which replays the corpus
+//! and changes it at random (`tests/fuzz.rs`). Each also checks what must hold for every input.
+
+use matchstick::boot::{self, Payload, Protocol};
+use matchstick::device::{Action, Bus, Cable, Cmos, Device, I8042, Ioapic, Post, Serial, Uart};
+use matchstick::error::ImageError;
+use matchstick::initramfs::Initramfs;
+use matchstick::kvm::Memory;
+use matchstick::{Error, GuestAddress};
+
+/// A name, and what it drives.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const TARGETS: [Target; 9] = [
+    ("bus", bus),
+    ("detect", detect),
+    ("elf", elf),
+    ("flat", flat),
+    ("initramfs", initramfs),
+    ("linux", linux),
+    ("multiboot", multiboot),
+    ("pvh", pvh),
+    ("uart", uart),
+];
+
+/// Bytes of guest memory: enough for what a small kernel asks for.
+const MEMORY: usize = 8 << 20;
+
+/// Loads `image` as `protocol` has it, with all that it can be given.
+fn load(protocol: Protocol, image: &[u8]) {
+    let memory = Memory::from_ranges(&[(GuestAddress(0), MEMORY)]).expect("there is memory for the guest");
+    let (cmdline, initrd): (&[u8], Option<&[u8]>) = match protocol {
+        Protocol::Flat16 | Protocol::Flat64 => (b"", None),
+        _ => (b"console=ttyS0", Some(b"an initrd")),
+    };
+    let payload = Payload { image, cmdline, initrd, rsdp: 0xe_0000, seed: Some([0xa5; 32]) };
+    match boot::load(Some(protocol), &payload, &memory) {
+        Ok(entry) => assert!(entry.rip < MEMORY as u64, "entered outside memory: {entry:?}"),
+        Err(error) => is_one_line(&error),
+    }
+}
+
+fn is_one_line(error: &ImageError) {
+    let text = error.to_string();
+    assert!(!text.is_empty() && text.len() < 300 && !text.contains('\n'), "{text:?}");
+}
+
+/// What an image says of itself.
+pub fn detect(image: &[u8]) {
+    if let Err(error) = boot::detect(image) {
+        is_one_line(&error);
+    }
+    boot::is_linux(image);
+}
+
+/// ELF64 by Linux's 64-bit protocol.
+pub fn elf(image: &[u8]) {
+    load(Protocol::Elf, image);
+}
+
+/// Boot sectors and code without any header.
+pub fn flat(image: &[u8]) {
+    load(Protocol::Flat16, image);
+    load(Protocol::Flat64, image);
+}
+
+/// A bzImage.
+pub fn linux(image: &[u8]) {
+    load(Protocol::Linux, image);
+}
+
+/// Multiboot 1.
+pub fn multiboot(image: &[u8]) {
+    load(Protocol::Multiboot, image);
+}
+
+/// ELF with a PVH note.
+pub fn pvh(image: &[u8]) {
+    load(Protocol::Pvh, image);
+}
+
+/// The packer, with names and contents between zero bytes: what comes out is a newc archive, or a clear error.
+pub fn initramfs(bytes: &[u8]) {
+    const LIMIT: u64 = 1 << 16;
+    let mut archive = Initramfs::new(LIMIT);
+    let mut entries = 0;
+    for entry in bytes.split(|&byte| byte == 0) {
+        let (name, data) = entry.split_at(entry.len() / 2);
+        let name = String::from_utf8_lossy(name);
+        let added = match data.first() {
+            Some(&mode) if mode & 1 == 0 => archive.directory(&name, mode.into()),
+            Some(&mode) => archive.file(&name, mode.into(), data),
+            None => archive.character_device(&name, 0o600, (5, 1)),
+        };
+        match added {
+            Ok(()) => entries += 1,
+            Err(Error::Pack { .. }) => {}
+            Err(other) => panic!("{other}"),
+        }
+    }
+    let Ok(archive) = archive.finish() else { return };
+    assert!(archive.len() as u64 <= LIMIT + 512, "{} bytes", archive.len());
+    assert_eq!(newc_entries(&archive), entries);
+}
+
+/// Walks a newc archive (initramfs buffer format) and counts its entries, up to the trailer.
+fn newc_entries(archive: &[u8]) -> usize {
+    let field = |header: &[u8], number: usize| {
+        let digits = std::str::from_utf8(&header[6 + 8 * number..][..8]).expect("a field is text");
+        usize::from_str_radix(digits, 16).expect("a field is a number")
+    };
+    let aligned = |length: usize| length.next_multiple_of(4);
+    let (mut at, mut entries) = (0, 0);
+    loop {
+        let header = &archive[at..at + 110];
+        assert_eq!(&header[..6], b"070701");
+        let (size, name_size) = (field(header, 6), field(header, 11));
+        let name = &archive[at + 110..][..name_size];
+        assert_eq!(name.last(), Some(&0));
+        if name == b"TRAILER!!!\0" {
+            return entries;
+        }
+        entries += 1;
+        at += aligned(110 + name_size) + aligned(size);
+    }
+}
+
+/// A UART: three bytes an operation.
+pub fn uart(bytes: &[u8]) {
+    const IER: u8 = 1;
+    const LCR_DLAB: u8 = 0x80;
+    let mut uart = Uart::default();
+    for operation in bytes.chunks_exact(3) {
+        let &[kind, register, value] = operation else { return };
+        match kind % 4 {
+            0 => drop(uart.read(register % 8)),
+            1 => drop(uart.write(register % 8, value)),
+            2 => {
+                let room = uart.room();
+                let taken = uart.receive(&bytes[..usize::from(value).min(bytes.len())]);
+                assert!(taken <= room, "{taken} bytes were taken where there was room for {room}");
+            }
+            _ => uart.receive_break(),
+        }
+        // What is not enabled does not interrupt.
+        let mut probe = uart.clone();
+        let lcr = probe.read(3);
+        probe.write(3, lcr & !LCR_DLAB);
+        if probe.read(IER) & 0x0f == 0 {
+            assert!(!uart.irq(), "an interrupt that nobody enabled");
+        }
+    }
+}
+
+/// A bus with every device: an operation is its kind and length, an address, and data.
+pub fn bus(bytes: &[u8]) {
+    let mut bus = Bus::new();
+    let cable = Cable::default();
+    let mut insert = |base, size, interrupt, device: Box<dyn Device>| {
+        bus.insert(base, size, interrupt, device).expect("they do not overlap");
+    };
+    insert(0x00, 5, None, Box::new(I8042::new()));
+    insert(0x08, 8, Some(4), Box::new(Serial::new(cable.clone())));
+    insert(0x10, 2, None, Box::new(Cmos::new(|| 1_800_000_000, u64::MAX, u64::MAX, 255)));
+    insert(0x12, 1, None, Box::<Post>::default());
+    insert(0x20, Ioapic::SIZE, None, Box::new(Ioapic::new()));
+    for operation in bytes.chunks_exact(10) {
+        let (&[kind, address], Ok(mut data)) = (&operation[..2], <[u8; 8]>::try_from(&operation[2..])) else {
+            return;
+        };
+        let data = &mut data[..usize::from(kind >> 4) % 8 + 1];
+        match kind % 4 {
+            0 => bus.read(address.into(), data),
+            1 => {
+                let action = bus.write(address.into(), data);
+                assert!(matches!(action, Action::Continue | Action::Reset), "{action:?}");
+            }
+            2 => cable.offer(data),
+            _ => bus.poll(),
+        }
+        bus.interrupts().count();
+        cable.written().clear();
+    }
+}

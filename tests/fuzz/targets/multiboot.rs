@@ -1,0 +1,8 @@
+//! Fuzzes `drive::multiboot`.
+#![no_main]
+
+#[path = "../drive.rs"]
+#[allow(dead_code)]
+mod drive;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| drive::multiboot(bytes));
