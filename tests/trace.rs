@@ -158,10 +158,10 @@ fn what_cannot_be_written_is_known_before_the_guest_starts() {
     let directory = tempfile::tempdir().unwrap();
     for option in ["--output", "--chrome", "--html"] {
         let ended = matchstick(["trace", "hello", option]).args([directory.path()]).run();
-        ended.printed("").fails(125, "cannot write", "a report goes to a file");
+        ended.printed("").fails(125, "cannot write", "it goes to a file that you may write");
         let nowhere = directory.path().join("no/such");
         let ended = matchstick(["trace", "hello", option]).args([nowhere]).run();
-        ended.printed("").fails(125, "cannot write", "a report goes to a file");
+        ended.printed("").fails(125, "cannot write", "it goes to a file that you may write");
     }
     if has_kvm() {
         matchstick(["trace", "hello", "-o", "/dev/full"]).run().status(125).says("No space left");

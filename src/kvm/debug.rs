@@ -2,7 +2,7 @@
 //!
 //! Not on the path of an ordinary run. Source: KVM API document, section 4.87 `KVM_SET_GUEST_DEBUG`.
 
-use super::{Registers, Vcpu};
+use super::{Memory, Registers, Vcpu};
 use crate::error::{Error, Result};
 use kvm_bindings::kvm_regs;
 
@@ -18,6 +18,11 @@ impl Vcpu {
             || Error::Host { what: "read the vCPU's registers", source: std::io::Error::last_os_error() };
         let system = self.system_registers().ok_or_else(missing)?;
         Ok(Registers { general: self.general(), system })
+    }
+
+    /// The guest's memory.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// Goes to KVM and back, without the guest: completes the last access, if it was one.

@@ -1,6 +1,8 @@
 //! The post-mortem: what is known about a guest that crashed, in words.
 
+use super::causes::causes;
 use crate::kvm::{Exit, Registers, Vcpu};
+use crate::x86::disassembly;
 use std::fmt;
 
 /// How many of the last exits are remembered.
@@ -19,6 +21,8 @@ pub struct Crash {
     pub registers: Registers,
     /// The bytes at RIP, where the guest's page tables lead to memory.
     pub code: Vec<u8>,
+    /// What probably brought it down, the likeliest first, some with lines that show it.
+    pub causes: Vec<String>,
     /// The last exits before the crash, oldest first.
     pub exits: Vec<Note>,
 }
@@ -37,7 +41,23 @@ impl Crash {
             }
             code.extend(byte);
         }
-        Crash { what, vcpu: index, entered_at: exits.entered_at, registers, code, exits: exits.notes() }
+        let mut crash = Crash {
+            what,
+            vcpu: index,
+            entered_at: exits.entered_at,
+            registers,
+            code,
+            causes: Vec::new(),
+            exits: exits.notes(),
+        };
+        if !crash.was_reset() {
+            crash.causes = causes(&registers, &crash.code, vcpu.memory(), crash.is_triple());
+        }
+        crash
+    }
+
+    fn is_triple(&self) -> bool {
+        self.what.starts_with("triple")
     }
 
     /// AMD processors lose the guest's registers in a shutdown, and KVM shows those of a reset instead
@@ -50,9 +70,9 @@ impl Crash {
     pub fn hint(&self) -> &'static str {
         if self.was_reset() {
             "this processor forgets a guest's registers in a triple fault; it happened some time after that rip"
-        } else if self.registers.system.idt.limit == 0 && self.what.starts_with("triple") {
+        } else if self.registers.system.idt.limit == 0 && self.is_triple() {
             "no IDT is loaded, so the first exception is the last"
-        } else if self.what.starts_with("triple") {
+        } else if self.is_triple() {
             "an IDT is loaded, but its handler faulted twice: check the gate, its code segment and the stack"
         } else {
             "the bytes at rip are the instruction in question; host KVM modules differ in what they support"
@@ -80,6 +100,12 @@ impl Crash {
             };
             line(format_args!("mode        {}", self.registers.mode()));
             line(format_args!("code        {}  at rip {:#x}", hex(&self.code), r.rip));
+            if let Some((instruction, _)) = disassembly::text(self.registers.bits(), r.rip, &self.code) {
+                line(format_args!("            {instruction}"));
+            }
+            for (n, cause) in self.causes.iter().enumerate() {
+                line(format_args!("{:<11} {cause}", if n == 0 { "likely" } else { "" }));
+            }
             line(format_args!("idt         {idt}"));
             line(format_args!(
                 "rax {:016x}  rbx {:016x}  rcx {:016x}  rdx {:016x}",

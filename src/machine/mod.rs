@@ -9,6 +9,7 @@
 //! The first vCPU runs on the caller's thread, each other one on a thread of its own.
 
 mod board;
+mod causes;
 mod config;
 mod crash;
 mod output;

@@ -9,20 +9,11 @@ use super::event::{Code, Leave};
 /// The instruction behind an exit, with its address; or the bytes at RIP, where that is all that is known.
 pub fn instruction(leave: &Leave, code: &Code) -> (u64, String) {
     #[cfg(feature = "disassembly")]
-    if let Some(found) = disassembly::find(leave, code) {
+    if let Some(found) = search::find(leave, code) {
         return found;
     }
     let _ = leave;
     (code.rip, bytes(code.behind()))
-}
-
-/// The instruction at RIP.
-pub fn next_instruction(code: &Code) -> String {
-    #[cfg(feature = "disassembly")]
-    if let Some((text, _)) = disassembly::text(code, 0) {
-        return text;
-    }
-    bytes(code.behind())
 }
 
 fn bytes(bytes: &[u8]) -> String {
@@ -33,10 +24,11 @@ fn bytes(bytes: &[u8]) -> String {
 }
 
 #[cfg(feature = "disassembly")]
-mod disassembly {
+mod search {
     use super::{Code, Leave};
     use crate::trace::event::Reason;
-    use iced_x86::{Decoder, DecoderOptions, Formatter, Instruction, NasmFormatter, OpKind, Register};
+    use crate::x86::disassembly;
+    use iced_x86::{Instruction, OpKind, Register};
 
     /// Decodes the instruction that begins `before` bytes before RIP.
     fn decode(code: &Code, before: usize) -> Option<Instruction> {
@@ -44,28 +36,7 @@ mod disassembly {
             return None;
         }
         let bytes = &code.bytes[Code::BEFORE - before..Code::BEFORE + code.known.1];
-        let mut decoder =
-            Decoder::with_ip(code.bits, bytes, code.rip.wrapping_sub(before as u64), DecoderOptions::NONE);
-        let instruction = decoder.decode();
-        (!instruction.is_invalid()).then_some(instruction)
-    }
-
-    fn format(instruction: &Instruction) -> String {
-        let mut formatter = NasmFormatter::new();
-        let options = formatter.options_mut();
-        options.set_space_after_operand_separator(true);
-        options.set_hex_prefix("0x");
-        options.set_hex_suffix("");
-        options.set_uppercase_hex(false);
-        options.set_small_hex_numbers_in_decimal(false);
-        let mut text = String::new();
-        formatter.format(instruction, &mut text);
-        text
-    }
-
-    /// The instruction that begins `before` bytes before RIP, and its length.
-    pub fn text(code: &Code, before: usize) -> Option<(String, usize)> {
-        decode(code, before).map(|instruction| (format(&instruction), instruction.len()))
+        disassembly::decode(code.bits, code.rip.wrapping_sub(before as u64), bytes)
     }
 
     /// The instruction that made the guest leave.
@@ -81,7 +52,7 @@ mod disassembly {
         } else {
             at?
         };
-        Some((found.ip(), format(&found)))
+        Some((found.ip(), disassembly::format(&found)))
     }
 
     /// Instructions that end at RIP, the likeliest first. Code cannot be read backwards; but whatever byte one
@@ -169,6 +140,7 @@ mod tests {
         Code { rip: 0x7c10, bits, bytes, known: (Code::BEFORE, Code::BEHIND) }
     }
 
+    #[cfg(feature = "disassembly")]
     fn out(port: u16, size: usize, data: &[u8]) -> Leave {
         Leave { dx: 0x3f8, ..Leave::of(&Exit::Out { port, size, data }) }
     }

@@ -6,10 +6,12 @@
 
 pub mod acpi;
 pub mod cpuid;
+pub mod disassembly;
 pub mod layout;
 pub mod mode;
 pub mod msr;
 pub mod paging;
 pub mod segment;
+pub mod walk;
 
 pub use mode::{Entry, Mode};

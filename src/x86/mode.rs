@@ -9,18 +9,28 @@ use kvm_bindings::{kvm_dtable, kvm_regs, kvm_sregs};
 
 /// CR0.PE, bit 0: protected mode.
 pub const CR0_PE: u64 = 1 << 0;
+/// CR0.EM, bit 2: no x87 and no SSE.
+pub const CR0_EM: u64 = 1 << 2;
+/// CR0.TS, bit 3: the next x87 or SSE instruction faults.
+pub const CR0_TS: u64 = 1 << 3;
 /// CR0.ET, bit 4: always one since the 486.
 pub const CR0_ET: u64 = 1 << 4;
 /// CR0.PG, bit 31: paging.
 pub const CR0_PG: u64 = 1 << 31;
 /// CR4.PAE, bit 5: 8-byte page-table entries, which long mode needs.
 pub const CR4_PAE: u64 = 1 << 5;
+/// CR4.OSFXSR, bit 9: SSE instructions may be used.
+pub const CR4_OSFXSR: u64 = 1 << 9;
+/// CR4.OSXSAVE, bit 18: AVX instructions may be used, where XCR0 says so too.
+pub const CR4_OSXSAVE: u64 = 1 << 18;
 /// CR4.LA57, bit 12: page tables of five levels.
 pub const CR4_LA57: u64 = 1 << 12;
 /// EFER.LME, bit 8: long mode wanted.
 pub const EFER_LME: u64 = 1 << 8;
 /// EFER.LMA, bit 10: long mode active.
 pub const EFER_LMA: u64 = 1 << 10;
+/// EFER.NXE, bit 11: page-table entries may forbid to run code.
+pub const EFER_NXE: u64 = 1 << 11;
 /// RFLAGS bit 1, which is always one; everything else is clear, interrupts included.
 pub const RFLAGS_RESERVED: u64 = 1 << 1;
 
