@@ -78,7 +78,8 @@ fn every_figure_is_one_that_can_be_measured_and_stands_in_a_live_part() {
 fn lessons_lead_to_lessons_and_end_with_something_to_try() {
     for (code, lesson) in every_lesson() {
         let links = lesson.text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-        for link in links.filter(|link| !link.contains("://")) {
+        // To another page of the book: tests/docs.rs looks where that leads.
+        for link in links.filter(|link| !link.contains("://") && !link.starts_with("../")) {
             let topic = link.strip_suffix(".md").unwrap_or(link);
             assert!(english().lesson(topic).is_some(), "{code}/{}: there is no {link}", lesson.topic);
         }

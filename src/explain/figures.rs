@@ -46,6 +46,7 @@ pub const NAMES: &[&str] = &[
     "pid",
     "process_start",
     "processors",
+    "restore",
     "ring",
     "runc_start",
     "root",
@@ -104,6 +105,7 @@ impl Figures {
                 let mut runtimes = subjects::oci::all(payload).into_iter();
                 median_of(&mut runtimes.find(|runtime| runtime.name() == "runc")?)
             }),
+            "restore" => restore().map(in_words),
             "syscall" => Some(in_words(syscall())),
             "syscalls" => syscalls(),
             "ring" => Some(sys::ring().to_string()),
@@ -224,6 +226,23 @@ fn hello<P: Probe>(probe: &mut P) -> Option<&mut P> {
     config.timeout = Some(LIMIT);
     let mut machine = Machine::new(&config, guest.name, guest.image, Box::new(io::sink()), probe).ok()?;
     matches!(machine.run(probe), Ok(Outcome::Exited(0))).then_some(probe)
+}
+
+/// How long it takes to go on from a snapshot of a guest that has just been loaded, to its end, and to give back.
+fn restore() -> Option<Duration> {
+    let guest = Guest::find("hello")?;
+    let mut original =
+        Machine::new(&guest.config(), guest.name, guest.image, Box::new(io::sink()), &mut ()).ok()?;
+    let snapshot = original.snapshot().ok()?;
+    drop(original);
+    let once = |_| {
+        let start = sys::monotonic();
+        let mut clone = Machine::restore(&snapshot, Box::new(io::sink())).ok()?;
+        let outcome = clone.run(&mut ()).ok()?;
+        drop(clone);
+        matches!(outcome, Outcome::Exited(0)).then(|| sys::monotonic() - start)
+    };
+    median((0..RUNS).map(once).collect::<Option<_>>()?)
 }
 
 /// Where in this process's memory the first byte of a guest's memory lies.
