@@ -190,3 +190,44 @@ fn the_isolation_table_tells_the_worlds_apart() {
     }
     assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0, "something is left");
 }
+
+#[test]
+fn an_idle_instance_costs_something_and_is_gone_afterwards() {
+    let _alone = alone();
+    let temporary = tempfile::tempdir().unwrap();
+    let args = ["bench", "memory", "--only", "process,namespaces,runc", "-r", "4"];
+    let ended = support::matchstick(args).env("TMPDIR", temporary.path()).limit(2 * LIMIT).run();
+    let text = ended.text();
+    ended.silent().status(0);
+    // KiB available, from … to, PSS.
+    let pss: f64 = row(&text, "process").split_whitespace().nth(4).unwrap().parse().unwrap();
+    assert!((1.0..1000.0).contains(&pss), "{text}");
+    assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0, "something is left");
+    let ours = |entry: fs::DirEntry| {
+        let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        words.starts_with(temporary.path().as_os_str().as_encoded_bytes())
+    };
+    assert!(!fs::read_dir("/proc").unwrap().filter_map(Result::ok).any(ours), "an instance lives on");
+}
+
+#[test]
+fn more_at_once_are_more_rows() {
+    let _alone = alone();
+    let args = ["bench", "parallel", "--only", "process,namespaces", "-t", "1"];
+    let ended = support::matchstick(args).limit(2 * LIMIT).run();
+    let text = ended.text();
+    ended.silent().status(0);
+    let at_once: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("process ")?.split_whitespace().next()).collect();
+    assert!(at_once.starts_with(&["1", "2", "4"]), "{text}");
+}
+
+#[test]
+fn nonsense_is_refused_with_what_there_is() {
+    let ended = support::matchstick(["bench", "nonsense"]).run();
+    ended.fails(125, "isolation, memory or parallel", "bench --help");
+    for what in ["isolation", "memory", "parallel"] {
+        let ended = support::matchstick(["bench", what, "--only", "nobody"]).run();
+        ended.status(125).says("no such subject: nobody");
+    }
+}

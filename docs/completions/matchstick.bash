@@ -60,7 +60,7 @@ _matchstick() {
                 *)
                     _matchstick_words '-r --runs -t --time -w --warmup --only --skip --with --reference --payload
                         --seed --pin --cold --limit --compare --export-json --export-csv --export-markdown
-                        --export-html -h --help isolation'
+                        --export-html -h --help isolation memory parallel'
                     ;;
             esac
             ;;

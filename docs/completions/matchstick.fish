@@ -70,6 +70,8 @@ complete -c matchstick -n '__matchstick_in host' -l json -d 'The same as JSON'
 complete -c matchstick -n '__matchstick_in host' -s h -l help -d 'Show help'
 
 complete -c matchstick -n '__matchstick_in bench' -f -a 'isolation' -d 'What a program sees in each world'
+complete -c matchstick -n '__matchstick_in bench' -f -a 'memory' -d 'What one more idle instance costs'
+complete -c matchstick -n '__matchstick_in bench' -f -a 'parallel' -d 'How many start in a second'
 complete -c matchstick -n '__matchstick_in bench' -s r -l runs -x -d 'So many rounds'
 complete -c matchstick -n '__matchstick_in bench' -s t -l time -x -d 'Rounds until that time is over'
 complete -c matchstick -n '__matchstick_in bench' -s w -l warmup -x -d 'Rounds before, which do not count'

@@ -72,13 +72,14 @@ impl Contest {
 
     /// Those of `all` that take part.
     pub(super) fn choose(&self, all: Vec<Box<dyn Subject>>) -> Result<Vec<Box<dyn Subject>>> {
-        self.check_names(&all)?;
-        let subjects: Vec<Box<dyn Subject>> =
-            all.into_iter().filter(|subject| self.takes_part(subject.name())).collect();
-        match subjects.is_empty() {
-            true => Err(Error::Race("no subject is left to race".into())),
-            false => Ok(subjects),
-        }
+        self.choose_by(all, |subject| subject.name())
+    }
+
+    /// The same with anything that has a name.
+    pub(super) fn choose_by<T>(&self, all: Vec<T>, name: impl Fn(&T) -> &str) -> Result<Vec<T>> {
+        self.check_names(&all.iter().map(&name).collect::<Vec<_>>())?;
+        let chosen: Vec<T> = all.into_iter().filter(|one| self.takes_part(name(one))).collect();
+        if chosen.is_empty() { Err(Error::Race("no subject is left to race".into())) } else { Ok(chosen) }
     }
 
     fn takes_part(&self, name: &str) -> bool {
@@ -89,8 +90,7 @@ impl Contest {
     }
 
     /// Whether all names are known, and each is one subject's.
-    fn check_names(&self, all: &[Box<dyn Subject>]) -> Result<()> {
-        let names: Vec<&str> = all.iter().map(|subject| subject.name()).collect();
+    fn check_names(&self, names: &[&str]) -> Result<()> {
         for word in self.only.iter().chain(&self.skip).chain(&self.reference) {
             if !names.contains(&word.as_str()) {
                 return Err(Error::Race(format!("no such subject: {word}; there are {}", names.join(", "))));

@@ -10,6 +10,8 @@ pub mod card;
 pub mod contest;
 pub mod isolation;
 pub mod launcher;
+pub mod memory;
+pub mod parallel;
 pub mod payload;
 pub mod plan;
 pub mod random;

@@ -25,6 +25,8 @@ static PRIMES: &[u8] = program!("primes");
 static EMPTY: &[u8] = program!("empty");
 /// Runs another program and tells how much memory it had.
 static WEIGH: &[u8] = program!("weigh");
+/// Says a word and waits for ever.
+static WAIT: &[u8] = program!("wait");
 /// Runs another program that does not see a certain mount.
 pub(super) static WITHOUT: &[u8] = program!("without");
 /// Tells what it sees of its world, see `guest-kernels/linux/probe.rs`.
@@ -106,6 +108,11 @@ impl Payload {
     /// The program that tells what it sees.
     pub fn probe(scratch: &Scratch) -> Result<Payload> {
         Ok(Payload { proc: true, ..Payload::of("probe", PROBE, None, None, scratch)? })
+    }
+
+    /// A program that does nothing for ever, once it has said so.
+    pub fn idle(scratch: &Scratch) -> Result<Payload> {
+        Payload::of("wait", WAIT, None, None, scratch)
     }
 
     fn of(

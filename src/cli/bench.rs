@@ -6,8 +6,9 @@ use crate::bench::contest::Contest;
 use crate::bench::isolation::{self, View};
 use crate::bench::plan::{Length, Plan};
 use crate::bench::report::export::{self, Form};
-use crate::bench::report::{Report, compare, table, words, worlds};
+use crate::bench::report::{Report, compare, density, table, words, worlds};
 use crate::bench::stop;
+use crate::bench::{memory, parallel};
 use crate::error::{Error, Result};
 use crate::sys;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -50,6 +51,13 @@ pub const BENCH_OPTIONS: &[OptionHelp] = &[
     option(Some('h'), "help", None, "show this"),
 ];
 
+/// What `bench` is.
+pub const BENCH_INTRO: &str = "Start the same payload in every world this machine has, again and again, and compare. Or look at\n\
+     something else (--only, --skip and --limit apply to all):\n  \
+     isolation  what a program sees of the host in each world\n  \
+     memory     what one more idle instance costs; --runs is how many\n  \
+     parallel   how many start in a second, by how many at once; --time is for all of it";
+
 /// What a user of `bench` has to know besides the options.
 pub const BENCH_NOTES: &str = "
 Times are from just before the spawn to the first byte of the output, and to reaped: teardown counts.
@@ -66,6 +74,10 @@ pub enum What {
     Race,
     /// `isolation`: what a program sees.
     Isolation,
+    /// `memory`: what an idle instance costs.
+    Memory,
+    /// `parallel`: how many start in a second.
+    Parallel,
 }
 
 /// `bench` as it was typed.
@@ -126,11 +138,20 @@ pub fn parse(parser: &mut Parser) -> std::result::Result<Command, lexopt::Error>
             Arg::Long("export-markdown") => exports.push((Form::Markdown, parser.value()?.into())),
             Arg::Long("export-html") => exports.push((Form::Html, parser.value()?.into())),
             Arg::Short('h') | Arg::Long("help") => return Ok(help_on("bench")),
-            Arg::Value(word) if word == "isolation" && what == What::Race => what = What::Isolation,
+            Arg::Value(word) if what == What::Race => what = word.parse_with(look_at)?,
             other => return Err(other.unexpected()),
         }
     }
     Ok(Command::Bench(Box::new(BenchArgs { what, contest, compare, exports })))
+}
+
+fn look_at(word: &str) -> std::result::Result<What, &'static str> {
+    match word {
+        "isolation" => Ok(What::Isolation),
+        "memory" => Ok(What::Memory),
+        "parallel" => Ok(What::Parallel),
+        _ => Err("it is isolation, memory or parallel, or nothing for a race"),
+    }
 }
 
 /// A number of rounds that makes a race.
@@ -165,7 +186,38 @@ pub fn bench(args: BenchArgs) -> Result<u8> {
     match args.what {
         What::Race => race(args),
         What::Isolation => look(&args.contest),
+        What::Memory => weigh(&args.contest),
+        What::Parallel => crowd(&args.contest),
     }
+}
+
+/// What an idle instance costs in each world.
+fn weigh(contest: &Contest) -> Result<u8> {
+    let instances = match contest.plan.length {
+        Length::Rounds(rounds) => rounds.max(memory::INSTANCES_MIN),
+        Length::Time(_) => memory::INSTANCES,
+    };
+    let bar = progress_bar();
+    let costs = memory::measure(contest, instances, &mut |part, name| show(&bar, part, name))?;
+    bar.finish_and_clear();
+    print(&density::memory(&costs))?;
+    stop::die_if_asked();
+    Ok(0)
+}
+
+/// How many instances start in a second, in each world.
+fn crowd(contest: &Contest) -> Result<u8> {
+    let bar = progress_bar();
+    let rates = parallel::measure(contest, &mut |part, name| show(&bar, part, name))?;
+    bar.finish_and_clear();
+    print(&density::parallel(&rates))?;
+    stop::die_if_asked();
+    Ok(0)
+}
+
+fn show(bar: &ProgressBar, part: f64, name: &str) {
+    bar.set_position((part * 1000.0) as u64);
+    bar.set_message(name.to_owned());
 }
 
 /// What a program sees in each world.
@@ -184,10 +236,7 @@ fn race(args: BenchArgs) -> Result<u8> {
     let exports = args.exports.into_iter().map(|(form, path)| Export::open(form, path));
     let exports = exports.collect::<Result<Vec<_>>>()?;
     let bar = progress_bar();
-    let report = prepared.run(&mut |part, subject| {
-        bar.set_position((part * 1000.0) as u64);
-        bar.set_message(subject.to_owned());
-    })?;
+    let report = prepared.run(&mut |part, subject| show(&bar, part, subject))?;
     bar.finish_and_clear();
     let exported = exports.into_iter().map(|export| export.write(&report)).fold(Ok(()), Result::and);
     let mut text = format!("{}\n{}", table::text(&report), words::text(&report));

@@ -2,7 +2,7 @@
 //!
 //! The man page and the completions in `docs/` are kept by hand; a test holds them against this table.
 
-use super::bench::{self, BENCH_NOTES, BENCH_OPTIONS, BenchArgs};
+use super::bench::{self, BENCH_INTRO, BENCH_NOTES, BENCH_OPTIONS, BenchArgs};
 use super::explain::{self, EXPLAIN_OPTIONS};
 use super::host::{self, HOST_OPTIONS};
 use super::linux;
@@ -71,11 +71,9 @@ pub const COMMANDS: &[CommandHelp] = &[
     },
     CommandHelp {
         name: "bench",
-        arguments: "[OPTIONS] [isolation]",
+        arguments: "[OPTIONS] [isolation|memory|parallel]",
         about: "race a VM against a process and containers",
-        intro: "Start the same payload in every world this machine has, again and again, and compare. Or look at\n\
-                something else (--only, --skip and --limit apply to all):\n  \
-                isolation  what a program sees of the host in each world",
+        intro: BENCH_INTRO,
         options: BENCH_OPTIONS,
         notes: BENCH_NOTES,
     },

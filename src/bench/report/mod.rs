@@ -5,6 +5,7 @@
 //! what reads that reads this.
 
 pub mod compare;
+pub mod density;
 pub mod export;
 pub mod html;
 mod plots;

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
+use std::io::PipeWriter;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -49,10 +50,7 @@ fn command(runtime: &'static Runtime, payload: &Payload) -> Command {
     let begun: Rc<RefCell<Option<Bundle>>> = Rc::default();
     let tidied = Rc::clone(&begun);
     let words = move || {
-        let program =
-            find_program(runtime.name).ok_or_else(|| Missing::new("not installed", runtime.hint))?;
-        let bundle = Bundle::new(runtime.name, program, &own)
-            .map_err(|error| Missing::new(format!("cannot make its bundle: {error}"), "is $TMPDIR full?"))?;
+        let bundle = Bundle::of(runtime.name, &own)?;
         let words = bundle.run();
         *begun.borrow_mut() = Some(bundle);
         Ok(words)
@@ -69,7 +67,7 @@ fn command(runtime: &'static Runtime, payload: &Payload) -> Command {
 const UNIFIED: &str = "/sys/fs/cgroup/unified";
 
 /// A bundle, and how it is run.
-struct Bundle {
+pub(in crate::bench) struct Bundle {
     /// Words before the program.
     before: Vec<OsString>,
     program: PathBuf,
@@ -78,6 +76,14 @@ struct Bundle {
 }
 
 impl Bundle {
+    /// One for the runtime `name`, if it is there.
+    pub fn of(name: &str, payload: &Payload) -> Result<Bundle, Missing> {
+        let hint = RUNTIMES.iter().find(|runtime| runtime.name == name).map_or("", |runtime| runtime.hint);
+        let program = find_program(name).ok_or_else(|| Missing::new("not installed", hint))?;
+        Bundle::new(name, program, payload)
+            .map_err(|error| Missing::new(format!("cannot make its bundle: {error}"), "is $TMPDIR full?"))
+    }
+
     fn new(name: &str, program: PathBuf, payload: &Payload) -> std::io::Result<Bundle> {
         // Where a runtime mounts, if it may not write: there has to be a directory.
         let rootfs = Rootfs::new(name, payload, &["proc", "dev"])?;
@@ -114,9 +120,47 @@ impl Bundle {
 
     /// Ends what is left of a container whose runtime was killed.
     fn delete(&self) {
+        self.delete_id(&self.id);
+    }
+
+    fn delete_id(&self, id: &str) {
         let mut words = self.begin();
-        words.extend(["delete".into(), "--force".into(), self.id.clone().into()]);
+        words.extend(["delete".into(), "--force".into(), id.into()]);
         rootfs::quietly(&words);
+    }
+
+    /// Starts a container that goes on without its runtime, and writes to `stdout`. `number` is its own.
+    pub fn start_detached(self: &Rc<Bundle>, number: u32, stdout: &PipeWriter) -> Result<Detached, String> {
+        let id = format!("{}-{number}", self.id);
+        let file = self.rootfs.directory().join(&id);
+        let mut words = self.begin();
+        words.extend(["run", "--detach", "--pid-file"].map(OsString::from));
+        words.extend([
+            file.clone().into(),
+            "--bundle".into(),
+            self.rootfs.directory().into(),
+            id.clone().into(),
+        ]);
+        // From here on it is deleted, whatever it has come to.
+        let mut detached = Detached { bundle: Rc::clone(self), id, pid: 0 };
+        rootfs::call_into(&words, stdout)?;
+        let pid = fs::read_to_string(&file).map_err(|error| error.to_string())?;
+        detached.pid = pid.trim().parse().map_err(|_| "it wrote no process number")?;
+        Ok(detached)
+    }
+}
+
+/// A container that runs without its runtime, until it is dropped.
+pub(in crate::bench) struct Detached {
+    bundle: Rc<Bundle>,
+    id: String,
+    /// Its first process.
+    pub pid: i32,
+}
+
+impl Drop for Detached {
+    fn drop(&mut self) {
+        self.bundle.delete_id(&self.id);
     }
 }
 

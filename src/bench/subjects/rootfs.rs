@@ -3,7 +3,7 @@
 use crate::bench::payload::Payload;
 use std::ffi::OsString;
 use std::fs;
-use std::io;
+use std::io::{self, PipeWriter};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -61,6 +61,16 @@ pub fn call(words: &[OsString]) -> Result<(), String> {
         true => Ok(()),
         false => Err(said.trim().lines().last().map_or(output.status.to_string(), str::to_owned)),
     }
+}
+
+/// The same with its output, and that of what it leaves running, going to a pipe.
+pub fn call_into(words: &[OsString], stdout: &PipeWriter) -> Result<(), String> {
+    let (program, arguments) = words.split_first().ok_or("no program is named")?;
+    let end = stdout.try_clone().map_err(|error| error.to_string())?;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(end).stderr(Stdio::null());
+    let status = command.status().map_err(|error| error.to_string())?;
+    if status.success() { Ok(()) } else { Err(format!("it ended with {status}")) }
 }
 
 /// The same when nobody wants to know.

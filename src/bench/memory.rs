@@ -1,0 +1,339 @@
+//! What one more idle instance of a world costs in memory.
+//!
+//! Instances are started one by one and stay, then end one by one. After each step the kernel is asked twice: how much
+//! memory is available to the host (MemAvailable), which counts everything, the kernel's own tables included; and how
+//! much the instances' processes have in proportion (PSS), which counts shared pages in parts. What an instance costs
+//! is the slope of either over the number of instances, by least squares. What the first one costs once for all is not
+//! in it, and neither is what the rest of the host takes or gives evenly all the while: on the way up it adds to the
+//! slope what it takes off on the way down. That is done several times, and the slopes' spread is the interval.
+
+use super::contest::Contest;
+use super::payload::{Payload, Scratch};
+use super::stats::Interval;
+use super::stop;
+use super::subject::{Failure, Missing, Subject};
+use super::subjects::namespaces::Namespaces;
+use super::subjects::oci::Bundle;
+use crate::error::{Error, Result};
+use crate::kvm::Kvm;
+use crate::sys::spawn::{Child, Program, wait_readable};
+use serde::{Deserialize, Serialize};
+use std::any::Any;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, PipeReader, Read};
+use std::os::fd::AsFd;
+use std::thread;
+use std::time::Duration;
+
+/// So many instances unless told otherwise.
+pub const INSTANCES: u32 = 16;
+/// So often up and down.
+const CYCLES: usize = 5;
+/// After each step: the kernel takes down some of what an instance had when it has time.
+const SETTLE: Duration = Duration::from_millis(15);
+/// The least from which a slope has an interval worth the name.
+pub const INSTANCES_MIN: u32 = 4;
+
+/// What one world's instances cost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// The world's name.
+    pub name: String,
+    /// What an instance is.
+    pub about: String,
+    /// What was measured, or why nothing was.
+    pub figures: std::result::Result<Figures, String>,
+}
+
+/// Slopes, in KiB an instance, and what they are of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Figures {
+    /// Of the host's available memory, as what is taken from it.
+    pub available: Slope,
+    /// Of the processes' proportional share.
+    pub pss: Slope,
+    /// Every step of every cycle.
+    pub cycles: Vec<Vec<Point>>,
+}
+
+/// A step.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// How many instances there were.
+    pub instances: u32,
+    /// KiB available to the host.
+    pub available: u64,
+    /// KiB that the instances had in proportion.
+    pub pss: u64,
+}
+
+/// The slope of a line through points.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Slope {
+    /// The mean of the cycles' slopes.
+    pub value: f64,
+    /// Where it lies: Student's interval of 95 %.
+    pub interval: Interval,
+}
+
+impl Slope {
+    /// Of the cycles' slopes; there have to be two at least.
+    pub fn of(slopes: &[f64]) -> Option<Slope> {
+        let n = slopes.len() as f64;
+        if slopes.len() < 2 {
+            return None;
+        }
+        let value = slopes.iter().sum::<f64>() / n;
+        let variance = slopes.iter().map(|slope| (slope - value).powi(2)).sum::<f64>() / (n - 1.0);
+        let half = student(n - 1.0) * (variance / n).sqrt();
+        Some(Slope { value, interval: Interval { low: value - half, high: value + half } })
+    }
+}
+
+/// The slope of the line that is nearest to points (x, y), by least squares. `None` if they have all the same x.
+fn slope(points: &[(f64, f64)]) -> Option<f64> {
+    let n = points.len() as f64;
+    let mean = |value: fn(&(f64, f64)) -> f64| points.iter().map(value).sum::<f64>() / n;
+    let (x_mean, y_mean) = (mean(|point| point.0), mean(|point| point.1));
+    let spread: f64 = points.iter().map(|(x, _)| (x - x_mean).powi(2)).sum();
+    let product: f64 = points.iter().map(|(x, y)| (x - x_mean) * (y - y_mean)).sum();
+    (spread > 0.0).then(|| product / spread)
+}
+
+/// The 97.5 % quantile of Student's distribution with `freedom` degrees: what a table has.
+fn student(freedom: f64) -> f64 {
+    const TABLE: [f64; 10] = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228];
+    TABLE.get(freedom as usize - 1).copied().unwrap_or(2.228)
+}
+
+/// Measures each world that `contest` lets take part, with so many instances.
+pub fn measure(contest: &Contest, instances: u32, progress: &mut dyn FnMut(f64, &str)) -> Result<Vec<Cost>> {
+    let host = |what| move |source| Error::Host { what, source };
+    stop::catch().map_err(host("set up signals"))?;
+    let scratch = Scratch::new().map_err(host("make a directory for the race"))?;
+    let payload = Payload::idle(&scratch)?;
+    let worlds = contest.choose_by(worlds(&payload, contest.plan.limit), |world| world.name)?;
+    let mut costs = Vec::new();
+    let count = worlds.len() as f64;
+    for (world, done) in worlds.into_iter().zip(0..) {
+        let mut step = |part: f64| progress((f64::from(done) + part) / count, world.name);
+        let figures = figures_of(world.start, instances, &mut step);
+        costs.push(Cost { name: world.name.into(), about: world.about.into(), figures });
+        if stop::asked() {
+            break;
+        }
+    }
+    Ok(costs)
+}
+
+fn figures_of(
+    start: Start,
+    instances: u32,
+    step: &mut dyn FnMut(f64),
+) -> std::result::Result<Figures, String> {
+    let mut start = start().map_err(|missing| missing.to_string())?;
+    let mut start = || start().map_err(|failure| format!("{} {}", failure.why, failure.stderr));
+    // The first one fills caches and loads modules.
+    drop(start()?);
+    let mut cycles: Vec<Vec<Point>> = Vec::new();
+    for cycle in 0..CYCLES {
+        let mut part = |part: f64| step((cycle as f64 + part) / CYCLES as f64);
+        match up_and_down(&mut start, instances, &mut part)? {
+            Some(points) => cycles.push(points),
+            None => break,
+        }
+    }
+    let slopes = |value: fn(&Point) -> f64| -> Vec<f64> {
+        let slope_of = |points: &Vec<Point>| {
+            slope(&points.iter().map(|point| (point.instances.into(), value(point))).collect::<Vec<_>>())
+        };
+        cycles.iter().filter_map(slope_of).collect()
+    };
+    let available = Slope::of(&slopes(|point| -(point.available as f64)));
+    let pss = Slope::of(&slopes(|point| point.pss as f64));
+    match (available, pss) {
+        (Some(available), Some(pss)) => Ok(Figures { available, pss, cycles }),
+        _ => Err("it was interrupted".into()),
+    }
+}
+
+/// One cycle; `None` if it was interrupted.
+fn up_and_down(
+    start: &mut dyn FnMut() -> std::result::Result<Instance, String>,
+    instances: u32,
+    step: &mut dyn FnMut(f64),
+) -> std::result::Result<Option<Vec<Point>>, String> {
+    let mut running: Vec<Instance> = Vec::new();
+    let mut points = vec![point(&running)];
+    for i in 0..2 * instances {
+        if stop::asked() {
+            return Ok(None);
+        }
+        step(f64::from(i) / f64::from(2 * instances));
+        if i < instances {
+            running.push(start()?);
+        } else {
+            running.pop();
+        }
+        points.push(point(&running));
+    }
+    Ok(Some(points))
+}
+
+/// What there is with these instances.
+fn point(running: &[Instance]) -> Point {
+    thread::sleep(SETTLE);
+    // Root may ask the kernel to add up the counts that each processor keeps for itself.
+    let _ = fs::write("/proc/sys/vm/stat_refresh", "1");
+    let pss = running.iter().map(|instance| field(&format!("/proc/{}/smaps_rollup", instance.pid), "Pss:"));
+    Point {
+        instances: running.len() as u32,
+        available: field("/proc/meminfo", "MemAvailable:"),
+        pss: pss.sum(),
+    }
+}
+
+/// The number that follows `key` in a file of lines.
+fn field(path: &str, key: &str) -> u64 {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(key));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+/// Something that runs until it is dropped.
+struct Instance {
+    pid: i32,
+    _held: Box<dyn Any>,
+}
+
+type Started = std::result::Result<Instance, Failure>;
+/// Makes ready, and gives what starts one instance after the other.
+type Start = Box<dyn FnOnce() -> std::result::Result<Box<dyn FnMut() -> Started>, Missing>>;
+
+struct World {
+    name: &'static str,
+    about: &'static str,
+    start: Start,
+}
+
+fn worlds(payload: &Payload, limit: Duration) -> Vec<World> {
+    let [process, contained, runc] = [(); 3].map(|()| payload.clone());
+    vec![
+        World {
+            name: "process",
+            about: "a program that waits",
+            start: Box::new(move || commands(vec![process.program.into()], limit)),
+        },
+        World {
+            name: "vm",
+            about: "matchstick run echo, which waits for input",
+            start: Box::new(move || {
+                let missing = |why: String| Missing::new(why, "`matchstick run hello` says more");
+                Kvm::open().and_then(|kvm| kvm.create_vm()).map_err(|error| missing(error.to_string()))?;
+                let own = std::env::current_exe().map_err(|error| missing(error.to_string()))?;
+                commands(vec![own.into(), "run".into(), "echo".into()], limit)
+            }),
+        },
+        World {
+            name: "namespaces",
+            about: "the same program in a container of ours",
+            start: Box::new(move || contained_ones(&contained, limit)),
+        },
+        World {
+            name: "runc",
+            about: "the same program in a container that runc left running",
+            start: Box::new(move || runc_ones(&runc, limit)),
+        },
+    ]
+}
+
+fn failure(error: io::Error) -> Failure {
+    Failure::new(error)
+}
+
+/// Waits for the first byte.
+fn speaks(pipe: &mut PipeReader, limit: Duration) -> std::result::Result<(), Failure> {
+    let heard = wait_readable([Some(pipe.as_fd())], limit).map_err(failure)?[0];
+    let count = if heard { pipe.read(&mut [0; 64]).map_err(failure)? } else { 0 };
+    if count == 0 { Err(Failure::new("it says nothing")) } else { Ok(()) }
+}
+
+/// Commands that wait for their input, which stays open.
+fn commands(
+    words: Vec<OsString>,
+    limit: Duration,
+) -> std::result::Result<Box<dyn FnMut() -> Started>, Missing> {
+    let missing = |error: io::Error| Missing::new(error.to_string(), "is it a program?");
+    let program = Program::new(&words, &[]).map_err(missing)?;
+    let null = File::options().write(true).open("/dev/null").map_err(missing)?;
+    Ok(Box::new(move || {
+        let (stdin, input) = io::pipe().map_err(failure)?;
+        let (mut output, stdout) = io::pipe().map_err(failure)?;
+        let files = [stdin.as_fd(), stdout.as_fd(), null.as_fd()];
+        let child: Child = program.prepare(&files).and_then(|ready| ready.spawn()).map_err(failure)?;
+        drop((stdin, stdout));
+        speaks(&mut output, limit)?;
+        Ok(Instance { pid: child.id(), _held: Box::new((child, input, output)) })
+    }))
+}
+
+fn contained_ones(
+    payload: &Payload,
+    limit: Duration,
+) -> std::result::Result<Box<dyn FnMut() -> Started>, Missing> {
+    let mut subject = Namespaces::new(payload);
+    subject.ready()?;
+    Ok(Box::new(move || {
+        let (mut output, end) = io::pipe().map_err(failure)?;
+        let container = subject.start(&end, &end)?;
+        drop(end);
+        speaks(&mut output, limit)?;
+        let pid = container.child.id();
+        // In this order: a cgroup can be removed when nothing is in it.
+        let (child, cgroup) = (container.child, container.cgroup);
+        Ok(Instance { pid, _held: Box::new((child, cgroup, output)) })
+    }))
+}
+
+fn runc_ones(
+    payload: &Payload,
+    limit: Duration,
+) -> std::result::Result<Box<dyn FnMut() -> Started>, Missing> {
+    let bundle = std::rc::Rc::new(Bundle::of("runc", payload)?);
+    let mut count = 0;
+    Ok(Box::new(move || {
+        count += 1;
+        let (mut output, end) = io::pipe().map_err(failure)?;
+        let detached = bundle.start_detached(count, &end).map_err(Failure::new)?;
+        drop(end);
+        speaks(&mut output, limit)?;
+        Ok(Instance { pid: detached.pid, _held: Box::new((detached, output)) })
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_straight_line_has_its_slope_and_an_even_drift_is_no_part_of_it() {
+        let line = [(0.0, 10.0), (1.0, 13.0), (2.0, 16.0)];
+        assert!((slope(&line).unwrap() - 3.0).abs() < 1e-12);
+        // Up and down again, while something else grows by 5 at each step.
+        let counts = [0.0, 1.0, 2.0, 3.0, 2.0, 1.0, 0.0];
+        let drifting = counts.iter().zip(0..).map(|(x, step)| (*x, 3.0 * x + 5.0 * f64::from(step)));
+        assert!((slope(&drifting.collect::<Vec<_>>()).unwrap() - 3.0).abs() < 1e-12);
+        assert_eq!(slope(&[(1.0, 2.0), (1.0, 3.0)]), None);
+        assert_eq!(slope(&[]), None);
+    }
+
+    #[test]
+    fn slopes_that_differ_widen_the_interval_as_in_the_textbook() {
+        // R: t.test(c(1, 2, 3, 4, 5)) gives 3 and 1.036757 to 4.963243.
+        let slope = Slope::of(&[1.0, 2.0, 3.0, 4.0, 5.0]).unwrap();
+        assert_eq!(slope.value, 3.0);
+        assert!((slope.interval.low - 1.0368).abs() < 1e-3 && (slope.interval.high - 4.9632).abs() < 1e-3);
+        assert_eq!(Slope::of(&[1.0]), None);
+    }
+}

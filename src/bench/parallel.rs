@@ -1,0 +1,193 @@
+//! How many instances start in a second when several are started at once, and how long the slowest take.
+//!
+//! As many threads start one instance after the other, each its own, and all begin together. What they share is the
+//! host: its processors, and the locks of its kernel.
+
+use super::contest::Contest;
+use super::payload::{Payload, Scratch};
+use super::plan::Length;
+use super::stats::quantile;
+use super::stop;
+use super::subject::Subject;
+use super::subjects;
+use crate::error::{Error, Result};
+use crate::sys;
+use serde::{Deserialize, Serialize};
+use std::sync::Barrier;
+use std::thread;
+use std::time::Duration;
+
+/// These take part only if they are named: to get one ready for each thread would take longer than to measure it.
+const SLOW_TO_PREPARE: [&str; 4] = ["podman", "docker", "nspawn", "vm-linux"];
+/// More at once than processors, so that a queue shows.
+const AT_ONCE_MIN: usize = 4;
+
+/// One world's rates.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rates {
+    /// The world's name.
+    pub name: String,
+    /// A rate for each number of concurrent starts, or why there are none.
+    pub levels: std::result::Result<Vec<Level>, String>,
+}
+
+/// What so many concurrent starts gave.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Level {
+    /// How many threads started instances.
+    pub at_once: usize,
+    /// Instances that started, did their work and were given back, in a second.
+    pub per_second: f64,
+    /// Seconds to the first byte: half of them took less.
+    pub median: f64,
+    /// The same: 99 of 100 took less.
+    pub p99: f64,
+    /// How many starts that is.
+    pub starts: usize,
+    /// How many failed.
+    pub failures: usize,
+}
+
+/// How many at once: 1, 2, 4 … up to twice the number of processors.
+pub fn steps(processors: usize) -> Vec<usize> {
+    let most = (2 * processors).max(AT_ONCE_MIN);
+    std::iter::successors(Some(1), |n| Some(2 * n)).take_while(|n| *n <= most).collect()
+}
+
+/// Measures each world that `contest` lets take part. The plan's time is for all of it together.
+pub fn measure(contest: &Contest, progress: &mut dyn FnMut(f64, &str)) -> Result<Vec<Rates>> {
+    let host = |what| move |source| Error::Host { what, source };
+    stop::catch().map_err(host("set up signals"))?;
+    let scratch = Scratch::new().map_err(host("make a directory for the race"))?;
+    let payload = Payload::new(&contest.payload, &scratch)?;
+    let is_asked_for = |name: &str| contest.only.iter().any(|only| only == name);
+    let chosen = contest.choose(subjects::all(&payload))?;
+    let names = chosen.iter().map(|subject| subject.name().to_owned());
+    let names: Vec<String> =
+        names.filter(|name| !SLOW_TO_PREPARE.contains(&name.as_str()) || is_asked_for(name)).collect();
+    drop(chosen);
+    let steps = steps(thread::available_parallelism().map_or(1, usize::from));
+    let parts = names.len() * steps.len();
+    let time = match contest.plan.length {
+        Length::Time(time) => time / parts as u32,
+        Length::Rounds(_) => Duration::from_secs(1),
+    };
+    let mut rates = Vec::new();
+    for name in names {
+        let mut levels = Ok(Vec::new());
+        for (&at_once, done) in steps.iter().zip(rates.len() * steps.len()..) {
+            progress(done as f64 / parts as f64, &name);
+            match level(&name, &payload, at_once, time, contest.plan.limit) {
+                Ok(level) => levels = levels.map(|levels| [levels, vec![level]].concat()),
+                Err(why) => {
+                    levels = Err(why);
+                    break;
+                }
+            }
+        }
+        rates.push(Rates { name, levels });
+        if stop::asked() {
+            break;
+        }
+    }
+    Ok(rates)
+}
+
+/// What one thread did.
+#[derive(Default)]
+struct Done {
+    first_bytes: Vec<f64>,
+    failures: usize,
+    last_failure: String,
+    end: Duration,
+}
+
+fn level(
+    name: &str,
+    payload: &Payload,
+    at_once: usize,
+    time: Duration,
+    limit: Duration,
+) -> std::result::Result<Level, String> {
+    let barrier = Barrier::new(at_once + 1);
+    let (begin, threads) = thread::scope(|scope| {
+        let work = || {
+            // A subject stays in its thread: it is made there. All have to come to the barrier.
+            let subject = ready(name, payload, limit);
+            barrier.wait();
+            subject.map(|mut subject| start_until(subject.as_mut(), sys::monotonic() + time, limit))
+        };
+        let threads: Vec<_> = (0..at_once).map(|_| scope.spawn(work)).collect();
+        barrier.wait();
+        let begin = sys::monotonic();
+        let done = threads.into_iter().map(|thread| {
+            thread.join().unwrap_or_else(|_| Err("a thread of the measurement panicked".into()))
+        });
+        (begin, done.collect::<Vec<_>>())
+    });
+    let done = threads.into_iter().collect::<std::result::Result<Vec<Done>, String>>()?;
+    let end = done.iter().map(|done| done.end).max().unwrap_or(begin);
+    let failures = done.iter().map(|done| done.failures).sum();
+    let mut first_bytes: Vec<f64> = done.iter().flat_map(|done| done.first_bytes.iter().copied()).collect();
+    first_bytes.sort_by(f64::total_cmp);
+    if first_bytes.is_empty() {
+        let said = done.into_iter().map(|done| done.last_failure).find(|why| !why.is_empty());
+        return Err(said.unwrap_or_else(|| "it was interrupted".into()));
+    }
+    Ok(Level {
+        at_once,
+        per_second: first_bytes.len() as f64 / (end - begin).as_secs_f64(),
+        median: quantile(&first_bytes, 0.5),
+        p99: quantile(&first_bytes, 0.99),
+        starts: first_bytes.len(),
+        failures,
+    })
+}
+
+/// The subject, after a first start that does not count.
+fn ready(name: &str, payload: &Payload, limit: Duration) -> std::result::Result<Box<dyn Subject>, String> {
+    let subject = subjects::all(payload).into_iter().find(|subject| subject.name() == name);
+    let mut subject = subject.ok_or_else(|| format!("there is no {name}"))?;
+    subject.ready().map_err(|missing| missing.to_string())?;
+    subject.run(limit).map_err(|failure| format!("{} {}", failure.why, failure.stderr))?;
+    Ok(subject)
+}
+
+fn start_until(subject: &mut dyn Subject, end: Duration, limit: Duration) -> Done {
+    let mut done = Done::default();
+    while sys::monotonic() < end && !stop::asked() {
+        match subject.run(limit) {
+            Ok(sample) => done.first_bytes.push(sample.first_byte.as_secs_f64()),
+            Err(failure) => {
+                done.failures += 1;
+                done.last_failure = format!("{} {}", failure.why, failure.stderr);
+            }
+        }
+    }
+    done.end = sys::monotonic();
+    done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_steps_double_until_there_is_a_queue() {
+        assert_eq!(steps(1), [1, 2, 4]);
+        assert_eq!(steps(2), [1, 2, 4]);
+        assert_eq!(steps(6), [1, 2, 4, 8]);
+        assert_eq!(steps(8), [1, 2, 4, 8, 16]);
+    }
+
+    #[test]
+    fn processes_started_by_two_threads_are_counted_together() {
+        let scratch = Scratch::new().unwrap();
+        let payload = Payload::new("hello", &scratch).unwrap();
+        let time = Duration::from_millis(200);
+        let level = level("process", &payload, 2, time, Duration::from_secs(10)).unwrap();
+        assert!(level.starts > 2 && level.failures == 0, "{level:?}");
+        assert!(level.median <= level.p99 && level.per_second > 0.0, "{level:?}");
+        assert!(super::level("nobody", &payload, 2, time, time).unwrap_err().contains("no nobody"));
+    }
+}
