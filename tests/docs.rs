@@ -136,21 +136,6 @@ fn every_include_finds_its_file_and_its_anchor() {
 }
 
 #[test]
-fn every_page_is_in_the_summary() {
-    let listed: BTreeSet<PathBuf> = prose(&read(Path::new("docs/SUMMARY.md")))
-        .split("](")
-        .skip(1)
-        .filter_map(|rest| Some(Path::new("docs").join(rest.split(')').next()?)))
-        .collect();
-    let found: BTreeSet<PathBuf> = pages("docs")
-        .into_iter()
-        .map(|page| page.path)
-        .filter(|path| !path.ends_with("SUMMARY.md"))
-        .collect();
-    assert_eq!(listed, found, "a page that is in docs/ and not in docs/SUMMARY.md, or the other way round");
-}
-
-#[test]
 fn every_chapter_shows_its_program_and_has_an_exercise() {
     let mut shown = BTreeSet::new();
     for (chapter, number) in chapters().iter().zip(1..) {

@@ -174,6 +174,23 @@ fn every_file_says_what_it_is() {
     }
 }
 
+/// The book would leave out, without a word, a page that nobody has put into its list.
+#[test]
+fn every_page_of_the_book_is_in_its_summary() {
+    let docs = root().join("docs");
+    let summary = fs::read_to_string(docs.join("SUMMARY.md")).unwrap();
+    let links = summary.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let listed: BTreeSet<PathBuf> = links.map(|link| docs.join(link)).collect();
+    let is_page = |path: &PathBuf| {
+        path.extension().is_some_and(|extension| extension == "md") && !path.ends_with("SUMMARY.md")
+    };
+    let found: BTreeSet<PathBuf> = files(&docs).into_iter().filter(is_page).collect();
+    let left_out: Vec<_> = found.difference(&listed).collect();
+    assert!(left_out.is_empty(), "put these into docs/SUMMARY.md: {left_out:?}");
+    let gone: Vec<_> = listed.difference(&found).collect();
+    assert!(gone.is_empty(), "docs/SUMMARY.md lists what is not there: {gone:?}");
+}
+
 #[test]
 fn nothing_depends_on_somebodys_machine() {
     // Spelled so that this file is not its own first offence.
