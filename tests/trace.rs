@@ -6,7 +6,7 @@ use matchstick::guest::Guest;
 use serde_json::Value;
 use std::fs;
 use support::image::{boot_sector, code};
-use support::{assert_expected, file, has_kvm, keys_for, matchstick};
+use support::{assert_expected, file, has_kvm, keys_for, matchstick, skip};
 
 /// The lines of a story in JSON.
 fn events(text: &str) -> Vec<Value> {
@@ -180,4 +180,74 @@ fn time_and_signals_end_a_trace_and_the_story_is_told() {
     running.stdout.wait_for("A");
     running.signal(libc::SIGTERM);
     running.end().killed_by(libc::SIGTERM).says("Tracing itself took");
+}
+
+/// The notes on the way of a guest, in their order; empty where this KVM does not stop for steps.
+fn notes(guest: &str) -> Vec<String> {
+    let ended = matchstick(["trace", "--step", "--json", guest]).run();
+    if ended.stderr.contains("error: cannot step through the guest") {
+        skip("this KVM does not single-step");
+        return Vec::new();
+    }
+    assert_expected(Guest::find(guest).unwrap(), &ended.status(0).text());
+    let all = events(&ended.stderr);
+    let notes = |step: &&Value| step["notes"].as_array().unwrap().clone();
+    of(&all, "step").iter().flat_map(notes).map(|note| note.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_way_to_long_mode_is_told_in_its_order() {
+    if !has_kvm() {
+        return;
+    }
+    let notes = notes("long");
+    let expected = [
+        "CR0.PE 0 → 1",
+        "CS.D 0 → 1",
+        "CR4.PAE 0 → 1",
+        "the page tables begin at 0x1000",
+        "EFER.LME 0 → 1",
+        "CR0.PG 0 → 1",
+        "EFER.LMA 0 → 1",
+        "CS.L 0 → 1",
+        "the mode is long, 64-bit code now",
+    ];
+    let mut rest = notes.iter();
+    for start in expected.iter().filter(|_| !notes.is_empty()) {
+        assert!(rest.any(|note| note.starts_with(start)), "{start} is not in its place in {notes:#?}");
+    }
+}
+
+#[test]
+fn a_guest_in_real_mode_stays_there() {
+    if has_kvm() {
+        assert_eq!(notes("real"), [""; 0]);
+    }
+}
+
+#[test]
+fn each_step_is_told_with_what_it_changed() {
+    if !has_kvm() {
+        return;
+    }
+    // mov ax, 7; inc ax; out 0x80, al; in al, 0x80; out 0xf4, al
+    let image = boot_sector(&[&[0xb8, 7, 0, 0x40, 0xe6, 0x80, 0xe4, 0x80, 0xe6, 0xf4]]);
+    let (_dir, path) = file(&image);
+    let ended = matchstick(["trace", "--step", "--json"]).args([path]).run();
+    if ended.stderr.contains("error: cannot step through the guest") {
+        return skip("this KVM does not single-step");
+    }
+    let all = events(&ended.status(8).stderr);
+    let steps = of(&all, "step");
+    let at: Vec<u64> = steps.iter().map(|step| step["rip"].as_u64().unwrap()).collect();
+    assert_eq!(at, [0x7c00, 0x7c03, 0x7c04, 0x7c06, 0x7c08]);
+    let change = |step: usize| steps[step]["changes"][0].clone();
+    assert_eq!(change(0), serde_json::json!({ "register": "rax", "before": 0, "after": 7 }));
+    assert_eq!(change(1), serde_json::json!({ "register": "rax", "before": 7, "after": 8 }));
+    assert_eq!(of(&all, "summary")[0]["steps"], 5);
+    matchstick(["trace", "--step", "--html", "x"]).run().fails(
+        125,
+        "--step has no times",
+        "`matchstick trace --help`",
+    );
 }

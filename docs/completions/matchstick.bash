@@ -76,7 +76,7 @@ _matchstick() {
                 -p | --cmdline | --cmdline-only | -c | --cpus | -m | --memory | --timeout | --max-output) ;;
                 *)
                     if [[ $cur == -* ]]; then
-                        [[ $subcommand != trace ]] || _matchstick_words '-o --output --json --chrome --html'
+                        [[ $subcommand != trace ]] || _matchstick_words '-o --output --json --chrome --html --step'
                         _matchstick_words '-k --kernel -i --initrd --initramfs --init --rootfs -p --cmdline --cmdline-only
                             -c --cpus -m --memory --boot --timeout --max-output --sandbox -q --quiet -v --verbose -h --help'
                         [[ $subcommand != run ]] || _matchstick_words '--timings'

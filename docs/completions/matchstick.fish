@@ -115,3 +115,4 @@ complete -c matchstick -n '__matchstick_in trace' -s o -l output -rF -d 'Where t
 complete -c matchstick -n '__matchstick_in trace' -l json -d 'The story as JSON, one event a line'
 complete -c matchstick -n '__matchstick_in trace' -l chrome -rF -d 'A file for Perfetto and chrome://tracing as well'
 complete -c matchstick -n '__matchstick_in trace' -l html -rF -d 'A page with a timeline to zoom as well'
+complete -c matchstick -n '__matchstick_in trace' -l step -d 'Tell each instruction and what it changed'

@@ -190,7 +190,7 @@ pub enum Command {
 }
 
 /// `run` as it was typed.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct RunArgs {
     /// A name of the gallery or a path.
     pub target: Option<OsString>,
@@ -310,10 +310,11 @@ fn parse_run(parser: &mut Parser, tracing: bool) -> Result<Command, lexopt::Erro
         }
         let Some(arg) = parser.next()? else { break };
         match arg {
-            Arg::Short('o') | Arg::Long("output") if tracing => trace.output = Some(parser.value()?.into()),
-            Arg::Long("json") if tracing => trace.json = true,
-            Arg::Long("chrome") if tracing => trace.chrome = Some(parser.value()?.into()),
-            Arg::Long("html") if tracing => trace.html = Some(parser.value()?.into()),
+            Arg::Short('o') if tracing => trace.take("output", parser)?,
+            Arg::Long(name) if tracing && TraceArgs::knows(name) => {
+                let name = name.to_owned();
+                trace.take(&name, parser)?;
+            }
             Arg::Short('k') | Arg::Long("kernel") => run.kernel = Some(parser.value()?.into()),
             Arg::Short('i') | Arg::Long("initrd" | "initramfs") => run.initrd = Some(parser.value()?.into()),
             Arg::Long("init") => run.init = Some(parser.value()?.into()),
@@ -340,6 +341,7 @@ fn parse_run(parser: &mut Parser, tracing: bool) -> Result<Command, lexopt::Erro
         }
     }
     check(&run)?;
+    trace.check()?;
     Ok(if tracing { Command::Trace(run, trace) } else { Command::Run(run) })
 }
 

@@ -4,7 +4,9 @@ use super::options::{OptionHelp, RUN_OPTIONS, RunArgs, option};
 use super::run;
 use crate::console;
 use crate::error::{Error, Result};
-use crate::trace::{Recording, Tracer, html, json, story};
+use crate::sandbox::Sandbox;
+use crate::trace::{Stepper, Tracer, html, json, step, story};
+use lexopt::Parser;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -15,6 +17,7 @@ const OWN_OPTIONS: &[OptionHelp] = &[
     option(None, "json", None, "the story as JSON, one event a line; times in ns"),
     option(None, "chrome", Some("PATH"), "a file for Perfetto and chrome://tracing as well"),
     option(None, "html", Some("PATH"), "a page with a timeline to zoom as well"),
+    option(None, "step", None, "tell each instruction and what it changed, not the exits"),
 ];
 
 /// Its own options, and those of `run` but for --timings: a trace has the times already.
@@ -56,6 +59,36 @@ pub struct TraceArgs {
     pub chrome: Option<PathBuf>,
     /// `--html`
     pub html: Option<PathBuf>,
+    /// `--step`
+    pub step: bool,
+}
+
+impl TraceArgs {
+    /// Whether `--name` is one of these.
+    pub(super) fn knows(name: &str) -> bool {
+        OWN_OPTIONS.iter().any(|option| option.long == name)
+    }
+
+    /// Takes the option `--name`, with its value if it has one.
+    pub(super) fn take(&mut self, name: &str, parser: &mut Parser) -> std::result::Result<(), lexopt::Error> {
+        let mut path = || parser.value().map(|value| Some(value.into()));
+        match name {
+            "output" => self.output = path()?,
+            "chrome" => self.chrome = path()?,
+            "html" => self.html = path()?,
+            "json" => self.json = true,
+            _ => self.step = true,
+        }
+        Ok(())
+    }
+
+    /// What cannot go together.
+    pub(super) fn check(&self) -> std::result::Result<(), String> {
+        match self.step && (self.chrome.is_some() || self.html.is_some()) {
+            true => Err("--step has no times, so there is nothing for --chrome and --html to draw".into()),
+            false => Ok(()),
+        }
+    }
 }
 
 /// A file that is open before the guest starts: what cannot be written is known at once.
@@ -80,6 +113,9 @@ impl Target<'_> {
 /// Runs and traces a guest and returns the exit status.
 pub fn run(run: &RunArgs, args: &TraceArgs) -> Result<u8> {
     let output = Target::create(&args.output)?;
+    if args.step {
+        return walk(run, args, output);
+    }
     let chrome = Target::create(&args.chrome)?;
     let html = Target::create(&args.html)?;
     let mut tracer = Tracer::new();
@@ -91,16 +127,34 @@ pub fn run(run: &RunArgs, args: &TraceArgs) -> Result<u8> {
     if let Some(html) = html {
         html.write(&html::page(&recording))?;
     }
-    match output {
-        Some(output) => output.write(&told(&recording, args.json))?,
-        // Should nobody read it there, that is no reason to lose the guest's status.
-        None if !run.quiet => drop(io::stderr().write_all(told(&recording, args.json).as_bytes())),
-        None => {}
-    }
+    hand_over(run, output, if args.json { json::lines(&recording) } else { story::tell(&recording) })?;
     console::die_of_signal();
     Ok(run::conclude(&image, &outcome?, run))
 }
 
-fn told(recording: &Recording, as_json: bool) -> String {
-    if as_json { json::lines(recording) } else { story::tell(recording) }
+/// `--step`: the same, instruction by instruction.
+fn walk(run: &RunArgs, args: &TraceArgs, output: Option<Target<'_>>) -> Result<u8> {
+    // What a debugger may ask of KVM is more than the sandbox permits.
+    let run = &RunArgs { sandbox: Some(Sandbox::Off), ..run.clone() };
+    let mut stepper = Stepper::new();
+    let (image, outcome) = run::start(run, &mut stepper)?;
+    let (steps, count) = stepper.finish()?;
+    let text = match args.json {
+        true => step::json_lines(&steps, count),
+        false => step::tell(&image.name, &steps, count),
+    };
+    hand_over(run, output, text)?;
+    console::die_of_signal();
+    Ok(run::conclude(&image, &outcome?, run))
+}
+
+/// Gives the story to whoever wanted it.
+fn hand_over(run: &RunArgs, output: Option<Target<'_>>, text: String) -> Result<()> {
+    match output {
+        Some(output) => output.write(&text)?,
+        // Should nobody read it there, that is no reason to lose the guest's status.
+        None if !run.quiet => drop(io::stderr().write_all(text.as_bytes())),
+        None => {}
+    }
+    Ok(())
 }

@@ -2,9 +2,9 @@
 //!
 //! Not on the path of an ordinary run. Source: KVM API document, section 4.87 `KVM_SET_GUEST_DEBUG`.
 
-use super::{Memory, Registers, Vcpu};
+use super::{Memory, Registers, Vcpu, host};
 use crate::error::{Error, Result};
-use kvm_bindings::kvm_regs;
+use kvm_bindings::{KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, kvm_guest_debug, kvm_regs};
 
 impl Vcpu {
     /// The general registers as they were at the last exit.
@@ -18,6 +18,13 @@ impl Vcpu {
             || Error::Host { what: "read the vCPU's registers", source: std::io::Error::last_os_error() };
         let system = self.system_registers().ok_or_else(missing)?;
         Ok(Registers { general: self.general(), system })
+    }
+
+    /// Has the guest stop after each instruction (`KVM_SET_GUEST_DEBUG`), or no longer.
+    pub fn single_step(&mut self, on: bool) -> Result<()> {
+        let control = if on { KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP } else { 0 };
+        let debug = kvm_guest_debug { control, ..Default::default() };
+        self.fd.set_guest_debug(&debug).map_err(host("step through the guest (KVM_SET_GUEST_DEBUG)"))
     }
 
     /// The guest's memory.

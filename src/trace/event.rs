@@ -180,50 +180,55 @@ impl Code {
     }
 }
 
-/// The first and the last events of a run. What does not fit is counted.
+/// The first and the last of many. What does not fit is counted.
 #[derive(Debug, Clone)]
-pub struct Events {
-    first: Vec<Event>,
-    last: VecDeque<Event>,
+pub struct Kept<T> {
+    first: Vec<T>,
+    last: VecDeque<T>,
     dropped: u64,
     limits: (usize, usize),
 }
 
-impl Events {
-    /// Keeps as many of the first and as many of the last events.
-    pub fn keeping(first: usize, last: usize) -> Events {
-        Events { first: Vec::new(), last: VecDeque::new(), dropped: 0, limits: (first, last) }
+impl<T> Kept<T> {
+    /// Keeps as many of the first and as many of the last.
+    pub fn of(first: usize, last: usize) -> Kept<T> {
+        Kept { first: Vec::new(), last: VecDeque::new(), dropped: 0, limits: (first, last) }
     }
 
     /// Notes one more.
-    pub fn push(&mut self, event: Event) {
+    pub fn push(&mut self, one: T) {
         if self.first.len() < self.limits.0 {
-            return self.first.push(event);
+            return self.first.push(one);
         }
         if self.last.len() == self.limits.1 {
             self.last.pop_front();
             self.dropped += 1;
         }
-        self.last.push_back(event);
+        self.last.push_back(one);
+    }
+
+    /// The newest.
+    pub fn newest(&mut self) -> Option<&mut T> {
+        self.last.back_mut().or(self.first.last_mut())
     }
 
     /// The first ones.
-    pub fn first(&self) -> &[Event] {
+    pub fn first(&self) -> &[T] {
         &self.first
     }
 
-    /// How many events between the first and the last were not kept.
+    /// How many between the first and the last were not kept.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
 
     /// The last ones, after what was dropped.
-    pub fn last(&self) -> impl Iterator<Item = &Event> {
+    pub fn last(&self) -> impl Iterator<Item = &T> {
         self.last.iter()
     }
 
     /// All that are there.
-    pub fn iter(&self) -> impl Iterator<Item = &Event> {
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.first.iter().chain(&self.last)
     }
 }
@@ -234,7 +239,7 @@ mod tests {
 
     #[test]
     fn the_first_and_the_last_are_kept_and_the_rest_is_counted() {
-        let mut events = Events::keeping(3, 2);
+        let mut events = Kept::of(3, 2);
         for n in 0..10 {
             let at = Duration::from_nanos(n);
             events.push(Event { at, took: at, what: What::Phase(Phase::Guest) });

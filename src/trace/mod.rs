@@ -2,15 +2,20 @@
 //!
 //! [`Tracer`] is the probe that notes; [`Recording`] is what it has noted. Nothing is written before the guest
 //! has ended, so the guest's output is what it would have been. Telling is left to `story` (text), `json`
-//! (lines, and Chrome's trace event format) and `html` (a page to zoom).
+//! (lines, and Chrome's trace event format) and `html` (a page to zoom). [`Stepper`] is a probe of another kind: it lets
+//! the guest stop after each instruction and notes what that has changed.
 
 pub mod code;
+mod difference;
 mod event;
 pub mod html;
 pub mod json;
+pub mod step;
 pub mod story;
 
-pub use event::{Code, Event, Events, Leave, Reason, What};
+pub use difference::{Change, Difference};
+pub use event::{Code, Event, Kept, Leave, Reason, What};
+pub use step::{Step, Stepper};
 
 use crate::kvm::{Call, Exit, Vcpu};
 use crate::sys;
@@ -43,7 +48,7 @@ pub struct Recording {
     /// The guest's name.
     pub name: String,
     /// In the order in which they ended.
-    pub events: Events,
+    pub events: Kept<Event>,
     /// The guest's code where it left.
     pub codes: Vec<Code>,
     /// All exits, also those whose events were dropped.
@@ -112,7 +117,7 @@ impl Tracer {
         let start = sys::monotonic();
         let recording = Recording {
             name: String::new(),
-            events: Events::keeping(KEPT.0, KEPT.1),
+            events: Kept::of(KEPT.0, KEPT.1),
             codes: Vec::new(),
             exits: BTreeMap::new(),
             calls: Duration::ZERO,

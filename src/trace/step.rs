@@ -1,0 +1,216 @@
+//! One instruction after the other: what each has changed.
+//!
+//! The guest stops after each instruction (`KVM_SET_GUEST_DEBUG`), and the registers are compared with those
+//! before it. KVM does not stop after an instruction that left the guest for us, such as OUT: then going to KVM and
+//! back without the guest completes it.
+
+use super::difference::{Difference, flags};
+use super::event::Kept;
+use crate::error::{Error, Result};
+use crate::kvm::{Exit, Registers, Vcpu};
+use crate::timeline::Probe;
+use crate::x86::disassembly;
+use serde_json::{Value, json};
+use std::io;
+use std::ops::ControlFlow;
+
+/// Steps that are kept of the beginning of a run, and of its end.
+const KEPT: (usize, usize) = (16_000, 4_000);
+
+/// An instruction that was run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Where it is.
+    pub rip: u64,
+    /// It in words, or its bytes.
+    pub instruction: String,
+    /// What it has changed; of a repeated one, all together.
+    pub difference: Difference,
+    /// How often it ran in a row.
+    pub times: u64,
+}
+
+/// A probe that has the guest stop after each instruction.
+pub struct Stepper {
+    steps: Kept<Step>,
+    /// Instructions that were run.
+    count: u64,
+    /// The registers before the instruction that runs now.
+    before: Option<Registers>,
+    /// The same before the first of several in a row at one address.
+    first: Registers,
+    ended: Ended,
+    failure: Option<Error>,
+}
+
+/// How the last stay in the guest ended.
+#[derive(Clone, Copy, PartialEq)]
+enum Ended {
+    /// Behind an instruction.
+    Behind,
+    /// Within one, which is completed by going to KVM again.
+    Within,
+    /// Before one.
+    Before,
+}
+
+impl Stepper {
+    /// One that has seen nothing yet.
+    pub fn new() -> Stepper {
+        Stepper {
+            steps: Kept::of(KEPT.0, KEPT.1),
+            count: 0,
+            before: None,
+            first: Registers::default(),
+            ended: Ended::Before,
+            failure: None,
+        }
+    }
+
+    /// What was noted, and how many instructions that were; or why nothing could be.
+    pub fn finish(self) -> Result<(Kept<Step>, u64)> {
+        match self.failure {
+            Some(failure) => Err(failure),
+            None if self.count == 0 => {
+                let source = io::Error::other("this KVM runs it without stopping");
+                Err(Error::Host { what: "step through the guest", source })
+            }
+            None => Ok((self.steps, self.count)),
+        }
+    }
+
+    /// Looks at what the last instruction has done, if one has ended.
+    fn look(&mut self, vcpu: &mut Vcpu) -> Result<()> {
+        if self.ended == Ended::Within {
+            vcpu.run_empty();
+        }
+        let Some(before) = self.before else {
+            self.before = Some(vcpu.registers_at_exit()?);
+            return vcpu.single_step(true);
+        };
+        if self.ended == Ended::Before {
+            return Ok(());
+        }
+        self.ended = Ended::Before;
+        let now = vcpu.registers_at_exit()?;
+        self.before = Some(now);
+        self.count += 1;
+        // A string instruction is its iterations, each of which is a step.
+        match self.steps.newest() {
+            Some(last) if last.rip == before.general.rip => {
+                last.times += 1;
+                last.difference = Difference::between(&self.first, &now);
+            }
+            _ => {
+                self.first = before;
+                self.steps.push(Step {
+                    rip: before.general.rip,
+                    instruction: instruction(vcpu, &before),
+                    difference: Difference::between(&before, &now),
+                    times: 1,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The instruction that `registers` point at.
+fn instruction(vcpu: &Vcpu, registers: &Registers) -> String {
+    let mut bytes = [0; 15];
+    let known = vcpu.peek(registers, registers.linear_rip(), &mut bytes);
+    match disassembly::text(registers.bits(), registers.general.rip, &bytes[..known]) {
+        Some((text, _)) => text,
+        None => bytes[..known].iter().take(8).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" "),
+    }
+}
+
+impl Default for Stepper {
+    fn default() -> Stepper {
+        Stepper::new()
+    }
+}
+
+impl Probe for Stepper {
+    fn enter(&mut self, vcpu: &mut Vcpu) -> ControlFlow<()> {
+        match self.look(vcpu) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(failure) => {
+                self.failure = Some(failure);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    fn exit(&mut self, exit: &Exit<'_>) {
+        self.ended = match exit {
+            Exit::Debug => Ended::Behind,
+            Exit::Out { .. } | Exit::In { .. } | Exit::MmioRead { .. } | Exit::MmioWrite { .. } => {
+                Ended::Within
+            }
+            _ => Ended::Before,
+        };
+    }
+
+    fn left(&mut self, vcpu: &mut Vcpu) {
+        // The last instruction is one as well; that it cannot be looked at any more is no failure of the run.
+        let _ = self.look(vcpu);
+    }
+}
+
+/// The steps as text.
+pub fn tell(name: &str, steps: &Kept<Step>, count: u64) -> String {
+    let mut text = format!("The guest {name}, instruction by instruction.\n\n");
+    text += "       rip  instruction                   what it changed\n";
+    text.extend(steps.first().iter().map(line));
+    match steps.dropped() {
+        0 => {}
+        dropped => text += &format!("            … {dropped} steps were dropped here\n"),
+    }
+    text.extend(steps.last().map(line));
+    text + &format!("\n{count} steps\n")
+}
+
+fn line(step: &Step) -> String {
+    let change = |change: &super::Change| match change.register {
+        // Names say more than bits; those that decide over the mode have a line of their own.
+        "rflags" => format!("flags: {}", flags(change.after)),
+        name => format!("{name} {:#x} → {:#x}", change.before, change.after),
+    };
+    let changes: Vec<String> = step.difference.changes.iter().map(change).collect();
+    let times = if step.times > 1 { format!("  × {}", step.times) } else { String::new() };
+    let head = format!(
+        "{:>10}  {:<28}  {}{times}",
+        format!("{:#x}", step.rip),
+        step.instruction,
+        changes.join(", ")
+    );
+    let mut text = format!("{}\n", head.trim_end());
+    for note in &step.difference.notes {
+        text += &format!("{:12}▸ {note}\n", "");
+    }
+    text
+}
+
+/// The steps as JSON, one a line.
+pub fn json_lines(steps: &Kept<Step>, count: u64) -> String {
+    let value = |step: &Step| {
+        let changes: Vec<Value> = step
+            .difference
+            .changes
+            .iter()
+            .map(|c| json!({ "register": c.register, "before": c.before, "after": c.after }))
+            .collect();
+        json!({
+            "event": "step", "rip": step.rip, "instruction": step.instruction, "times": step.times,
+            "changes": changes, "notes": step.difference.notes,
+        })
+    };
+    let mut all: Vec<Value> = steps.first().iter().map(value).collect();
+    if steps.dropped() > 0 {
+        all.push(json!({ "event": "dropped", "count": steps.dropped() }));
+    }
+    all.extend(steps.last().map(value));
+    all.push(json!({ "event": "summary", "steps": count, "dropped": steps.dropped() }));
+    all.iter().map(|value| format!("{value}\n")).collect()
+}
