@@ -37,7 +37,7 @@ pub enum Call {
         /// Numbers and values.
         msrs: &'static [(u32, u64)],
     },
-    /// [`Vcpu::is_asleep_for_good`](super::Vcpu::is_asleep_for_good)
+    /// [`Vcpu::asleep_for_good`](super::Vcpu::asleep_for_good)
     MpState {
         /// The vCPU's number.
         index: usize,
@@ -48,6 +48,11 @@ pub enum Call {
         address: u64,
         /// What it would write.
         data: u32,
+    },
+    /// [`Vm::collect_writes`](super::Vm::collect_writes)
+    CollectWrites {
+        /// Whose writes.
+        port: u16,
     },
     /// The end of a [`Vm`](super::Vm) and its vCPUs.
     Close,
@@ -67,6 +72,7 @@ impl Call {
             Call::SetMsrs { .. } => "KVM_SET_MSRS",
             Call::MpState { .. } => "KVM_GET_MP_STATE",
             Call::SignalMsi { .. } => "KVM_SIGNAL_MSI",
+            Call::CollectWrites { .. } => "mmap, KVM_REGISTER_COALESCED_MMIO",
             Call::Close => "close, munmap",
         }
     }
@@ -96,6 +102,9 @@ impl fmt::Display for Call {
             Call::SetMsrs { index, msrs } => {
                 write!(f, "vCPU {index}:")?;
                 msrs.iter().try_for_each(|(number, value)| write!(f, " MSR {number:#x} = {value:#x}"))
+            }
+            Call::CollectWrites { port } => {
+                write!(f, "KVM keeps what goes to port {port:#x} until the next exit")
             }
             Call::Close => f.write_str("processors, machine and memory are given back"),
             Call::MpState { index } => write!(f, "is vCPU {index} asleep for good?"),

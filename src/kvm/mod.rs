@@ -12,6 +12,7 @@
 #![allow(unsafe_code)]
 
 mod call;
+mod collected;
 mod debug;
 mod memory;
 mod state;
@@ -19,6 +20,7 @@ mod vcpu;
 mod vm;
 
 pub use call::Call;
+pub use collected::Collected;
 pub use memory::{MAX_MEMORY, Memory, map_file};
 pub use state::{Part, VcpuState};
 pub use vcpu::{Exit, Registers, Vcpu, kick_this_thread};

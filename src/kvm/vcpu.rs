@@ -148,6 +148,11 @@ impl Vcpu {
         Vcpu { fd, memory, cpuid: OnceCell::new(), string: [0; STRING_MAX], plain_out: u64::MAX }
     }
 
+    /// For what is mapped beside the page shared with KVM.
+    pub(super) fn fd(&self) -> &VcpuFd {
+        &self.fd
+    }
+
     /// Puts the processor where a boot protocol wants it.
     ///
     /// The registers go into the shared page, from which the next `KVM_RUN` takes them (`KVM_CAP_SYNC_REGS`):
@@ -358,16 +363,17 @@ impl Vcpu {
         })
     }
 
-    /// True when nothing can wake the processor but another one: it halted with interrupts off, or still
-    /// waits for its SIPI (`KVM_GET_MP_STATE`).
-    pub fn is_asleep_for_good(&mut self) -> Result<bool> {
+    /// The general registers, when nothing can wake the processor but another one: it halted with interrupts off,
+    /// or still waits for its SIPI (`KVM_GET_MP_STATE`).
+    pub fn asleep_for_good(&mut self) -> Result<Option<kvm_regs>> {
         let state = self.fd.get_mp_state().map_err(host("read the vCPU's state"))?.mp_state;
-        let interrupts_on = self.fd.sync_regs_mut().regs.rflags & RFLAGS_IF != 0;
-        Ok(match state {
+        let regs = self.fd.sync_regs_mut().regs;
+        let is_asleep = match state {
             KVM_MP_STATE_UNINITIALIZED | KVM_MP_STATE_INIT_RECEIVED => true,
-            KVM_MP_STATE_HALTED => !interrupts_on,
+            KVM_MP_STATE_HALTED => regs.rflags & RFLAGS_IF == 0,
             _ => false,
-        })
+        };
+        Ok(is_asleep.then_some(regs))
     }
 
     /// Runs `body` so that [`kick_this_thread`] ends a `KVM_RUN` in it, even one that has not begun.

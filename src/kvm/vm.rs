@@ -88,7 +88,7 @@ impl Kvm {
 /// One virtual machine. Dropping it and its [`Vcpu`]s gives everything back to the host.
 pub struct Vm {
     // Declared first, dropped first: KVM lets go of the pages before they are unmapped.
-    fd: VmFd,
+    pub(super) fd: VmFd,
     memory: Memory,
 }
 

@@ -15,7 +15,7 @@
 use crate::device::{
     Action, Bus, Cable, Cmos, DebugExit, Device, I8042, Ioapic, Msi, Overlap, Post, Power, Serial,
 };
-use crate::kvm::Exit;
+use crate::kvm::{Collected, Exit};
 use crate::machine::{DeviceState, Space};
 use crate::sys;
 use crate::x86::{acpi, layout};
@@ -30,6 +30,38 @@ pub(super) struct Board {
     ports: Bus,
     mmio: Bus,
     ioapic: Ioapic,
+    bursts: Bursts,
+    /// What the guest sent, once KVM collects it.
+    collected: Option<Collected>,
+}
+
+/// Bytes that were sent to COM1 one after the other, without a look at the port in between.
+///
+/// A driver that fills the FIFO and then looks what has become of it does not mind that KVM collects the bytes
+/// until that look. One that sends and sleeps until the interrupt might wait for long.
+#[derive(Default)]
+struct Bursts {
+    sent: u32,
+    seen: u32,
+}
+
+impl Bursts {
+    /// More than one byte, and as many as make it worth while.
+    const LEN: u32 = 8;
+    /// So many bursts are a guest with much to say: a kilobyte, of which the rest of a start is free.
+    const MANY: u32 = 64;
+
+    fn note(&mut self, exit: &Exit<'_>) {
+        const PORTS: std::ops::Range<u16> = COM1.0 as u16..(COM1.0 + COM1.1) as u16;
+        match exit {
+            Exit::Out { port, .. } if *port == PORTS.start => self.sent = self.sent.saturating_add(1),
+            Exit::In { port, .. } if PORTS.contains(port) => {
+                self.seen = self.seen.saturating_add(u32::from(self.sent >= Bursts::LEN));
+                self.sent = 0;
+            }
+            _ => {}
+        }
+    }
 }
 
 impl Board {
@@ -45,7 +77,8 @@ impl Board {
         if acpi {
             ports.insert(acpi::SLEEP_CONTROL.into(), 2, None, Box::new(Power::new(acpi::S5)))?;
         }
-        Ok(Board { ports, mmio: Bus::new(), ioapic: Ioapic::new() })
+        let (bursts, collected) = (Bursts::default(), None);
+        Ok(Board { ports, mmio: Bus::new(), ioapic: Ioapic::new(), bursts, collected })
     }
 
     /// Puts a device of the caller's on the ports (`mmio` false) or the memory-mapped addresses.
@@ -59,8 +92,27 @@ impl Board {
         if mmio { &mut self.mmio } else { &mut self.ports }.insert(base, len, None, device)
     }
 
+    /// If the guest has much to say and nobody collects it yet, lets `collect` see to that for COM1's transmitter.
+    /// It is asked once.
+    pub fn collect(&mut self, collect: impl FnOnce(u16) -> Option<Collected>) {
+        if self.bursts.seen == Bursts::MANY {
+            self.bursts.seen += 1;
+            self.collected = collect(COM1.0 as u16);
+        }
+    }
+
+    /// Brings what KVM has collected to its device: it came before whatever is served next.
+    pub fn deliver(&mut self) {
+        while let Some((port, data, len)) = self.collected.as_mut().and_then(Collected::take) {
+            // To send a byte ends nothing.
+            let _ = self.ports.write(port.into(), &data[..len]);
+        }
+    }
+
     /// Answers an access to a port or an address. Other exits are not the board's business.
     pub fn serve(&mut self, exit: &mut Exit<'_>) -> Action {
+        self.deliver();
+        self.bursts.note(exit);
         match *exit {
             // A string is its elements, one after the other, all at the same port.
             Exit::Out { port, size, data } => {
@@ -156,6 +208,7 @@ impl Board {
     /// take input from outside, and shows it again. In this order, as an edge-triggered pin must see the line
     /// fall when the guest has read a byte before it sees it rise for the next.
     pub fn settle<E>(&mut self, mut send: impl FnMut(Msi) -> Result<(), E>) -> Result<(), E> {
+        self.deliver();
         self.interrupts(&mut send)?;
         self.ports.poll();
         self.mmio.poll();
@@ -177,4 +230,55 @@ impl Board {
 
 fn ioapic_offset(address: u64) -> Option<u64> {
     address.checked_sub(layout::IOAPIC).filter(|&offset| offset < Ioapic::SIZE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn board() -> Board {
+        Board::new(2 << 20, 1, false, Cable::default()).unwrap()
+    }
+
+    /// Sends `len` bytes and looks at the port, `times` times.
+    fn send(board: &mut Board, len: usize, times: u32) {
+        for _ in 0..times {
+            for _ in 0..len {
+                assert_eq!(
+                    board.serve(&mut Exit::Out { port: 0x3f8, size: 1, data: b"x" }),
+                    Action::Continue
+                );
+            }
+            assert_eq!(board.serve(&mut Exit::In { port: 0x3fd, size: 1, data: &mut [0] }), Action::Continue);
+        }
+    }
+
+    fn is_asked(board: &mut Board) -> bool {
+        let mut asked = false;
+        board.collect(|port| {
+            assert_eq!(port, 0x3f8);
+            asked = true;
+            None
+        });
+        asked
+    }
+
+    #[test]
+    fn only_a_guest_that_sends_many_bytes_without_a_look_is_collected_from_and_that_once() {
+        let mut board = board();
+        // Looks before each byte; and strings, each of which is one exit.
+        send(&mut board, 1, 1000);
+        for _ in 0..1000 {
+            let _ = board.serve(&mut Exit::Out { port: 0x3f8, size: 1, data: &[b'x'; 99] });
+            let _ = board.serve(&mut Exit::In { port: 0x3fd, size: 1, data: &mut [0] });
+        }
+        assert!(!is_asked(&mut board));
+        send(&mut board, 16, Bursts::MANY - 1);
+        assert!(!is_asked(&mut board));
+        send(&mut board, 16, 1);
+        assert!(is_asked(&mut board));
+        assert!(!is_asked(&mut board));
+        send(&mut board, 16, 1000);
+        assert!(!is_asked(&mut board));
+    }
 }

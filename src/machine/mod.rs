@@ -8,10 +8,12 @@
 //!
 //! The first vCPU runs on the caller's thread, each other one on a thread of its own.
 
+mod asleep;
 mod board;
 mod causes;
 mod config;
 mod crash;
+mod firmware;
 mod output;
 mod remote;
 mod state;
@@ -24,11 +26,12 @@ pub use state::{DeviceState, Space, State};
 use crate::boot::{self, Payload};
 use crate::device::{Action, Cable, Device, Msi};
 use crate::error::{Error, Result};
-use crate::kvm::{Call, Exit, Kvm, Memory, Vcpu, Vm, kick_this_thread};
+use crate::kvm::{Call, Collected, Exit, Kvm, Vcpu, Vm, kick_this_thread};
 use crate::sandbox::{Role, Sandbox};
 use crate::sys::{self, Timer};
 use crate::timeline::{Phase, Probe};
-use crate::x86::{acpi, cpuid, layout, msr};
+use crate::x86::{cpuid, msr};
+use asleep::Sleepers;
 use board::Board;
 use crash::Log;
 use output::Output;
@@ -37,7 +40,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
-use vm_memory::{Bytes, GuestAddress};
 
 /// How long a guest runs before we look whether it sleeps for good; a tiny one is gone by then.
 const FIRST_BEAT: Duration = Duration::from_millis(10);
@@ -115,7 +117,7 @@ impl Machine {
         probe.mark(Phase::LocalApics);
         probe.call(|| Call::AddMemory { bytes: config.memory }, || vm.add_memory(config.memory).map(drop))?;
         probe.mark(Phase::AddMemory);
-        let rsdp = if config.acpi { add_firmware(vm.memory(), config.cpus)? } else { 0 };
+        let rsdp = if config.acpi { firmware::add(vm.memory(), config.cpus)? } else { 0 };
         let seed = config.acpi.then(sys::random).transpose();
         let seed = seed.map_err(|source| Error::Host { what: "get random bytes", source })?;
         let payload =
@@ -202,7 +204,7 @@ impl Machine {
             timer: Timer::new().map_err(os)?,
             // A time that no clock will ever show is no limit.
             deadline: self.shared.timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
-            asleep: others.iter().map(|_| AtomicBool::new(false)).collect(),
+            sleepers: Sleepers::new(others.len()),
             ended: AtomicBool::new(false),
             ending: Mutex::new(None),
         };
@@ -229,35 +231,12 @@ impl Machine {
                 Err(error) => run.end(Err(error)),
             }
         });
+        lock(&self.shared.board).deliver();
         run.flush_output()?;
         probe.mark(Phase::Guest);
         let ending = lock(&run.ending).take().unwrap_or(Ok(Outcome::Stopped));
         self.has_ended = !matches!(ending, Ok(Outcome::Stopped | Outcome::TimedOut));
         ending
-    }
-}
-
-/// Puts what a kernel expects of firmware into guest memory, and returns the address of the root of the ACPI
-/// tables. The rest of the firmware is what a PC's processor finds at its reset vector: kernels jump there when
-/// they know no better way to reboot.
-fn add_firmware(memory: &Memory, cpus: u32) -> Result<u64> {
-    const RESET: &[u8] = &[
-        0xb0, 0xfe, // mov al, 0xfe
-        0xe6, 0x64, // out 0x64, al: the keyboard controller pulls the reset line
-        0xf4, //       hlt
-    ];
-    for (address, bytes) in [(layout::RESET_VECTOR, RESET), (layout::ACPI_TABLES, &acpi::tables(cpus))] {
-        let outside = |_| Error::Config("there is no room for the firmware's tables".into());
-        memory.write_slice(bytes, GuestAddress(address)).map_err(outside)?;
-    }
-    Ok(layout::ACPI_TABLES)
-}
-
-/// Looks where a BIOS would how the guest wants to be started again.
-fn kind_of_reset(memory: &Memory) -> Outcome {
-    match memory.read_obj(GuestAddress(layout::RESET_FLAG)).map(u16::from_le) {
-        Ok(layout::WARM_BOOT) => Outcome::WarmReset,
-        _ => Outcome::Reset,
     }
 }
 
@@ -267,8 +246,7 @@ struct Run<'a> {
     /// Calls vCPU 0 back from time to time.
     timer: Timer,
     deadline: Option<Instant>,
-    /// For each vCPU but the first: whether it was asleep for good when it last looked.
-    asleep: Vec<AtomicBool>,
+    sleepers: Sleepers,
     /// Set once `ending` is decided, for the vCPUs that still run.
     ended: AtomicBool,
     ending: Mutex<Option<Result<Outcome>>>,
@@ -329,6 +307,7 @@ impl Run<'_> {
                     let mut board = lock(&self.shared.board);
                     let action = board.serve(access);
                     probe.served(access, || board.device_of(access));
+                    board.collect(|port| self.collect_writes(port, vcpu, probe));
                     drop(board);
                     self.settle(probe)?;
                     let is_too_much = self.offer_output(index)?;
@@ -336,7 +315,7 @@ impl Run<'_> {
                         Action::Continue if is_too_much => return Ok(Outcome::TooMuchOutput),
                         Action::Continue => continue,
                         Action::Exit(status) => return Ok(Outcome::Exited(status)),
-                        Action::Reset => return Ok(kind_of_reset(self.shared.vm.memory())),
+                        Action::Reset => return Ok(firmware::kind_of_reset(self.shared.vm.memory())),
                         Action::PowerOff => return Ok(Outcome::PoweredOff),
                     }
                 }
@@ -351,9 +330,9 @@ impl Run<'_> {
             return Ok(Some(Outcome::Stopped));
         }
         self.settle(probe)?;
-        let asleep = probe.call(|| Call::MpState { index }, || vcpu.is_asleep_for_good())?;
+        let asleep = probe.call(|| Call::MpState { index }, || vcpu.asleep_for_good())?;
         if index > 0 {
-            self.asleep[index - 1].store(asleep, Ordering::SeqCst);
+            self.sleepers.answer(index, asleep);
             return Ok(None);
         }
         self.flush_output()?;
@@ -364,15 +343,18 @@ impl Run<'_> {
             }
             self.timer.set(left.min(BEAT), BEAT);
         }
-        if asleep {
-            // Only another processor could wake this one. Forget what they said before, and ask them again.
-            // Each of them: an answer that was left would be an old one by the next look.
-            if self.asleep.iter().fold(true, |all, other| other.swap(false, Ordering::SeqCst) & all) {
+        if asleep.is_some() {
+            if self.sleepers.ask() {
                 return Ok(Some(Outcome::Halted));
             }
             self.shared.remote.kick_others();
         }
         Ok(None)
+    }
+
+    /// Has KVM collect what goes to `port`, if it can.
+    fn collect_writes<P: Probe>(&self, port: u16, vcpu: &Vcpu, probe: &mut P) -> Option<Collected> {
+        probe.call(|| Call::CollectWrites { port }, || self.shared.vm.collect_writes(port, vcpu))
     }
 
     /// Lets the devices take input, and carries their interrupts to the local APICs.

@@ -69,6 +69,7 @@ pub const FIRST: Rules = Rules {
     requests: &[
         KVM_RUN,
         KVM_SIGNAL_MSI,
+        KVM_REGISTER_COALESCED_MMIO,
         KVM_GET_MP_STATE,
         KVM_GET_REGS,
         KVM_GET_SREGS,
@@ -94,6 +95,7 @@ const TCSETS: u64 = libc::TCSETS;
 const KVMIO: u64 = 0xae;
 const KVM_RUN: u64 = request(NONE, 0x80, 0);
 const KVM_SIGNAL_MSI: u64 = request(WRITE, 0xa5, 32);
+const KVM_REGISTER_COALESCED_MMIO: u64 = request(WRITE, 0x67, 16);
 const KVM_GET_MP_STATE: u64 = request(READ, 0x98, 4);
 const KVM_GET_REGS: u64 = request(READ, 0x81, 144);
 const KVM_GET_SREGS: u64 = request(READ, 0x83, 312);

@@ -1,0 +1,85 @@
+//! What KVM collects: writes to a port that need no answer, kept in a ring until the next exit instead of being an
+//! exit each.
+//!
+//! Source: KVM API document, `KVM_(UN)REGISTER_COALESCED_MMIO`; the ring is in linux/kvm.h.
+
+use super::{Vcpu, Vm};
+use kvm_bindings::{KVM_COALESCED_MMIO_PAGE_OFFSET, kvm_coalesced_mmio, kvm_coalesced_mmio_ring};
+use kvm_ioctls::IoEventAddress;
+use std::io;
+use std::mem::{offset_of, size_of};
+use std::os::fd::AsRawFd;
+use std::ptr::{NonNull, addr_of_mut, null_mut};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The ring fills one page: two indices, then as many entries as fit.
+const PAGE: usize = 0x1000;
+const ENTRIES: u32 =
+    ((PAGE - offset_of!(kvm_coalesced_mmio_ring, coalesced_mmio)) / size_of::<kvm_coalesced_mmio>()) as u32;
+
+/// The writes of one machine that KVM keeps, in the order in which they were made, whichever vCPU made them.
+///
+/// Whoever serves an exit takes them first, as they happened before it.
+pub struct Collected {
+    /// A mapping of our own.
+    ring: NonNull<kvm_coalesced_mmio_ring>,
+}
+
+// SAFETY: the mapping belongs to the process, not to a thread, and is used through `&mut` alone.
+unsafe impl Send for Collected {}
+
+impl Collected {
+    /// Maps the ring, which is that of the whole machine, through any of its vCPUs.
+    fn map(vcpu: &impl AsRawFd) -> io::Result<Collected> {
+        let offset = i64::from(KVM_COALESCED_MMIO_PAGE_OFFSET) * PAGE as i64;
+        let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+        // SAFETY: a new mapping at an address of the kernel's choice; it fails where there is no such page.
+        let page = unsafe { libc::mmap(null_mut(), PAGE, access, flags, vcpu.as_raw_fd(), offset) };
+        match NonNull::new(page) {
+            Some(page) if page.as_ptr() != libc::MAP_FAILED => Ok(Collected { ring: page.cast() }),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// The oldest write: the port, and one access of 1, 2 or 4 bytes in the first bytes of the array.
+    pub fn take(&mut self) -> Option<(u16, [u8; 4], usize)> {
+        // SAFETY: the page stays mapped as long as `self` lives. Both indices are in it, aligned; KVM moves
+        // `last`, after it has written the entry, and nobody but us moves `first`.
+        let (first, last) = unsafe {
+            let ring = self.ring.as_ptr();
+            (
+                AtomicU32::from_ptr(addr_of_mut!((*ring).first)),
+                AtomicU32::from_ptr(addr_of_mut!((*ring).last)),
+            )
+        };
+        let at = first.load(Ordering::Relaxed) % ENTRIES;
+        if at == last.load(Ordering::Acquire) % ENTRIES {
+            return None;
+        }
+        // SAFETY: `at` is less than the number of entries in the page, and KVM does not touch this one until
+        // `first` has moved on.
+        let entry = unsafe { (*self.ring.as_ptr()).coalesced_mmio.as_ptr().add(at as usize).read() };
+        first.store((at + 1) % ENTRIES, Ordering::Release);
+        let [a, b, c, d, ..] = entry.data;
+        Some((entry.phys_addr as u16, [a, b, c, d], (entry.len as usize).min(4)))
+    }
+}
+
+impl Drop for Collected {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `map`, with this length, and not used again.
+        unsafe { libc::munmap(self.ring.as_ptr().cast(), PAGE) };
+    }
+}
+
+impl Vm {
+    /// From now on KVM collects what the guest writes to the byte at `port` (`KVM_REGISTER_COALESCED_MMIO`).
+    ///
+    /// `None` where this host's KVM refuses. One before Linux 4.20, which lacks `KVM_CAP_COALESCED_PIO`, takes the
+    /// port for an address in memory, where there is nothing to collect, and goes on as before.
+    pub fn collect_writes(&self, port: u16, vcpu: &Vcpu) -> Option<Collected> {
+        let collected = Collected::map(vcpu.fd()).ok()?;
+        self.fd.register_coalesced_mmio(IoEventAddress::Pio(port.into()), 1).ok()?;
+        Some(collected)
+    }
+}
