@@ -181,7 +181,7 @@ fn what_nobody_knows_is_refused_with_the_nearest_names() {
         (&["explain", "cgroup"], "is it cgroups?"),
         (&["explain", "exits"], "is it vm-exit?"),
         (&["explain", "xyzzy"], "no lesson on \"xyzzy\""),
-        (&["explain", "--lang", "xx", "kvm"], "no lessons in \"xx\": there are en (English)"),
+        (&["explain", "--lang", "xx", "kvm"], "no lessons in \"xx\": there are en (English), ko (한국어)"),
         (&["explain", "kvm", "ring"], "unexpected argument \"ring\""),
         (&["explain", "--all"], "invalid option '--all'"),
     ] {

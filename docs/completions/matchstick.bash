@@ -44,7 +44,7 @@ _matchstick() {
         host) _matchstick_words '--json -h --help' ;;
         explain)
             case $prev in
-                -l | --lang) _matchstick_words 'en' ;;
+                -l | --lang) _matchstick_words 'en ko' ;;
                 *) _matchstick_words "$("$command" explain 2>/dev/null | cut -d ' ' -f 1) -l --lang -h --help" ;;
             esac
             ;;

@@ -64,7 +64,7 @@ complete -c matchstick -n __matchstick_first -s V -l version -d 'Show the versio
 complete -c matchstick -n '__matchstick_in help' -a 'run trace guests host bench explain help'
 complete -c matchstick -n '__matchstick_in guests' -s h -l help -d 'Show help'
 complete -c matchstick -n '__matchstick_in explain' -a '(__matchstick_lessons)'
-complete -c matchstick -n '__matchstick_in explain' -s l -l lang -x -a en -d 'Language of the lessons'
+complete -c matchstick -n '__matchstick_in explain' -s l -l lang -x -a 'en ko' -d 'Language of the lessons'
 complete -c matchstick -n '__matchstick_in explain' -s h -l help -d 'Show help'
 complete -c matchstick -n '__matchstick_in host' -l json -d 'The same as JSON'
 complete -c matchstick -n '__matchstick_in host' -s h -l help -d 'Show help'

@@ -49,7 +49,10 @@ macro_rules! lessons {
 }
 
 /// The first language is the one that the others are translated from.
-pub const LANGUAGES: &[Language] = &[Language { code: "en", name: "English", lessons: lessons!("en") }];
+pub const LANGUAGES: &[Language] = &[
+    Language { code: "en", name: "English", lessons: lessons!("en") },
+    Language { code: "ko", name: "한국어", lessons: lessons!("ko") },
+];
 
 impl Language {
     /// The language of that code.
