@@ -2,6 +2,9 @@
 
 mod support;
 
+use matchstick::bench::payload::{Payload, Scratch};
+use matchstick::bench::stats::quantile;
+use matchstick::bench::subjects;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -124,7 +127,7 @@ fn the_page_opens_in_a_browser_with_its_plots_and_without_an_error() {
     for (part, least) in [("<polyline ", 6), ("<circle ", 40), ("<rect ", 4), ("</html>", 1)] {
         assert!(seen.matches(part).count() >= least, "too few {part}");
     }
-    for part in ["&lt;b&gt;&amp;", "broken", "it ended with status 1", "processor"] {
+    for part in ["&lt;b&gt;&amp;", "broken", "it ended with status 1", "processor", "own namespaces"] {
         assert!(seen.contains(part), "{part:?} is not on the page");
     }
 }
@@ -165,7 +168,7 @@ fn what_cannot_be_raced_is_refused_before_anything_is_started() {
         (&["--with", "qemu"], "it is NAME=COMMAND", help),
         (&["--with", "vm=true"], "two subjects are called vm", help),
         (&["--with", "a='b"], "a quote is left open", help),
-        (&["vm"], "unexpected argument \"vm\"", help),
+        (&["vm"], "it is isolation, memory or parallel, or nothing", help),
         (
             &["--export-json", "/nonexistent/a.json"],
             "cannot write /nonexistent/a.json: No such file",
@@ -305,4 +308,44 @@ fn cold_starts_are_apart() {
     let ended = bench(&dir, &["-r2", "-w0", "--only=process", "--cold"]).run();
     ended.silent().status(0);
     assert!(ended.text().contains("\nprocess     cold: first byte "), "{}", ended.text());
+}
+
+/// Medians of times until reaped, ours and hyperfine's, in ten blocks of `starts` that take turns.
+fn medians(name: &str, starts: usize) -> Option<[f64; 2]> {
+    const LIMIT: Duration = Duration::from_secs(10);
+    const WARMUP: usize = 3;
+    let dir = tempfile::tempdir().unwrap();
+    let scratch = Scratch::new().unwrap();
+    let payload = Payload::new("hello", &scratch).unwrap();
+    let mut subject = subjects::all(&payload).into_iter().find(|subject| subject.name() == name).unwrap();
+    if let Err(missing) = subject.ready() {
+        skip(&format!("{name}: {missing}"));
+        return None;
+    }
+    let data = dir.path().join("a.json").display().to_string();
+    let options = [format!("--warmup={WARMUP}"), format!("--runs={starts}"), format!("--export-json={data}")];
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..10 {
+        let times = (0..WARMUP + starts).map(|_| subject.run(LIMIT).unwrap().reaped.as_secs_f64());
+        ours.extend(times.skip(WARMUP));
+        Program::new("hyperfine").args(["-N"]).args(&options).args([subject.command()]).run().status(0);
+        let times = json(Path::new(&data))["results"][0]["times"].clone();
+        theirs.extend(times.as_array().unwrap().iter().map(|time| time.as_f64().unwrap()));
+    }
+    Some([ours, theirs].map(|mut times| {
+        times.sort_by(f64::total_cmp);
+        quantile(&times, 0.5)
+    }))
+}
+
+/// docs/benchmarking.md has what it printed.
+#[test]
+#[ignore = "it takes a quiet machine, and hyperfine"]
+fn our_times_are_those_of_hyperfine() {
+    for (name, starts) in [("process", 200), ("runc", 15)] {
+        let Some([ours, theirs]) = medians(name, starts) else { continue };
+        let ratio = ours / theirs;
+        println!("{name}: {:.3} ms, hyperfine {:.3} ms, ratio {ratio:.3}", 1e3 * ours, 1e3 * theirs);
+        assert!((0.95..=1.05).contains(&ratio), "{name}: {ours} s, and hyperfine says {theirs} s");
+    }
 }

@@ -1,8 +1,8 @@
 //! One launcher for every subject that is a command: what it costs, it costs all of them.
 //!
-//! Standard input is /dev/null, standard output a pipe, standard error a file in memory. The clock is read, the
-//! program spawned, and then one poll(2) waits for the pipe and for the end of the process. `first_byte` is when
-//! read(2) has returned the first of them; `reaped` is when wait4(2) has returned.
+//! Standard input is /dev/null, standard output a pipe, standard error a file in memory. The clock is read, the pipe
+//! made and the program spawned, as any parent has to; then one poll(2) waits for the pipe and for the end of the
+//! process. `first_byte` is when read(2) has returned the first of them; `reaped` is when wait4(2) has returned.
 
 use super::payload::Payload;
 use super::stop;
@@ -119,10 +119,11 @@ impl Launcher {
     pub fn output(&self, limit: Duration) -> Result<(Sample, Vec<u8>), Failure> {
         let mut stderr = memory_file().map_err(Failure::new)?;
         let run = || -> Result<(Sample, Vec<u8>), String> {
+            let begin = sys::monotonic();
             let (mut output, end) = io::pipe().map_err(|error| error.to_string())?;
             let files = [self.null.as_fd(), end.as_fd(), stderr.as_fd()];
             let prepared = self.program.prepare(&files).map_err(|error| error.to_string())?;
-            let (begin, child) = start(prepared)?;
+            let child = start(prepared)?;
             drop(end);
             let watched = watch(child, &mut output, begin, limit)?;
             Ok((self.expect.judge(&watched)?, watched.output))
@@ -134,12 +135,13 @@ impl Launcher {
     /// Launches it once below a program that tells the most KiB that any one of its processes had resident. (Those
     /// that it waited for: a daemon that does the work is not among them.)
     pub fn weigh(&self, limit: Duration) -> Option<u64> {
+        let begin = sys::monotonic();
         let (mut output, end) = io::pipe().ok()?;
         let (mut answer, answer_end) = io::pipe().ok()?;
         let stderr = memory_file().ok()?;
         let files = [self.null.as_fd(), end.as_fd(), stderr.as_fd(), answer_end.as_fd()];
         let prepared = self.weigher.as_ref()?.prepare(&files).ok()?;
-        let (begin, child) = start(prepared).ok()?;
+        let child = start(prepared).ok()?;
         drop((end, answer_end));
         let watched = watch(child, &mut output, begin, limit).ok()?;
         let mut text = [0; 20];
@@ -149,11 +151,8 @@ impl Launcher {
     }
 }
 
-/// Reads the clock and spawns.
-fn start(prepared: Prepared<'_>) -> Result<(Duration, Child), String> {
-    let begin = sys::monotonic();
-    let child = prepared.spawn().map_err(|error| format!("it cannot be started: {error}"))?;
-    Ok((begin, child))
+fn start(prepared: Prepared<'_>) -> Result<Child, String> {
+    prepared.spawn().map_err(|error| format!("it cannot be started: {error}"))
 }
 
 /// What was seen of a process.

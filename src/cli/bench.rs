@@ -6,7 +6,7 @@ use crate::bench::contest::Contest;
 use crate::bench::isolation::{self, View};
 use crate::bench::plan::{Length, Plan};
 use crate::bench::report::export::{self, Form};
-use crate::bench::report::{Report, compare, density, table, words, worlds};
+use crate::bench::report::{Isolation, Report, compare, density, table, words, worlds};
 use crate::bench::stop;
 use crate::bench::{memory, parallel};
 use crate::error::{Error, Result};
@@ -231,13 +231,17 @@ fn look(contest: &Contest) -> Result<u8> {
 
 fn race(args: BenchArgs) -> Result<u8> {
     let then = args.compare.as_deref().map(read_report).transpose()?;
+    let contest = args.contest.clone();
     let prepared = args.contest.prepare()?;
     // Before the race, not after it.
     let exports = args.exports.into_iter().map(|(form, path)| Export::open(form, path));
     let exports = exports.collect::<Result<Vec<_>>>()?;
     let bar = progress_bar();
-    let report = prepared.run(&mut |part, subject| show(&bar, part, subject))?;
+    let mut report = prepared.run(&mut |part, subject| show(&bar, part, subject))?;
     bar.finish_and_clear();
+    if exports.iter().any(|export| [Form::Json, Form::Html].contains(&export.form)) && !stop::asked() {
+        report.isolation = isolation_of(contest);
+    }
     let exported = exports.into_iter().map(|export| export.write(&report)).fold(Ok(()), Result::and);
     let mut text = format!("{}\n{}", table::text(&report), words::text(&report));
     if let Some(then) = then {
@@ -248,6 +252,12 @@ fn race(args: BenchArgs) -> Result<u8> {
     stop::die_if_asked();
     let is_well = report.dropped.is_empty() && !report.results.is_empty();
     Ok(if is_well { 0 } else { 1 })
+}
+
+/// What a program sees in the worlds that raced, except in commands of the user's.
+fn isolation_of(contest: Contest) -> Option<Isolation> {
+    let worlds = isolation::look(&Contest { with: Vec::new(), ..contest }).ok()?;
+    Some(Isolation { host: isolation::host(), worlds })
 }
 
 /// On stderr, if that is a terminal.

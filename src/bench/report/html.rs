@@ -3,7 +3,7 @@
 //! Whatever a plot shows also stands beside it in words or in a table, for those who do not see it.
 
 use super::table::{cells, conditions, heads, millis, range, significant};
-use super::{Phase, Report, plots, words};
+use super::{Phase, Report, plots, words, worlds};
 
 /// The whole page.
 pub fn page(report: &Report) -> String {
@@ -18,6 +18,7 @@ pub fn page(report: &Report) -> String {
         figure("The same as boxes", BOXES, plots::or_words(plots::boxes(&report.results))),
         figure("In the order of the race", ORDER, plots::or_words(plots::order(&report.results))),
         start(report),
+        isolation(report),
         remarks(report),
         machine(report),
         subjects(report),
@@ -118,6 +119,17 @@ fn start(report: &Report) -> String {
     let heads = ["phase".into(), "ms".into(), "part".into()];
     let image = plots::or_words(plots::phases(&report.phases)) + &grid("figures", &heads, &rows);
     figure("Where the time of a virtual machine goes", START, image)
+}
+
+/// What is shared with the host: the other half of a comparison.
+fn isolation(report: &Report) -> String {
+    let Some(isolation) = &report.isolation else { return String::new() };
+    let rows = worlds::rows(&isolation.worlds, &isolation.host);
+    let notes = format!("<pre>{}</pre>\n", escape(worlds::NOTES));
+    section(
+        "What each world shares with the host",
+        &(grid("sights", &worlds::HEADS.map(str::to_owned), &rows) + &notes),
+    )
 }
 
 /// Who is not in the table, and what is to be said against who is.

@@ -14,6 +14,7 @@ pub mod words;
 pub mod worlds;
 
 use super::card::Card;
+use super::isolation::{Seen, World};
 use super::plan::{Length, Plan, Race, Record, Run};
 use super::random::Random;
 use super::stats::{self, Ratio, Summary};
@@ -58,6 +59,17 @@ pub struct Report {
     pub notes: Vec<String>,
     /// Where the time of a start of a VM goes.
     pub phases: Vec<Phase>,
+    /// What a program sees of the host in each world, if that was looked at.
+    pub isolation: Option<Isolation>,
+}
+
+/// What programs see.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Isolation {
+    /// On the host itself.
+    pub host: Seen,
+    /// In each world.
+    pub worlds: Vec<World>,
 }
 
 /// One subject. The first ten fields are hyperfine's; its times are those until reaped.
@@ -266,6 +278,7 @@ impl Report {
             missing: missing.collect(),
             notes: notes(race, plan, circumstances.reference.as_deref(), reference),
             phases: circumstances.phases,
+            isolation: None,
         }
     }
 

@@ -157,3 +157,25 @@ pub fn range(interval: Interval, show: impl Fn(f64) -> String) -> String {
 fn kib(kib: u64) -> String {
     if kib == 0 { "few".into() } else { kib.to_string() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_has_three_figures_and_no_exponent() {
+        for (number, text) in [
+            (0.0, "0"),
+            (0.0741234, "0.0741"),
+            (0.000123456, "0.000123"),
+            (0.9996, "1.000"),
+            (1.0, "1.00"),
+            (36.449, "36.4"),
+            (284.4, "284"),
+            (12345.6, "12346"),
+        ] {
+            assert_eq!(significant(number), text);
+        }
+        assert_eq!(range(Interval { low: 0.0012, high: 0.0123 }, millis), "1.20–12.3");
+    }
+}

@@ -34,7 +34,7 @@ fn winner(report: &Report) -> Option<String> {
     let worlds = worlds(report);
     let [first, second, ..] = worlds.as_slice() else { return None };
     Some(format!(
-        "Of {} worlds, {} was reaped first: {} ms after its start. Next came {}: {} of that.",
+        "Of {} worlds, {} was reaped first: {} ms after its start. Next came {}, with {} of that.",
         worlds.len(),
         first.command,
         millis(first.median),
@@ -46,13 +46,15 @@ fn winner(report: &Report) -> Option<String> {
 fn ours(report: &Report) -> Option<String> {
     let ours = report.entry(OURS)?;
     let others = worlds(report).into_iter().filter(|entry| entry.command != OURS);
-    let each =
-        others.filter_map(|other| Some(format!("{} of {}'s", ratio(report, ours, other)?, other.command)));
+    let each = others.filter_map(|other| Some(format!("{} {}", other.command, ratio(report, ours, other)?)));
     let each: Vec<String> = each.collect();
     if each.is_empty() {
         return None;
     }
-    Some(format!("A virtual machine's start to end took {} time.", each.join(", ")))
+    Some(format!(
+        "From start to end, a virtual machine took so much of the others' time: {}.",
+        each.join(", ")
+    ))
 }
 
 fn scope(report: &Report) -> String {
@@ -63,6 +65,7 @@ fn scope(report: &Report) -> String {
     };
     format!(
         "This says how long {what} takes, once everything is warm; not how work runs, nor what isolates better: a \
-         container uses a kernel that was booted long ago, and a tiny guest is not Linux."
+         container uses a kernel that was booted long ago, and a tiny guest is not Linux. `matchstick bench isolation` \
+         shows what each world shares with the host."
     )
 }

@@ -20,7 +20,7 @@ pub const HEADS: [&str; 11] = [
 ];
 
 /// What a reader has to know about the columns.
-const NOTES: &str = "\
+pub const NOTES: &str = "\
 Seen from inside, by a program that looks around. \"host's\" is what it shares with the host; - is what it cannot tell.
 own namespaces  of mnt, pid, net, ipc, uts, user and cgroup, those whose number is not the host's
 uid map         user inside, user outside, how many
@@ -33,18 +33,24 @@ can do is leave the virtual machine, for KVM and for the process that runs it, w
 
 /// The table, and what it means. `host` is what this process sees.
 pub fn text(worlds: &[World], host: &Seen) -> String {
-    let all_calls = calls_of_kernel(worlds);
-    let mut rows = Vec::new();
     let mut absent = String::new();
     for World { name, view } in worlds {
         let word = |why: &str| format!("{name:<11} {}\n", why.trim());
         match view {
             View::Missing(missing) => absent += &word(&missing.to_string()),
             View::Failed(why) => absent += &word(&format!("failed: {why}")),
-            _ => rows.push(cells(name, view, host, all_calls)),
+            View::Seen(_) | View::Machine => {}
         }
     }
+    let rows = rows(worlds, host);
     format!("{}{absent}\n{NOTES}", columns(&HEADS.map(str::to_owned), &rows, CellAlignment::Left))
+}
+
+/// The rows of those worlds of which something is known.
+pub fn rows(worlds: &[World], host: &Seen) -> Vec<Vec<String>> {
+    let all_calls = calls_of_kernel(worlds);
+    let is_known = |world: &&World| matches!(world.view, View::Seen(_) | View::Machine);
+    worlds.iter().filter(is_known).map(|world| cells(&world.name, &world.view, host, all_calls)).collect()
 }
 
 /// How many system calls the host's kernel has: where no filter is in the way, one that is not permitted was

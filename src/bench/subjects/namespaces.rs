@@ -52,8 +52,8 @@ impl Namespaces {
     fn launch(&self, limit: Duration) -> Result<(Sample, Vec<u8>), Failure> {
         let prepared = self.prepared.as_ref().ok_or_else(|| Failure::new("it is not ready"))?;
         let mut stderr = memory_file().map_err(Failure::new)?;
-        let (mut output, end) = io::pipe().map_err(Failure::new)?;
         let begin = sys::monotonic();
+        let (mut output, end) = io::pipe().map_err(Failure::new)?;
         let Container { child, cgroup } = self.start(&end, &stderr)?;
         drop(end);
         let watched = watch(child, &mut output, begin, limit);
