@@ -34,9 +34,7 @@ impl Place {
     /// Looks for one; `None` if there is no cgroup that we may divide. What an earlier process of ours could not
     /// remove, since it was killed, is removed.
     pub fn find() -> Option<Place> {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-        let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-        let place = places(&mounts, &own).into_iter().find(Place::is_ours)?;
+        let place = here().into_iter().find(Place::is_ours)?;
         place.sweep();
         Some(place)
     }
@@ -87,7 +85,36 @@ impl Place {
     }
 }
 
-/// Where we are in each tree of cgroups, best first: `mounts` is /proc/self/mountinfo, `own` /proc/self/cgroup.
+/// Where we are in each tree of cgroups, best first.
+fn here() -> Vec<Place> {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    places(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"))
+}
+
+/// Removes the cgroups of that name that others made, beside us or at the root of a tree, and forgot.
+pub fn remove_everywhere(name: &str) {
+    let trees = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().filter_map(Result::ok);
+    let roots = trees.map(|entry| entry.path()).chain(["/sys/fs/cgroup".into()]);
+    let own = here().into_iter().map(|place| place.directory);
+    roots.chain(own).for_each(|directory| remove(&directory.join(name)));
+}
+
+/// Removes a cgroup and those in it. Processes that were just killed are in it until the kernel is done with them.
+fn remove(path: &Path) {
+    for _ in 0..1000 {
+        match fs::remove_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                let entries = fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
+                let children = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+                children.for_each(|child| remove(&child.path()));
+                thread::sleep(Duration::from_micros(100));
+            }
+            _ => return,
+        }
+    }
+}
+
+/// The same for a process: `mounts` is /proc/self/mountinfo, `own` /proc/self/cgroup.
 fn places(mounts: &str, own: &str) -> Vec<Place> {
     let mut places = Vec::new();
     for mount in mounts.lines() {
@@ -170,15 +197,7 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // Processes that were just killed are in it until the kernel is done with them.
-        for _ in 0..1000 {
-            match fs::remove_dir(&self.path) {
-                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-                    thread::sleep(Duration::from_micros(100));
-                }
-                _ => return,
-            }
-        }
+        remove(&self.path);
     }
 }
 

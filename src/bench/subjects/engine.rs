@@ -8,9 +8,9 @@ use super::rootfs::{self, Rootfs, call};
 use crate::bench::launcher::find_program;
 use crate::bench::payload::Payload;
 use crate::bench::subject::Missing;
+use crate::container::cgroup::remove_everywhere;
 use std::cell::RefCell;
 use std::ffi::OsString;
-use std::fs;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -118,12 +118,7 @@ impl Image {
 impl Drop for Image {
     fn drop(&mut self) {
         rootfs::quietly(&self.words(&["rmi", "--force", &self.name]));
-        // podman leaves the parent of its containers' cgroups behind: in the one tree of version 2, or in each of 1.
-        let trees = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().filter_map(Result::ok);
-        for tree in trees.map(|entry| entry.path()).chain(["/sys/fs/cgroup".into()]) {
-            let parent = tree.join(&self.name);
-            let _ = fs::remove_dir(parent.join("conmon"));
-            let _ = fs::remove_dir(&parent);
-        }
+        // podman leaves the parent of its containers' cgroups behind.
+        remove_everywhere(&self.name);
     }
 }

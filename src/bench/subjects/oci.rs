@@ -9,6 +9,7 @@ use super::rootfs::{self, Rootfs};
 use crate::bench::launcher::find_program;
 use crate::bench::payload::{Payload, WITHOUT};
 use crate::bench::subject::Missing;
+use crate::container::cgroup::remove_everywhere;
 use crate::sys::clone::ids;
 use serde_json::{Value, json};
 use std::cell::RefCell;
@@ -127,6 +128,8 @@ impl Bundle {
         let mut words = self.begin();
         words.extend(["delete".into(), "--force".into(), id.into()]);
         rootfs::quietly(&words);
+        // One that was killed before it wrote down that there is a container.
+        remove_everywhere(id);
     }
 
     /// Starts a container that goes on without its runtime, and writes to `stdout`. `number` is its own.
