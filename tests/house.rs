@@ -191,6 +191,78 @@ fn every_page_of_the_book_is_in_its_summary() {
     assert!(gone.is_empty(), "docs/SUMMARY.md lists what is not there: {gone:?}");
 }
 
+/// What a page of Markdown consists of.
+#[derive(Debug, PartialEq)]
+enum Part {
+    /// A heading, 1 to 6.
+    Heading(usize),
+    /// With its fences.
+    Code(String),
+    /// The numbers in each row.
+    Table(Vec<String>),
+    /// How many items.
+    List(usize),
+    Paragraph,
+}
+
+/// The parts of `text`, each beside its words.
+fn parts(text: &str) -> Vec<(Part, String)> {
+    let mut blocks: Vec<String> = vec![String::new()];
+    let mut is_code = false;
+    for line in text.lines() {
+        let is_fence = line.starts_with("```");
+        if line.is_empty() && !is_code || is_fence && !is_code {
+            blocks.push(String::new());
+        }
+        *blocks.last_mut().unwrap() += &format!("{line}\n");
+        is_code ^= is_fence;
+    }
+    let part = |block: &str| {
+        let starts = |marks: &[&str]| {
+            block.lines().filter(|line| marks.iter().any(|mark| line.starts_with(mark))).count()
+        };
+        let numbers = |line: &str| -> String { line.chars().filter(char::is_ascii_digit).collect() };
+        match block.chars().next() {
+            Some('#') => Part::Heading(block.chars().take_while(|&c| c == '#').count()),
+            Some('`') if block.starts_with("```") => Part::Code(block.to_owned()),
+            Some('|') => Part::Table(block.lines().map(numbers).collect()),
+            _ if starts(&["- ", "1. "]) > 0 => {
+                Part::List(starts(&["- ", "1. ", "2. ", "3. ", "4. ", "5. ", "6. "]))
+            }
+            _ => Part::Paragraph,
+        }
+    };
+    let words = blocks.into_iter().map(|block| block.trim().to_owned()).filter(|block| !block.is_empty());
+    words.map(|block| (part(&block), block)).collect()
+}
+
+/// Whoever changes the README changes both: what is code stays as it is, the rest is translated (합니다체).
+#[test]
+fn the_korean_readme_keeps_step() {
+    let read = |name: &str| fs::read_to_string(root().join(name)).unwrap();
+    let (english, korean) = (read("README.md"), read("README.ko.md"));
+    let (originals, mut translations) = (parts(&english), parts(&korean).into_iter());
+    let mut section = String::new();
+    for (part, words) in originals {
+        if matches!(part, Part::Heading(_)) {
+            section.clone_from(&words);
+        }
+        let (translated, korean) = translations.next().unwrap_or((Part::Paragraph, "its end".into()));
+        assert!(
+            part == translated,
+            "README.md, {section:?}, has\n\n{words}\n\nwhere README.ko.md has\n\n{korean}\n\n\
+             Put into README.ko.md what is new, and take out what is gone: code as it is, all else in Korean."
+        );
+    }
+    assert_eq!(translations.next(), None, "README.ko.md goes on where README.md ends");
+    let links = |text: &str| -> BTreeSet<String> {
+        text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).map(str::to_owned).collect()
+    };
+    let mut missing = &links(&english) - &links(&korean);
+    missing.remove("README.ko.md");
+    assert!(missing.is_empty(), "README.ko.md lacks links to {missing:?}");
+}
+
 #[test]
 fn nothing_depends_on_somebodys_machine() {
     // Spelled so that this file is not its own first offence.
