@@ -12,7 +12,7 @@
 mod floor;
 
 use matchstick::guest::Guest;
-use matchstick::machine::{Config, Machine, Outcome};
+use matchstick::machine::{Machine, Outcome};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -182,8 +182,7 @@ impl Write for FirstByte {
 fn in_process(guest: &Guest) -> Sample {
     let begin = Instant::now();
     let seen = FirstByte::default();
-    let config = Config { memory: 2 << 20, cpuid: false, ..Config::default() };
-    let mut machine = Machine::new(&config, guest.name, guest.image, Box::new(seen.clone()), &mut ())
+    let mut machine = Machine::new(&guest.config(), guest.name, guest.image, Box::new(seen.clone()), &mut ())
         .expect("this host runs VMs");
     let outcome = machine.run(&mut ()).expect("hello runs");
     assert!(matches!(outcome, Outcome::Exited(0)), "hello ended with {outcome:?}");

@@ -12,7 +12,7 @@
 //! input: hello there
 //! expect: echo: type, and end with Ctrl-D
 //! expect: hello there
-//! needs: input
+//! needs: input, apic
 #![no_std]
 #![no_main]
 

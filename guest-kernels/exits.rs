@@ -14,7 +14,7 @@
 //! expect: HLT, interrupted *
 //! expect: port, IN *
 //! expect: memory, MOV *
-//! needs: cpuid
+//! needs: cpuid, apic
 #![no_std]
 #![no_main]
 

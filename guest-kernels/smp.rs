@@ -7,7 +7,7 @@
 //!
 //! How many there are is in register 0x5f of the CMOS memory, as QEMU has it.
 //!
-//! needs: cpus 4, cpuid
+//! needs: cpus 4, cpuid, apic
 //! expect: cpu 0 is up, and there are 3 more
 //! expect: cpu 1 is up
 //! expect: cpu 2 is up

@@ -3,7 +3,7 @@
 //! The timer starts over by itself, which is its periodic mode. KVM knows that mode only on a processor
 //! that was given a CPUID table; without one the first tick is the last.
 //!
-//! needs: cpuid
+//! needs: cpuid, apic
 //! expect: tick 1
 //! expect: tick 2
 //! expect: tick 3

@@ -22,7 +22,7 @@ pub struct Guest {
     pub exit: u8,
     /// What a test types, before Ctrl-D.
     pub input: &'static str,
-    /// What it needs of a machine (`cpuid`, `cpus 4`, `memory 4M`, `input`) and of a host (`iretq`).
+    /// What it needs of a machine (`cpuid`, `apic`, `cpus 4`, `memory 4M`, `input`) and of a host (`iretq`).
     pub needs: &'static [&'static str],
     /// The image.
     pub image: &'static [u8],
@@ -59,6 +59,7 @@ impl Guest {
             cpus: number("cpus").unwrap_or(1) as u32,
             cpuid: self.needs("cpuid"),
             acpi: false,
+            apics: self.needs("apic"),
             ..Config::default()
         }
     }

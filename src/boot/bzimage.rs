@@ -207,8 +207,13 @@ mod tests {
     #[test]
     fn the_kernel_goes_where_it_prefers_to_be_and_is_entered_0x200_behind() {
         let (image, memory) = (bzimage(), guest(SIZE));
-        let payload =
-            Payload { image: &image, cmdline: b"quiet", initrd: Some(b"files"), rsdp: 0xe_0000, seed: None };
+        let payload = Payload {
+            image: &image,
+            cmdline: b"quiet",
+            initrd: Some(b"files"),
+            rsdp: 0xe_0000,
+            ..Payload::default()
+        };
         let entry = load(None, &payload, &memory).unwrap();
         assert_eq!((entry.rip, entry.rsi), (PREF_ADDRESS + 0x200, ZERO_PAGE));
         assert!(matches!(entry.mode, Mode::Long { .. }));

@@ -20,7 +20,7 @@ pub(super) fn load16(payload: &Payload, placer: &mut Placer) -> Result<Entry, Im
 /// Places 64-bit code at 1 MiB.
 pub(super) fn load64(payload: &Payload, placer: &mut Placer) -> Result<Entry, ImageError> {
     nothing_else("flat64", payload)?;
-    let mode = long_mode(placer)?;
+    let mode = long_mode(payload, placer)?;
     let rsp = stack(placer)?;
     placer.write("the image", HIGH_MEMORY, payload.image)?;
     Ok(Entry { rsp, ..Entry::at(mode, HIGH_MEMORY) })
@@ -76,8 +76,8 @@ mod tests {
     fn what_a_flat_image_cannot_be_told_is_refused() {
         for protocol in [Protocol::Flat16, Protocol::Flat64] {
             let told = [
-                Payload { image: CODE, cmdline: b"quiet", initrd: None, rsdp: 0, seed: None },
-                Payload { image: CODE, cmdline: b"", initrd: Some(b""), rsdp: 0, seed: None },
+                Payload { image: CODE, cmdline: b"quiet", initrd: None, ..Payload::default() },
+                Payload { image: CODE, cmdline: b"", initrd: Some(b""), ..Payload::default() },
             ];
             for payload in told {
                 let result = load(Some(protocol), &payload, &guest(2 << 20));

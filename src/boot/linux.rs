@@ -42,7 +42,7 @@ pub(super) fn load_elf(payload: &Payload, placer: &mut Placer) -> Result<Entry, 
         return Err(ImageError::Not { protocol: "elf", why });
     }
     check_cmdline(&elf, payload)?;
-    let mode = long_mode(placer)?;
+    let mode = long_mode(payload, placer)?;
     let rsp = stack(placer)?;
     // Placed before the kernel, so that a kernel that collides with it is the one to blame.
     let cmd_line_ptr = cmdline(payload, placer)?;
@@ -74,7 +74,7 @@ pub(super) fn load_bzimage(payload: &Payload, placer: &mut Placer) -> Result<Ent
     if size > limit {
         return Err(ImageError::TooLarge { what: "the command line", size, limit });
     }
-    let mode = long_mode(placer)?;
+    let mode = long_mode(payload, placer)?;
     let rsp = stack(placer)?;
     let cmd_line_ptr = cmdline(payload, placer)?;
     let load_address = kernel.load(placer)?;
@@ -137,7 +137,7 @@ mod tests {
         let memory = guest(size);
         boot(
             None,
-            &Payload { image: &Image::elf64().bytes(), cmdline, initrd, rsdp: 0, seed: None },
+            &Payload { image: &Image::elf64().bytes(), cmdline, initrd, ..Payload::default() },
             &memory,
         )
         .unwrap();
@@ -225,13 +225,13 @@ mod tests {
     }
 
     #[test]
-    fn a_tiny_guest_costs_six_pages() {
+    fn a_tiny_guest_costs_five_pages() {
         let (memory, _) = zero_page(b"", None, 2 << 20);
         let bytes = read(&memory, 0, 2 << 20);
         let touched: BTreeSet<usize> =
             (0..bytes.len()).filter(|&at| bytes[at] != 0).map(|at| at >> 12).collect();
-        // Zero page with GDT; PML4, PDPT, two page directories; the kernel.
-        assert_eq!(Vec::from_iter(touched), [0x7, 0x9, 0xa, 0xb, 0xe, 0x100]);
+        // Zero page with GDT; PML4, PDPT, page directory; the kernel.
+        assert_eq!(Vec::from_iter(touched), [0x7, 0x9, 0xa, 0xb, 0x100]);
         assert_eq!(read(&memory, AT, CODE.len()), CODE);
     }
 

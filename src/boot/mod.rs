@@ -112,6 +112,8 @@ pub struct Payload<'a> {
     pub rsdp: u64,
     /// Random bytes for the guest's generator, where the protocol can pass them on.
     pub seed: Option<[u8; 32]>,
+    /// Whether page tables, where there are any, map the IOAPIC and the local APIC.
+    pub apics: bool,
 }
 
 /// The signature that ends a boot sector's 512 bytes.
@@ -191,9 +193,9 @@ fn place(protocol: Option<Protocol>, payload: &Payload, placer: &mut Placer) -> 
 }
 
 /// Places what long mode needs: page tables and a GDT.
-fn long_mode(placer: &mut Placer) -> Result<Mode, ImageError> {
+fn long_mode(payload: &Payload, placer: &mut Placer) -> Result<Mode, ImageError> {
     let gdt = segment::GDT.map(u64::to_le_bytes);
-    let cr3 = placer.write_page_tables()?;
+    let cr3 = placer.write_page_tables(payload.apics)?;
     placer.write("the GDT", GDT, gdt.as_flattened())?;
     Ok(Mode::Long { cr3, gdt: (GDT, size_of_val(&gdt) as u16 - 1) })
 }
@@ -333,7 +335,7 @@ mod tests {
         let image = Image::elf64().bytes();
         let with = |cmdline: &[u8]| {
             let memory = guest(SIZE);
-            load(None, &Payload { image: &image, cmdline, initrd: None, rsdp: 0, seed: None }, &memory)
+            load(None, &Payload { image: &image, cmdline, initrd: None, ..Payload::default() }, &memory)
                 .map(|_| memory)
         };
         for size in [1, 5000, 0xffff] {
@@ -352,7 +354,7 @@ mod tests {
             let image = Image::elf64().load(start, b"x", 1).bytes();
             let result = load(
                 None,
-                &Payload { image: &image, cmdline: b"quiet", initrd: None, rsdp: 0, seed: None },
+                &Payload { image: &image, cmdline: b"quiet", initrd: None, ..Payload::default() },
                 &guest(SIZE),
             );
             assert_eq!(result.is_ok(), free, "{start:#x}: {result:?}");
@@ -364,7 +366,7 @@ mod tests {
         let image = Image::elf64().bytes();
         let with = |size: usize| {
             let payload =
-                Payload { image: &image, cmdline: b"", initrd: Some(&vec![7; size]), rsdp: 0, seed: None };
+                Payload { image: &image, cmdline: b"", initrd: Some(&vec![7; size]), ..Payload::default() };
             load(None, &payload, &guest(SIZE)).map_err(|error| error.to_string())
         };
         assert!(with(0xf_f000).is_ok());
@@ -429,7 +431,7 @@ mod tests {
             initrd in prop::option::of(prop::collection::vec(any::<u8>(), 0..0x2000)),
             size in sizes(),
         ) {
-            check(&Payload { image: &image, cmdline: &cmdline, initrd: initrd.as_deref(), rsdp: 0, seed: None }, size)?;
+            check(&Payload { image: &image, cmdline: &cmdline, initrd: initrd.as_deref(), ..Payload::default() }, size)?;
         }
     }
 
@@ -452,7 +454,7 @@ mod tests {
             if let Some(keep) = keep {
                 image.truncate(keep.index(image.len()));
             }
-            check(&Payload { image: &image, cmdline: b"quiet", initrd: Some(b"module"), rsdp: 0, seed: None }, size)?;
+            check(&Payload { image: &image, cmdline: b"quiet", initrd: Some(b"module"), ..Payload::default() }, size)?;
             check(&Payload { image: &image, ..Payload::default() }, size)?;
         }
     }

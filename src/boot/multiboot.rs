@@ -240,7 +240,7 @@ mod tests {
     fn the_boot_information_tells_of_everything_there_is() {
         let (memory, image) = (guest(SIZE), elf(Image::elf32(), ALIGN_MODULES));
         let payload =
-            Payload { image: &image, cmdline: b"quiet", initrd: Some(&[7; 0x1001]), rsdp: 0, seed: None };
+            Payload { image: &image, cmdline: b"quiet", initrd: Some(&[7; 0x1001]), ..Payload::default() };
         let entry = load_any(None, &payload, &memory).unwrap();
         let info = read(&memory, entry.rbx, 88);
         let field = |offset| u32_at(&info, offset);

@@ -108,15 +108,15 @@ impl<'m> Placer<'m> {
         Ok(start)
     }
 
-    /// Puts the identity page tables in their place and returns the value for CR3.
+    /// Puts the identity page tables, with the `apics` if they are wanted, in their place and returns the value for CR3.
     ///
     /// # Errors
     /// Those of [`Placer::reserve`].
-    pub fn write_page_tables(&mut self) -> Result<u64, ImageError> {
+    pub fn write_page_tables(&mut self, apics: bool) -> Result<u64, ImageError> {
         let (what, start, end) = ("the page tables", PAGE_TABLES, PAGE_TABLES + PAGE_TABLES_SIZE);
         self.reserve(what, start, PAGE_TABLES_SIZE)?;
         let outside = |_| ImageError::Outside { what, start, end, memory: self.end };
-        paging::identity(self.memory, self.end).map_err(outside)
+        paging::identity(self.memory, self.end, apics).map_err(outside)
     }
 }
 

@@ -162,7 +162,7 @@ mod tests {
     fn the_start_info_tells_of_the_command_line_the_module_and_the_memory() {
         let (memory, image) = (guest(SIZE), Image::elf32().notes(&pvh_note(), 4).bytes());
         let payload =
-            Payload { image: &image, cmdline: b"quiet", initrd: Some(&[7; 0x1001]), rsdp: 0, seed: None };
+            Payload { image: &image, cmdline: b"quiet", initrd: Some(&[7; 0x1001]), ..Payload::default() };
         let entry = load_any(None, &payload, &memory).unwrap();
         let info = read(&memory, entry.rbx, 56);
         assert_eq!([0, 4, 8, 12].map(|at| u32_at(&info, at)), [0x336e_c578, 1, 0, 1]);

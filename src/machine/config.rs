@@ -20,6 +20,9 @@ pub struct Config {
     /// Whether there are ACPI tables, in which a kernel finds processors, interrupts and how to switch off,
     /// and random bytes for it to begin with.
     pub acpi: bool,
+    /// Whether a guest that is entered in long mode finds the IOAPIC and its local APIC in its page tables. They cost
+    /// a page more.
+    pub apics: bool,
     /// The boot protocol; `None` finds out from the image.
     pub protocol: Option<Protocol>,
     /// The command line.
@@ -43,6 +46,7 @@ impl Default for Config {
             cpus: 1,
             cpuid: true,
             acpi: true,
+            apics: true,
             protocol: None,
             cmdline: Vec::new(),
             initrd: None,

@@ -120,8 +120,8 @@ impl Machine {
         let rsdp = if config.acpi { firmware::add(vm.memory(), config.cpus)? } else { 0 };
         let seed = config.acpi.then(sys::random).transpose();
         let seed = seed.map_err(|source| Error::Host { what: "get random bytes", source })?;
-        let payload =
-            Payload { image, cmdline: &config.cmdline, initrd: config.initrd.as_deref(), rsdp, seed };
+        let (cmdline, initrd, apics) = (&config.cmdline, config.initrd.as_deref(), config.apics);
+        let payload = Payload { image, cmdline, initrd, rsdp, seed, apics };
         let entry = boot::load(config.protocol, &payload, vm.memory())
             .map_err(|source| Error::Image { name: name.into(), source })?;
         probe.mark(Phase::Load);

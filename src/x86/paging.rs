@@ -6,7 +6,7 @@
 //!            PDPT[3] → PD: the pages of the IOAPIC and the local APIC
 //! ```
 //!
-//! No entry is written that the machine does not need: a tiny guest gets four. Memory above the hole
+//! No entry is written that the guest does not need: a tiny one gets three, and the devices only if it uses them. Memory above the hole
 //! is left for the guest to map. Source: Intel SDM volume 3A, section 4.5 "4-Level Paging", table 4-15
 //! to 4-18.
 
@@ -28,13 +28,14 @@ const GIB: u64 = 1 << 30;
 /// Entries in a table.
 const ENTRIES: usize = 512;
 
-/// Writes the tables for a guest with `memory` bytes and returns their root, the value for CR3.
+/// Writes the tables for a guest with `memory` bytes and returns their root, the value for CR3. The pages of the
+/// IOAPIC and the local APIC are among what they map if `apics`.
 ///
 /// Every byte of the tables must be zero before; only entries in use are written.
 ///
 /// # Errors
 /// If the guest's memory does not reach to the end of the tables.
-pub fn identity(guest: &GuestMemoryMmap<()>, memory: u64) -> Result<u64, GuestMemoryError> {
+pub fn identity(guest: &GuestMemoryMmap<()>, memory: u64, apics: bool) -> Result<u64, GuestMemoryError> {
     let pml4 = PAGE_TABLES;
     let pdpt = pml4 + TABLE;
     let directory = |gib: u64| pdpt + TABLE * (gib + 1);
@@ -55,10 +56,12 @@ pub fn identity(guest: &GuestMemoryMmap<()>, memory: u64) -> Result<u64, GuestMe
         guest.write_slice(entries[..used].as_flattened(), GuestAddress(directory(gib)))?;
         put(pdpt, gib, directory(gib) | PRESENT | WRITABLE)?;
     }
-    put(pdpt, 3, directory(3) | PRESENT | WRITABLE)?;
-    for device in [IOAPIC, LOCAL_APIC] {
-        let entry = device | PRESENT | WRITABLE | UNCACHED | LARGE;
-        put(directory(3), device % GIB / MIB_2, entry)?;
+    if apics {
+        put(pdpt, 3, directory(3) | PRESENT | WRITABLE)?;
+        for device in [IOAPIC, LOCAL_APIC] {
+            let entry = device | PRESENT | WRITABLE | UNCACHED | LARGE;
+            put(directory(3), device % GIB / MIB_2, entry)?;
+        }
     }
     Ok(pml4)
 }
@@ -98,7 +101,7 @@ mod tests {
     fn tables(memory: u64) -> GuestMemoryMmap<()> {
         let end = (PAGE_TABLES + PAGE_TABLES_SIZE) as usize;
         let guest = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), end)]).unwrap();
-        assert_eq!(identity(&guest, memory).unwrap(), PAGE_TABLES);
+        assert_eq!(identity(&guest, memory, true).unwrap(), PAGE_TABLES);
         guest
     }
 
@@ -144,18 +147,26 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_below_1_gib_costs_four_pages() {
-        let guest = tables(2 << 20);
+    fn a_guest_below_1_gib_costs_three_pages_and_one_for_its_devices() {
+        assert_eq!(touched(true), [0x9, 0xa, 0xb, 0xe]);
+        assert_eq!(touched(false), [0x9, 0xa, 0xb]);
+    }
+
+    /// The pages that the tables for a guest of 2 MiB are in.
+    fn touched(apics: bool) -> Vec<usize> {
+        let end = (PAGE_TABLES + PAGE_TABLES_SIZE) as usize;
+        let guest = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), end)]).unwrap();
+        identity(&guest, 2 << 20, apics).unwrap();
         let mut bytes = vec![0_u8; (PAGE_TABLES + PAGE_TABLES_SIZE) as usize];
         guest.read_slice(&mut bytes, GuestAddress(0)).unwrap();
         let touched: BTreeSet<usize> =
             (0..bytes.len()).filter(|&at| bytes[at] != 0).map(|at| at >> 12).collect();
-        assert_eq!(Vec::from_iter(touched), [0x9, 0xa, 0xb, 0xe]);
+        Vec::from_iter(touched)
     }
 
     #[test]
     fn tables_that_do_not_fit_are_an_error() {
         let guest = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), PAGE_TABLES as usize)]).unwrap();
-        assert!(identity(&guest, 2 << 20).is_err());
+        assert!(identity(&guest, 2 << 20, true).is_err());
     }
 }
