@@ -211,7 +211,7 @@ fn parts(text: &str) -> Vec<(Part, String)> {
     let mut is_code = false;
     for line in text.lines() {
         let is_fence = line.starts_with("```");
-        if line.is_empty() && !is_code || is_fence && !is_code {
+        if !is_code && (line.is_empty() || is_fence) {
             blocks.push(String::new());
         }
         *blocks.last_mut().unwrap() += &format!("{line}\n");
