@@ -141,7 +141,10 @@ impl Error {
                 "load the module: sudo modprobe kvm_intel (or kvm_amd); inside a VM, switch nested virtualisation on"
             }
             Error::Host { what: "open /dev/kvm", source } if source.kind() == PermissionDenied => {
-                "sudo usermod -aG kvm $USER, then log in again"
+                "sudo usermod -aG kvm $USER, then log in again; `matchstick host` checks the rest"
+            }
+            Error::Host { what: "bind the race to that CPU", .. } => {
+                "--pin takes a number that /proc/cpuinfo has"
             }
             Error::Host { what: "set up the sandbox", .. } => "--sandbox off runs the guest without",
             Error::Host { source, .. } => match source.kind() {
