@@ -36,7 +36,7 @@ fn load(protocol: Protocol, image: &[u8]) {
         Protocol::Flat16 | Protocol::Flat64 => (b"", None),
         _ => (b"console=ttyS0", Some(b"an initrd")),
     };
-    let payload = Payload { image, cmdline, initrd, rsdp: 0xe_0000, seed: Some([0xa5; 32]) };
+    let payload = Payload { image, cmdline, initrd, rsdp: 0xe_0000, seed: Some([0xa5; 32]), apics: true };
     match boot::load(Some(protocol), &payload, &memory) {
         Ok(entry) => assert!(entry.rip < MEMORY as u64, "entered outside memory: {entry:?}"),
         Err(error) => is_one_line(&error),
