@@ -51,7 +51,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut vm = Kvm::open()?.create_vm()?;
     vm.enable_local_apics()?;
     let memory = vm.add_memory(2 << 20)?;
-    let payload = Payload { image: guest, ..Payload::default() };
+    let payload = Payload { image: guest, apics: true, ..Payload::default() };
     let entry = boot::load(Some(Protocol::Flat64), &payload, memory)?;
     let gate = [
         HANDLER & 0xffff // where to go, in three pieces
