@@ -116,7 +116,11 @@ impl<'m> Placer<'m> {
         let (what, start, end) = ("the page tables", PAGE_TABLES, PAGE_TABLES + PAGE_TABLES_SIZE);
         self.reserve(what, start, PAGE_TABLES_SIZE)?;
         let outside = |_| ImageError::Outside { what, start, end, memory: self.end };
-        paging::identity(self.memory, self.end, apics).map_err(outside)
+        let root = paging::identity(self.memory, self.end).map_err(outside)?;
+        if apics {
+            paging::map_apics(self.memory).map_err(outside)?;
+        }
+        Ok(root)
     }
 }
 

@@ -209,7 +209,7 @@ mod tests {
     /// A guest of 2 MiB in long mode as it is entered, with an IDT of 32 gates and a stack.
     fn guest() -> (Registers, Memory) {
         let memory = Memory::from_ranges(&[(vm_memory::GuestAddress(0), 2 << 20)]).unwrap();
-        let cr3 = paging::identity(&memory, 2 << 20, true).unwrap();
+        let cr3 = paging::identity(&memory, 2 << 20).unwrap();
         let entry = Entry { rsp: 0x8000, ..Entry::at(Mode::Long { cr3, gdt: (0x7f00, 47) }, 0x10_0000) };
         let mut registers = Registers { general: entry.regs(), system: entry.sregs() };
         (registers.system.idt.base, registers.system.idt.limit) = (0x2000, 32 * 16 - 1);

@@ -25,24 +25,29 @@ const LARGE: u64 = 1 << 7;
 const TABLE: u64 = 0x1000;
 const MIB_2: u64 = 2 << 20;
 const GIB: u64 = 1 << 30;
+/// The page-directory-pointer table.
+const PDPT: u64 = PAGE_TABLES + TABLE;
 /// Entries in a table.
 const ENTRIES: usize = 512;
 
-/// Writes the tables for a guest with `memory` bytes and returns their root, the value for CR3. The pages of the
-/// IOAPIC and the local APIC are among what they map if `apics`.
+/// Where the page directory of each GiB is.
+const fn directory(gib: u64) -> u64 {
+    PDPT + TABLE * (gib + 1)
+}
+
+/// Writes the tables for a guest with `memory` bytes and returns their root, the value for CR3. Devices are not
+/// among what they map: see [`map_apics`].
 ///
 /// Every byte of the tables must be zero before; only entries in use are written.
 ///
 /// # Errors
 /// If the guest's memory does not reach to the end of the tables.
-pub fn identity(guest: &GuestMemoryMmap<()>, memory: u64, apics: bool) -> Result<u64, GuestMemoryError> {
+pub fn identity(guest: &GuestMemoryMmap<()>, memory: u64) -> Result<u64, GuestMemoryError> {
     let pml4 = PAGE_TABLES;
-    let pdpt = pml4 + TABLE;
-    let directory = |gib: u64| pdpt + TABLE * (gib + 1);
     let put =
         |table: u64, index: u64, entry: u64| guest.write_obj(entry.to_le(), GuestAddress(table + index * 8));
 
-    put(pml4, 0, pdpt | PRESENT | WRITABLE)?;
+    put(pml4, 0, PDPT | PRESENT | WRITABLE)?;
     let mut pages = (0..memory.min(MMIO_START)).step_by(MIB_2 as usize).peekable();
     while let Some(&first) = pages.peek() {
         // One write for each directory, not for each of its entries: that is most of the time.
@@ -54,16 +59,21 @@ pub fn identity(guest: &GuestMemoryMmap<()>, memory: u64, apics: bool) -> Result
         }
         let gib = first / GIB;
         guest.write_slice(entries[..used].as_flattened(), GuestAddress(directory(gib)))?;
-        put(pdpt, gib, directory(gib) | PRESENT | WRITABLE)?;
-    }
-    if apics {
-        put(pdpt, 3, directory(3) | PRESENT | WRITABLE)?;
-        for device in [IOAPIC, LOCAL_APIC] {
-            let entry = device | PRESENT | WRITABLE | UNCACHED | LARGE;
-            put(directory(3), device % GIB / MIB_2, entry)?;
-        }
+        put(PDPT, gib, directory(gib) | PRESENT | WRITABLE)?;
     }
     Ok(pml4)
+}
+
+/// Adds the pages of the IOAPIC and the local APIC to the tables that [`identity`] writes.
+///
+/// # Errors
+/// If the guest's memory does not reach to the end of the tables.
+pub fn map_apics(guest: &GuestMemoryMmap<()>) -> Result<(), GuestMemoryError> {
+    let entry = |device| device | PRESENT | WRITABLE | UNCACHED | LARGE;
+    let pages = [IOAPIC, LOCAL_APIC].map(|device| (directory(3) + device % GIB / MIB_2 * 8, entry(device)));
+    let table = (PDPT + 3 * 8, directory(3) | PRESENT | WRITABLE);
+    let entries = [table].into_iter().chain(pages);
+    entries.into_iter().try_for_each(|(at, entry)| guest.write_obj(entry.to_le(), GuestAddress(at)))
 }
 
 /// Bits 12 to 51: the physical address in an entry, and in CR3.
@@ -101,7 +111,8 @@ mod tests {
     fn tables(memory: u64) -> GuestMemoryMmap<()> {
         let end = (PAGE_TABLES + PAGE_TABLES_SIZE) as usize;
         let guest = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), end)]).unwrap();
-        assert_eq!(identity(&guest, memory, true).unwrap(), PAGE_TABLES);
+        assert_eq!(identity(&guest, memory).unwrap(), PAGE_TABLES);
+        map_apics(&guest).unwrap();
         guest
     }
 
@@ -156,7 +167,10 @@ mod tests {
     fn touched(apics: bool) -> Vec<usize> {
         let end = (PAGE_TABLES + PAGE_TABLES_SIZE) as usize;
         let guest = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), end)]).unwrap();
-        identity(&guest, 2 << 20, apics).unwrap();
+        identity(&guest, 2 << 20).unwrap();
+        if apics {
+            map_apics(&guest).unwrap();
+        }
         let mut bytes = vec![0_u8; (PAGE_TABLES + PAGE_TABLES_SIZE) as usize];
         guest.read_slice(&mut bytes, GuestAddress(0)).unwrap();
         let touched: BTreeSet<usize> =
@@ -167,6 +181,6 @@ mod tests {
     #[test]
     fn tables_that_do_not_fit_are_an_error() {
         let guest = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), PAGE_TABLES as usize)]).unwrap();
-        assert!(identity(&guest, 2 << 20, true).is_err());
+        assert!(identity(&guest, 2 << 20).is_err());
     }
 }
