@@ -8,6 +8,7 @@ use super::payload::{Payload, Scratch};
 use super::stop;
 use super::subject::{Missing, Subject};
 use super::subjects;
+use super::subjects::vm::can_run;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -138,7 +139,10 @@ pub fn look(contest: &Contest) -> Result<Vec<World>> {
 
 fn view(subject: &mut dyn Subject, contest: &Contest) -> View {
     if ["vm", "vm-inproc"].contains(&subject.name()) {
-        return View::Machine;
+        return match can_run() {
+            Ok(()) => View::Machine,
+            Err(missing) => View::Missing(missing),
+        };
     }
     if let Err(missing) = subject.ready() {
         return View::Missing(missing);

@@ -14,8 +14,8 @@ use super::stop;
 use super::subject::{Failure, Missing, Subject};
 use super::subjects::namespaces::Namespaces;
 use super::subjects::oci::Bundle;
+use super::subjects::vm::can_run;
 use crate::error::{Error, Result};
-use crate::kvm::Kvm;
 use crate::sys::spawn::{Child, Program, wait_readable};
 use serde::{Deserialize, Serialize};
 use std::any::Any;
@@ -229,9 +229,9 @@ fn worlds(payload: &Payload, limit: Duration) -> Vec<World> {
             name: "vm",
             about: "matchstick run echo, which waits for input",
             start: Box::new(move || {
-                let missing = |why: String| Missing::new(why, "`matchstick run hello` says more");
-                Kvm::open().and_then(|kvm| kvm.create_vm()).map_err(|error| missing(error.to_string()))?;
-                let own = std::env::current_exe().map_err(|error| missing(error.to_string()))?;
+                can_run()?;
+                let own = std::env::current_exe()
+                    .map_err(|error| Missing::new(error.to_string(), "is /proc mounted?"))?;
                 commands(vec![own.into(), "run".into(), "echo".into()], limit)
             }),
         },

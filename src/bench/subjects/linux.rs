@@ -1,10 +1,9 @@
 //! `vm-linux`: the payload as a program of a Linux of its own, through `matchstick run linux --init`.
 
 use super::command::Command;
+use super::vm::can_run;
 use crate::bench::payload::Payload;
 use crate::bench::subject::Missing;
-use crate::error::Error;
-use crate::kvm::Kvm;
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
@@ -17,7 +16,7 @@ pub fn vm(payload: &Payload) -> Command {
         if !has_kernel(Path::new("/boot")) {
             return Err(Missing::new("no kernel in /boot", "apt install linux-image-cloud-amd64"));
         }
-        Kvm::open().and_then(|kvm| kvm.create_vm()).map_err(missing)?;
+        can_run()?;
         if is_emulated() {
             return Err(Missing::new(
                 "this host emulates the kernel mode of its guests: a Linux would take minutes",
@@ -32,11 +31,6 @@ pub fn vm(payload: &Payload) -> Command {
         Ok(words)
     })
     .of_version(env!("CARGO_PKG_VERSION"))
-}
-
-fn missing(error: Error) -> Missing {
-    let hint = error.hint().unwrap_or("`matchstick run hello` says more");
-    Missing::new(error.to_string(), hint)
 }
 
 fn has_kernel(directory: &Path) -> bool {

@@ -34,11 +34,16 @@ fn guest_of(guest: Option<&'static Guest>) -> Result<&'static Guest, Missing> {
     let guest = guest.ok_or_else(|| {
         Missing::new("no guest does what this payload does", "--payload hello or primes has one")
     })?;
-    Kvm::open().and_then(|kvm| kvm.create_vm()).map_err(|error| {
+    can_run()?;
+    Ok(guest)
+}
+
+/// Whether this host runs virtual machines.
+pub(in crate::bench) fn can_run() -> Result<(), Missing> {
+    Kvm::open().and_then(|kvm| kvm.create_vm()).map(drop).map_err(|error| {
         let hint = error.hint().unwrap_or("`matchstick run hello` says more");
         Missing::new(in_words(&error), hint)
-    })?;
-    Ok(guest)
+    })
 }
 
 /// A machine in this process: what a start costs where a process, its libc and its arguments are there already.
