@@ -71,7 +71,9 @@ fn a_race_prints_a_table_and_writes_its_files() {
         let samples = report["results"][entry]["samples"].as_array().unwrap();
         samples.iter().map(|sample| sample["place"].as_u64().unwrap()).collect::<Vec<_>>()
     };
-    assert!(places(0).iter().zip(places(1)).all(|(one, other)| one + other == 1), "not interleaved");
+    // The third is the launcher's yardstick.
+    let is_round = |(one, other): (&u64, u64)| *one != other && one.max(&other) < &3;
+    assert!(places(0).iter().zip(places(1)).all(is_round), "not interleaved");
     assert!(!report["machine"]["kernel"].as_str().unwrap().is_empty());
 
     let list = fs::read_to_string(list).unwrap();

@@ -3,12 +3,12 @@
 //! It does not print: the progress goes to whoever asks for it, the report to the caller.
 
 use super::card::Card;
-use super::launcher::{Expect, Launcher, find_program};
+use super::launcher::{Expect, find_program};
 use super::payload::{Payload, Scratch};
-use super::plan::{self, Plan, Run, World};
+use super::plan::{self, Plan, World};
 use super::report::{Circumstances, Phase, Report};
 use super::stop;
-use super::subject::{Missing, Subject};
+use super::subject::{Failure, Missing, Sample, Subject};
 use super::subjects::command::Command;
 use super::subjects::{self, vm};
 use crate::error::{Error, Result};
@@ -147,6 +147,39 @@ fn words(line: &str) -> Option<Vec<String>> {
     quote.is_none().then_some(words)
 }
 
+/// A program that ends at once, started in each round as the others are: what it takes is the launcher's part.
+struct Yardstick(Command);
+
+impl Yardstick {
+    fn new(payload: &Payload) -> Yardstick {
+        let program = payload.empty.clone();
+        let words = move || Ok(vec![program.clone().into()]);
+        Yardstick(Command::new("launcher", "an empty program", payload, words).expecting(Expect::Nothing))
+    }
+}
+
+impl Subject for Yardstick {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn about(&self) -> &str {
+        self.0.about()
+    }
+
+    fn is_yardstick(&self) -> bool {
+        true
+    }
+
+    fn ready(&mut self) -> std::result::Result<(), Missing> {
+        self.0.ready()
+    }
+
+    fn run(&mut self, limit: Duration) -> std::result::Result<Sample, Failure> {
+        self.0.run(limit)
+    }
+}
+
 /// This machine, with its clock.
 struct Machine<'a> {
     progress: Progress<'a>,
@@ -178,28 +211,19 @@ impl Prepared {
         stop::catch().map_err(|source| Error::Host { what: "set up signals", source })?;
         let machine = Card::gather();
         let plan = &self.contest.plan;
-        let race = plan::race(&mut self.subjects, plan, &mut Machine { progress });
+        self.subjects.push(Box::new(Yardstick::new(&self.payload)));
+        let mut race = plan::race(&mut self.subjects, plan, &mut Machine { progress });
+        self.subjects.pop();
+        let launcher = race.records.pop().map_or(Vec::new(), |record| record.runs);
         let circumstances = Circumstances {
             machine,
-            launcher: self.launcher(race.rounds),
+            launcher,
             phases: self.phases(race.rounds),
             payload: self.contest.payload.clone(),
             pinned: self.contest.pin,
             reference: self.contest.reference.clone(),
         };
         Ok(Report::new(&self.subjects, &race, plan, circumstances))
-    }
-
-    /// Starts of an empty program, as many as there were rounds but not too many.
-    fn launcher(&self, rounds: u32) -> Vec<Run> {
-        let words = [&self.payload.empty];
-        let Ok(launcher) = Launcher::new(&words, &[], Expect::Nothing, &self.payload) else {
-            return Vec::new();
-        };
-        let limit = self.contest.plan.limit;
-        let start = |round| Some(Run { round, place: 0, sample: launcher.run(limit).ok()? });
-        // A first one, which does not count.
-        (0..=rounds.min(100)).map_while(start).skip(1).collect()
     }
 
     /// The medians of a VM's phases, from some more starts in this process.

@@ -185,7 +185,8 @@ impl Engine<'_, '_> {
                 spent.min(f64::from(self.race.rounds) / f64::from(ROUNDS_MIN))
             }
         };
-        let anyone = self.race.records.iter().any(Record::is_in);
+        let mut all = self.subjects.iter().zip(&self.race.records);
+        let anyone = all.any(|(subject, record)| record.is_in() && !subject.is_yardstick());
         (done < 1.0 && anyone).then_some(done)
     }
 

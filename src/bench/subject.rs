@@ -22,6 +22,11 @@ pub trait Subject {
         self.name().into()
     }
 
+    /// Whether it is there for the others' sake: a race that has nobody else ends.
+    fn is_yardstick(&self) -> bool {
+        false
+    }
+
     /// The version of what starts it, if it is another program.
     fn version(&self) -> Option<String> {
         None
