@@ -4,6 +4,9 @@
 //! it runs as fast as it would on the host: this is what "the processor runs the guest" means. It works
 //! in ring 3, as a program under an operating system would, for some hypervisors emulate ring 0.
 //!
+//! Before it gives the answer it says that it is ready, by the POST code 0xa5: a good moment for a golden image
+//! (`matchstick snapshot primes -o golden.ms`), from which the answer comes without the work.
+//!
 //! expect: 2262 primes below 20000
 #![no_std]
 #![no_main]
@@ -16,10 +19,15 @@ mod ring3;
 
 const DEFAULT: u32 = 20_000;
 
+/// The port of milestones, and the code of this one.
+const POST: u16 = 0x80;
+const READY: u8 = 0xa5;
+
 trap!(on_system_call, called);
 
 /// The one system call: the answer.
 extern "C" fn called(frame: &mut trap::Frame) {
+    rt::out(POST, READY);
     println!("{} primes below {}", frame.rdi, frame.rsi);
     rt::exit(0);
 }

@@ -205,7 +205,9 @@ impl Error {
             Error::NoReport { .. } => {
                 "`matchstick bench --export-json FILE` writes what can be compared with"
             }
-            Error::Snapshot(_) => "a guest can be saved while it is there, and its devices are ours",
+            Error::Snapshot(_) => {
+                "a guest is saved while it runs: --at ready, post:N, exit:N or a TIME; its devices must be ours"
+            }
             Error::Output(source) if source.kind() == StorageFull => "make room where standard output goes",
             Error::Output(_) => "is whatever reads standard output still there?",
         })

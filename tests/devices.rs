@@ -34,7 +34,7 @@ proptest! {
                     prop_assert!(reaches(0x69));
                     prop_assert_eq!(status, data[(0x69 - address) as usize]);
                 }
-                Action::Reset | Action::PowerOff => prop_assert!(reaches(0x60) || reaches(0x64)),
+                Action::Reset | Action::PowerOff | Action::Stop => prop_assert!(reaches(0x60) || reaches(0x64)),
             }
         }
     }

@@ -23,6 +23,7 @@ fn example(option: &OptionHelp) -> Option<&'static str> {
         "PROTOCOL" => "elf",
         "TIME" => "1.5s",
         "WHAT" => "strict",
+        "WHEN" => "ready",
         other => panic!("what is an example of {other}?"),
     })
 }

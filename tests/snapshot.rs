@@ -17,7 +17,7 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
-use support::{assert_expected, has_kvm, keys_for};
+use support::{assert_expected, has_kvm, is_match, keys_for, matchstick};
 
 /// What a guest wrote.
 #[derive(Clone, Default)]
@@ -313,4 +313,98 @@ proptest! {
             let _ = machine.run(&mut ());
         }
     }
+}
+
+/// The path of a golden image of `primes` that was made by the program, in a directory of its own.
+fn golden_file(at: &str) -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("golden.ms").display().to_string();
+    let ended = matchstick(["snapshot", "primes", "--at", at, "-o", &path]).run();
+    ended.status(0).says("pages are not zero").printed("");
+    (dir, path)
+}
+
+#[test]
+fn an_image_is_run_in_another_process_and_as_often_as_one_likes() {
+    if !has_kvm() {
+        return;
+    }
+    for at in ["ready", "post:0xa5", "exit:0", "exit:1"] {
+        let (_dir, path) = golden_file(at);
+        for _ in 0..2 {
+            matchstick(["run", &path]).run().silent().status(0).printed("2262 primes below 20000\n");
+        }
+        matchstick(["run", "-k", &path, "--timings"]).run().status(0).says("total");
+    }
+}
+
+#[test]
+fn a_guest_may_be_saved_after_a_time_and_saved_again() {
+    if !has_kvm() {
+        return;
+    }
+    // jmp $
+    let (dir, image) = support::file(&[0xeb, 0xfe]);
+    let path = dir.path().join("golden.ms").display().to_string();
+    let image = image.to_str().unwrap();
+    let snapshot = ["snapshot", "-q", "-k", image, "--boot", "flat16", "--at", "100ms", "-o", &path];
+    matchstick(snapshot).run().silent().status(0);
+    matchstick(["run", &path, "--timeout", "0.1"]).run().status(124);
+    matchstick(["snapshot", "-q", &path, "--at", "0.1", "-o", &path]).run().silent().status(0);
+    matchstick(["diff", &path, &path]).run().silent().status(0).printed("");
+}
+
+#[test]
+fn clones_are_counted_and_measured() {
+    if !has_kvm() {
+        return;
+    }
+    let (_dir, path) = golden_file("ready");
+    for parallel in ["1", "3"] {
+        let ended = matchstick(["clone", "-n", "20", "-j", parallel, &path]).run();
+        ended.silent().status(0);
+        let text = ended.text();
+        let patterns = [
+            "17 clones in * ms, * a second; given back in * ms",
+            "first byte: * µs at least, *",
+            "memory: * KiB each*",
+        ];
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), patterns.len(), "{text}");
+        assert!(lines.iter().zip(patterns).all(|(line, pattern)| is_match(pattern, line)), "{text}");
+    }
+}
+
+#[test]
+fn a_difference_is_told_by_region_register_and_device() {
+    if !has_kvm() {
+        return;
+    }
+    let (_dir, before) = golden_file("exit:0");
+    let (_dir_too, after) = golden_file("ready");
+    let ended = matchstick(["diff", &before, &after]).run();
+    ended.silent().status(1);
+    for part in ["memory from 1 MiB on: ", "cpu 0, registers: rip 0x1", "device at 0x80 (ports): "] {
+        assert!(ended.text().contains(part), "{part:?} is not in {}", ended.text());
+    }
+}
+
+#[test]
+fn what_makes_no_sense_of_an_image_is_refused() {
+    if !has_kvm() {
+        return;
+    }
+    let (dir, path) = golden_file("ready");
+    for more in [&["-m", "64"][..], &["-c", "2"], &["--boot", "elf"], &["-p", "quiet"], &["--", "word"]] {
+        matchstick(["run", &path]).args(more).run().fails(125, "a golden image has its memory", "");
+    }
+    matchstick(["snapshot", "hello", "-o", &path]).run().status(125).says("the guest ended before");
+    matchstick(["snapshot", "hello"]).run().fails(125, "-o FILE", "");
+    matchstick(["snapshot", "-o", &path, "--at", "soon"]).run().fails(125, "is no moment", "");
+    matchstick(["clone"]).run().fails(125, "which golden image", "");
+    matchstick(["diff", &path]).run().fails(125, "two golden images", "");
+    matchstick(["clone", "nowhere.ms"]).run().status(127).says("cannot open nowhere.ms");
+    let short = dir.path().join("short").display().to_string();
+    fs::write(&short, &fs::read(&path).unwrap()[..20_000]).unwrap();
+    matchstick(["run", &short]).run().fails(126, "cut short: the memory", "");
 }

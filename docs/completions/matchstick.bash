@@ -26,7 +26,7 @@ _matchstick() {
             case $word in
                 -k | --kernel) target=1 skip=1 ;;
                 -i | --initrd | --initramfs | -p | --cmdline | --cmdline-only | -c | --cpus | -m | --memory) skip=1 ;;
-                -o | --output | --chrome | --html) skip=1 ;;
+                -o | --output | --at | --chrome | --html) skip=1 ;;
                 --init | --rootfs | --boot | --timeout | --max-output | --sandbox) skip=1 ;;
                 -*) ;;
                 *) target=1 ;;
@@ -38,8 +38,8 @@ _matchstick() {
     fi
 
     case $subcommand in
-        '') _matchstick_words 'run trace guests host bench explain help -h --help -V --version' ;;
-        help) [[ $prev != help ]] || _matchstick_words 'run trace guests host bench explain help' ;;
+        '') _matchstick_words 'run trace snapshot clone diff guests host bench explain help -h --help -V --version' ;;
+        help) [[ $prev != help ]] || _matchstick_words 'run trace snapshot clone diff guests host bench explain help' ;;
         guests) _matchstick_words '-h --help' ;;
         host) _matchstick_words '--json -h --help' ;;
         explain)
@@ -64,7 +64,20 @@ _matchstick() {
                     ;;
             esac
             ;;
-        run | trace)
+        clone)
+            case $prev in
+                -n | --clones | -j | --parallel | --timeout) ;;
+                *)
+                    _matchstick_words '-n --clones -j --parallel --timeout -h --help'
+                    _matchstick_files
+                    ;;
+            esac
+            ;;
+        diff)
+            _matchstick_words '-h --help'
+            _matchstick_files
+            ;;
+        run | trace | snapshot)
             # The guest's own arguments: nobody knows them but the guest.
             [[ -z $ended ]] || return 0
             case $prev in
@@ -73,10 +86,12 @@ _matchstick() {
                     ;;
                 --boot) _matchstick_words 'auto flat16 flat64 elf multiboot pvh linux' ;;
                 --sandbox) _matchstick_words 'strict off' ;;
+                --at) _matchstick_words 'ready post: exit:' ;;
                 -p | --cmdline | --cmdline-only | -c | --cpus | -m | --memory | --timeout | --max-output) ;;
                 *)
                     if [[ $cur == -* ]]; then
                         [[ $subcommand != trace ]] || _matchstick_words '-o --output --json --chrome --html --step'
+                        [[ $subcommand != snapshot ]] || _matchstick_words '-o --output --at'
                         _matchstick_words '-k --kernel -i --initrd --initramfs --init --rootfs -p --cmdline --cmdline-only
                             -c --cpus -m --memory --boot --timeout --max-output --sandbox -q --quiet -v --verbose -h --help'
                         [[ $subcommand != run ]] || _matchstick_words '--timings'

@@ -13,7 +13,7 @@ end
 
 # In a command that starts a guest.
 function __matchstick_starts
-    __matchstick_in run; or __matchstick_in trace
+    __matchstick_in run; or __matchstick_in trace; or __matchstick_in snapshot
 end
 
 # The same, and neither a guest nor a path is there yet.
@@ -28,7 +28,7 @@ function __matchstick_wants_target
         switch $word
             case -k '-k*' --kernel '--kernel=*'
                 return 1
-            case -i --initrd --initramfs --init --rootfs -p --cmdline --cmdline-only -c --cpus -m --memory --boot --timeout --max-output --sandbox -o --output --chrome --html
+            case -i --initrd --initramfs --init --rootfs -p --cmdline --cmdline-only -c --cpus -m --memory --boot --timeout --max-output --sandbox -o --output --at --chrome --html
                 set skip yes
             case '-*'
             case '*'
@@ -53,6 +53,9 @@ complete -c matchstick -f
 
 complete -c matchstick -n __matchstick_first -a run -d 'Start a guest of the gallery, or any image'
 complete -c matchstick -n __matchstick_first -a trace -d 'Start a guest, and tell every call and every exit'
+complete -c matchstick -n __matchstick_first -a snapshot -d 'Run a guest to a point, and keep it as a golden image'
+complete -c matchstick -n __matchstick_first -a clone -d 'Start many machines from a golden image, and measure'
+complete -c matchstick -n __matchstick_first -a diff -d 'What two golden images differ in'
 complete -c matchstick -n __matchstick_first -a guests -d 'List the gallery'
 complete -c matchstick -n __matchstick_first -a explain -d 'A lesson, with the figures of this machine'
 complete -c matchstick -n __matchstick_first -a host -d 'What is under us, and what is missing'
@@ -61,7 +64,7 @@ complete -c matchstick -n __matchstick_first -a help -d 'Explain a command'
 complete -c matchstick -n __matchstick_first -s h -l help -d 'Show help'
 complete -c matchstick -n __matchstick_first -s V -l version -d 'Show the version'
 
-complete -c matchstick -n '__matchstick_in help' -a 'run trace guests host bench explain help'
+complete -c matchstick -n '__matchstick_in help' -a 'run trace snapshot clone diff guests host bench explain help'
 complete -c matchstick -n '__matchstick_in guests' -s h -l help -d 'Show help'
 complete -c matchstick -n '__matchstick_in explain' -a '(__matchstick_lessons)'
 complete -c matchstick -n '__matchstick_in explain' -s l -l lang -x -a 'en ko' -d 'Language of the lessons'
@@ -116,3 +119,13 @@ complete -c matchstick -n '__matchstick_in trace' -l json -d 'The story as JSON,
 complete -c matchstick -n '__matchstick_in trace' -l chrome -rF -d 'A file for Perfetto and chrome://tracing as well'
 complete -c matchstick -n '__matchstick_in trace' -l html -rF -d 'A page with a timeline to zoom as well'
 complete -c matchstick -n '__matchstick_in trace' -l step -d 'Tell each instruction and what it changed'
+
+complete -c matchstick -n '__matchstick_in snapshot' -s o -l output -rF -d 'The golden image to write'
+complete -c matchstick -n '__matchstick_in snapshot' -l at -x -a 'ready post: exit:' -d 'When to stop'
+complete -c matchstick -n '__matchstick_in clone' -F
+complete -c matchstick -n '__matchstick_in clone' -s n -l clones -x -d 'How many'
+complete -c matchstick -n '__matchstick_in clone' -s j -l parallel -x -d 'So many threads start them'
+complete -c matchstick -n '__matchstick_in clone' -l timeout -x -d 'How long each may take to its first byte'
+complete -c matchstick -n '__matchstick_in clone' -s h -l help -d 'Show help'
+complete -c matchstick -n '__matchstick_in diff' -F
+complete -c matchstick -n '__matchstick_in diff' -s h -l help -d 'Show help'

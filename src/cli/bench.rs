@@ -1,7 +1,8 @@
 //! `matchstick bench`: the race, from what was typed to a table, three lines and files.
 
-use super::options::{Command, OptionHelp, count, help_on, option, time};
+use super::options::{Command, OptionHelp, help_on, option};
 use super::print;
+use super::values::{count, time};
 use crate::bench::contest::Contest;
 use crate::bench::isolation::{self, View};
 use crate::bench::plan::{Length, Plan};

@@ -16,7 +16,7 @@ fn general() -> String {
          Usage: matchstick COMMAND\n\nCommands:\n",
     );
     for command in COMMANDS {
-        text += &format!("  {:<8}{}\n", command.name, command.about);
+        text += &format!("  {:<9}{}\n", command.name, command.about);
     }
     text + "\nOptions:\n  -h, --help     show this\n  -V, --version  show the version\n\n\
             Try `matchstick run hello`, then `matchstick help run`.\n"

@@ -4,6 +4,7 @@
 
 mod bench;
 mod explain;
+mod golden;
 mod guests;
 mod help;
 mod host;
@@ -14,6 +15,7 @@ pub mod page;
 mod run;
 mod timings;
 pub mod trace;
+mod values;
 
 pub use options::{COMMANDS, CommandHelp, OptionHelp, RUN_OPTIONS, RunArgs};
 
@@ -52,11 +54,14 @@ pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
             return STATUS_FAILURE;
         }
     };
-    let quiet = matches!(&command, Command::Run(run) | Command::Trace(run, _) if run.quiet);
+    let quiet = matches!(&command, Command::Run(run) | Command::Trace(run, _) | Command::Snapshot(run, _) if run.quiet);
     let done = match command {
         Command::Run(run) => run::run(&run),
         Command::Bench(args) => bench::bench(*args),
         Command::Trace(run, args) => trace::run(&run, &args),
+        Command::Snapshot(run, args) => golden::snapshot(&run, &args),
+        Command::Clone(args) => golden::clone(&args),
+        Command::Diff([one, other]) => golden::diff(&one, &other),
         Command::Guests => print(&guests::list()),
         Command::Host { json } => host::describe(json, &Page::of_stdout()).and_then(|text| print(&text)),
         Command::Explain(request) => print(&explain::text(&request, &Page::of_stdout())),

@@ -4,9 +4,12 @@
 
 use super::bench::{self, BENCH_INTRO, BENCH_NOTES, BENCH_OPTIONS, BenchArgs};
 use super::explain::{self, EXPLAIN_OPTIONS};
+use super::golden::{self, CloneArgs, SnapshotArgs};
+use super::guests;
 use super::host::{self, HOST_OPTIONS};
 use super::linux;
 use super::trace::{self, TraceArgs};
+use super::values::{count, moment, protocol, sandbox, size, time};
 use crate::boot::Protocol;
 use crate::guest::Guest;
 use crate::sandbox::Sandbox;
@@ -50,6 +53,33 @@ pub const COMMANDS: &[CommandHelp] = &[
         intro: trace::INTRO,
         options: &trace::OPTIONS,
         notes: trace::NOTES,
+    },
+    CommandHelp {
+        name: "snapshot",
+        arguments: "[OPTIONS] [GUEST|PATH] [-- ARGS...]",
+        about: "run a guest to a point, and keep it as a golden image",
+        intro: golden::INTRO,
+        options: &golden::OPTIONS,
+        notes: golden::NOTES,
+    },
+    CommandHelp {
+        name: "clone",
+        arguments: "[OPTIONS] IMAGE",
+        about: "start many machines from a golden image, and measure",
+        intro: "Start machines from one golden image, each to the first byte that its guest writes, and keep all of them\n\
+                until the last one is there. Tells how many that were in a second, how long each took, and what\n\
+                each of them costs in memory. What the guests write is not shown.",
+        options: golden::CLONE_OPTIONS,
+        notes: "",
+    },
+    CommandHelp {
+        name: "diff",
+        arguments: "IMAGE IMAGE",
+        about: "what two golden images differ in",
+        intro: "Show how far a machine has gone from its golden image: pages of memory, registers, devices.\n\
+                The status is 0 if there is no difference, and 1 if there is.",
+        options: &[],
+        notes: "",
     },
     CommandHelp {
         name: "guests",
@@ -172,6 +202,12 @@ pub enum Command {
     Run(RunArgs),
     /// Start a guest and tell what happens.
     Trace(RunArgs, TraceArgs),
+    /// Save a guest.
+    Snapshot(RunArgs, SnapshotArgs),
+    /// Start many from one image.
+    Clone(CloneArgs),
+    /// Compare two images.
+    Diff([PathBuf; 2]),
     /// List the gallery.
     Guests,
     /// Describe this host, as JSON or for people.
@@ -243,6 +279,9 @@ const EXPLAIN_HINT: &str = "`matchstick explain` lists the lessons";
 const HOST_HINT: &str = "`matchstick host --help` shows all options";
 const BENCH_HINT: &str = "`matchstick bench --help` shows all options";
 const TRACE_HINT: &str = "`matchstick trace --help` shows all options";
+const SNAPSHOT_HINT: &str = "`matchstick snapshot --help` shows all options";
+const CLONE_HINT: &str = "`matchstick clone --help` shows all options";
+const DIFF_HINT: &str = "`matchstick diff IMAGE IMAGE` compares two golden images";
 const GUESTS_HINT: &str = "`matchstick guests` takes no options";
 
 /// Reads the arguments, without the program's name.
@@ -257,9 +296,12 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Usage> {
         Some(other) => return Err(usage(HINT)(other.unexpected())),
     };
     match command.to_str() {
-        Some("run") => parse_run(&mut parser, false).map_err(usage(RUN_HINT)),
-        Some("trace") => parse_run(&mut parser, true).map_err(usage(TRACE_HINT)),
-        Some("guests") => parse_guests(&mut parser).map_err(usage(GUESTS_HINT)),
+        Some("run") => parse_run(&mut parser, Starting::Run).map_err(usage(RUN_HINT)),
+        Some("trace") => parse_run(&mut parser, Starting::Trace).map_err(usage(TRACE_HINT)),
+        Some("snapshot") => parse_run(&mut parser, Starting::Snapshot).map_err(usage(SNAPSHOT_HINT)),
+        Some("clone") => golden::parse_clone(&mut parser).map_err(usage(CLONE_HINT)),
+        Some("diff") => golden::parse_diff(&mut parser).map_err(usage(DIFF_HINT)),
+        Some("guests") => guests::parse(&mut parser).map_err(usage(GUESTS_HINT)),
         Some("host") => host::parse(&mut parser).map_err(usage(HOST_HINT)),
         Some("bench") => bench::parse(&mut parser).map_err(usage(BENCH_HINT)),
         Some("explain") => explain::parse(&mut parser).map_err(usage(EXPLAIN_HINT)),
@@ -269,14 +311,6 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Usage> {
             hint: "`matchstick run GUEST` starts it",
         }),
         _ => Err(Usage { what: format!("no such command: {}", command.display()), hint: HINT }),
-    }
-}
-
-fn parse_guests(parser: &mut Parser) -> Result<Command, lexopt::Error> {
-    match parser.next()? {
-        None => Ok(Command::Guests),
-        Some(Arg::Short('h') | Arg::Long("help")) => Ok(help_on("guests")),
-        Some(other) => Err(other.unexpected()),
     }
 }
 
@@ -297,9 +331,19 @@ pub(super) fn help_on(name: &str) -> Command {
     Command::Help(COMMANDS.iter().find(|command| command.name == name && name != "help"))
 }
 
-/// The arguments of `run`, or those of `trace`, which has options of its own besides.
-fn parse_run(parser: &mut Parser, tracing: bool) -> Result<Command, lexopt::Error> {
-    let (mut run, mut trace) = (RunArgs::default(), TraceArgs::default());
+/// Which of the commands that start a guest.
+#[derive(Clone, Copy, PartialEq)]
+enum Starting {
+    Run,
+    Trace,
+    Snapshot,
+}
+
+/// The arguments of `run`, or those of `trace` and `snapshot`, which have options of their own besides.
+fn parse_run(parser: &mut Parser, starting: Starting) -> Result<Command, lexopt::Error> {
+    let (tracing, saving) = (starting == Starting::Trace, starting == Starting::Snapshot);
+    let (mut run, mut trace, mut snapshot) =
+        (RunArgs::default(), TraceArgs::default(), SnapshotArgs::default());
     loop {
         // What follows `--` belongs to the guest, whatever it looks like.
         if let Some(mut raw) = parser.try_raw_args()
@@ -315,6 +359,8 @@ fn parse_run(parser: &mut Parser, tracing: bool) -> Result<Command, lexopt::Erro
                 let name = name.to_owned();
                 trace.take(&name, parser)?;
             }
+            Arg::Short('o') | Arg::Long("output") if saving => snapshot.output = Some(parser.value()?.into()),
+            Arg::Long("at") if saving => snapshot.at = parser.value()?.parse_with(moment)?,
             Arg::Short('k') | Arg::Long("kernel") => run.kernel = Some(parser.value()?.into()),
             Arg::Short('i') | Arg::Long("initrd" | "initramfs") => run.initrd = Some(parser.value()?.into()),
             Arg::Long("init") => run.init = Some(parser.value()?.into()),
@@ -327,10 +373,16 @@ fn parse_run(parser: &mut Parser, tracing: bool) -> Result<Command, lexopt::Erro
             Arg::Long("max-output") => run.max_output = Some(parser.value()?.parse_with(size)?),
             Arg::Long("timeout") => run.timeout = Some(parser.value()?.parse_with(time)?),
             Arg::Long("sandbox") => run.sandbox = Some(parser.value()?.parse_with(sandbox)?),
-            Arg::Long("timings") if !tracing => run.timings = true,
+            Arg::Long("timings") if starting == Starting::Run => run.timings = true,
             Arg::Short('q') | Arg::Long("quiet") => run.quiet = true,
             Arg::Short('v') | Arg::Long("verbose") => run.verbose = true,
-            Arg::Short('h') | Arg::Long("help") => return Ok(help_on(if tracing { "trace" } else { "run" })),
+            Arg::Short('h') | Arg::Long("help") => {
+                return Ok(help_on(match starting {
+                    Starting::Run => "run",
+                    Starting::Trace => "trace",
+                    Starting::Snapshot => "snapshot",
+                }));
+            }
             Arg::Value(target) if run.target.is_none() => run.target = Some(target),
             Arg::Value(word) => {
                 return Err(
@@ -342,7 +394,12 @@ fn parse_run(parser: &mut Parser, tracing: bool) -> Result<Command, lexopt::Erro
     }
     check(&run)?;
     trace.check()?;
-    Ok(if tracing { Command::Trace(run, trace) } else { Command::Run(run) })
+    Ok(match starting {
+        Starting::Run => Command::Run(run),
+        Starting::Trace => Command::Trace(run, trace),
+        Starting::Snapshot if snapshot.output.is_none() => return Err("-o FILE says where it goes".into()),
+        Starting::Snapshot => Command::Snapshot(run, snapshot),
+    })
 }
 
 /// What cannot go together.
@@ -363,65 +420,6 @@ fn check(run: &RunArgs) -> Result<(), String> {
     match target.and_then(Guest::find) {
         Some(guest) => Err(format!("{} is not Linux: --init and --rootfs mean nothing to it", guest.name)),
         None => Ok(()),
-    }
-}
-
-/// A number of CPUs.
-pub(super) fn count(text: &str) -> Result<u32, &'static str> {
-    text.parse().map_err(|_| "a machine has a whole number of CPUs, 1 or more")
-}
-
-/// `64` (MiB), `512K`, `64M`, `2G`, `1T`, in bytes.
-fn size(text: &str) -> Result<u64, String> {
-    let (digits, shift) = match text.char_indices().last() {
-        Some((at, 'k' | 'K')) => (&text[..at], 10),
-        Some((at, 'm' | 'M')) => (&text[..at], 20),
-        Some((at, 'g' | 'G')) => (&text[..at], 30),
-        Some((at, 't' | 'T')) => (&text[..at], 40),
-        _ => (text, 20),
-    };
-    let number: u64 =
-        digits.parse().map_err(|_| "a size is a number of MiB, or has K, M, G or T".to_string())?;
-    number.checked_mul(1 << shift).ok_or_else(|| "that is more than 64 bits can count".into())
-}
-
-/// `strict` or `off`.
-fn sandbox(text: &str) -> Result<Sandbox, String> {
-    match text {
-        "strict" => Ok(Sandbox::Strict),
-        "off" => Ok(Sandbox::Off),
-        _ => Err("a sandbox is strict or off".into()),
-    }
-}
-
-/// `2` (seconds), `0.5`, `500ms`, `2s`, `3m`.
-pub(super) fn time(text: &str) -> Result<Duration, String> {
-    let (number, unit) = match text.find(|c: char| c.is_ascii_alphabetic()) {
-        Some(at) => text.split_at(at),
-        None => (text, "s"),
-    };
-    let seconds = match unit {
-        "ms" => 0.001,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err("a time is a number of seconds, or has ms, s, m or h".into()),
-    };
-    let number: f64 = number.parse().map_err(|_| "a time is a number of seconds, or has ms, s, m or h")?;
-    match Duration::try_from_secs_f64(number * seconds) {
-        Ok(time) if !time.is_zero() => Ok(time),
-        _ => Err("a time is more than nothing and less than for ever".into()),
-    }
-}
-
-/// A protocol's name, or `auto`.
-fn protocol(text: &str) -> Result<Option<Protocol>, String> {
-    match text {
-        "auto" => Ok(None),
-        name => name
-            .parse()
-            .map(Some)
-            .map_err(|_| "it is one of auto, flat16, flat64, elf, multiboot, pvh, linux".into()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `matchstick run`: from what was typed to a machine, and from its outcome to an exit status.
 
+use super::golden;
 use super::linux::{self, Userland};
 use super::options::RunArgs;
 use super::{
@@ -9,9 +10,10 @@ use crate::boot;
 use crate::console::{self, Console};
 use crate::error::{Error, ImageError, Result};
 use crate::guest::Guest;
-use crate::kvm::Call;
+use crate::kvm::{Call, Kvm};
 use crate::machine::{Config, Crash, Machine, Outcome};
 use crate::sandbox::Sandbox;
+use crate::snapshot::Snapshot;
 use crate::sys;
 use crate::sys::contents::Contents;
 use crate::timeline::{Phase, Probe};
@@ -46,13 +48,53 @@ pub(super) struct Image {
     holds_input: bool,
 }
 
+impl Image {
+    /// What is left to say of a machine that comes from a golden image.
+    fn of(golden: &Snapshot, args: &RunArgs) -> Image {
+        let config = Config {
+            memory: golden.state().memory,
+            cpus: golden.state().vcpus.len() as u32,
+            timeout: args.timeout,
+            max_output: args.max_output,
+            ..Config::default()
+        };
+        Image { name: golden.name().into(), bytes: Vec::new().into(), config, holds_input: false }
+    }
+}
+
+/// A machine that is ready to run, without console and sandbox; `adapt` has the last word on its configuration.
+pub(super) fn prepare(args: &RunArgs, adapt: impl FnOnce(&mut Config)) -> Result<Machine> {
+    let mut image = match golden::image_of(args)? {
+        None => image(args)?,
+        Some(golden) => {
+            let mut config = Image::of(&golden, args).config;
+            adapt(&mut config);
+            return golden.start(&Kvm::open()?, &config, Box::new(stdout()?));
+        }
+    };
+    adapt(&mut image.config);
+    let machine = Machine::new(&image.config, &image.name, &image.bytes, Box::new(stdout()?), &mut ())?;
+    if image.holds_input {
+        machine.cable().hold();
+    }
+    Ok(machine)
+}
+
 /// Runs a guest to its end. Should a signal have ended it, that is left to the caller to say.
 pub(super) fn start<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<(Image, Result<Outcome>)> {
-    let mut image = image(args)?;
+    let golden = golden::image_of(args)?;
+    let mut image = match &golden {
+        None => image(args)?,
+        Some(golden) => Image::of(golden, args),
+    };
     let sandbox = args.sandbox.unwrap_or(Sandbox::Strict);
     image.config.sandbox = sandbox;
     probe.mark(Phase::Prepare);
-    let mut machine = Machine::new(&image.config, &image.name, &image.bytes, Box::new(stdout()?), probe)?;
+    let output = Box::new(stdout()?);
+    let mut machine = match golden {
+        None => Machine::new(&image.config, &image.name, &image.bytes, output, probe)?,
+        Some(golden) => golden.start(&Kvm::open()?, &image.config, output)?,
+    };
     if args.verbose && !args.quiet {
         let Config { memory, cpus, .. } = image.config;
         complain(&format!("starting {}: {} KiB of memory, {cpus} CPU(s)", image.name, memory >> 10), None);

@@ -38,6 +38,8 @@ pub enum Action {
     Reset,
     /// The guest switched itself off.
     PowerOff,
+    /// Stop here; the guest can go on later.
+    Stop,
 }
 
 /// A device on a [`Bus`].

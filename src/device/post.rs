@@ -16,12 +16,14 @@ const READY_FOR_INPUT: u8 = 0xa5;
 pub struct Post {
     code: u8,
     console: Option<Cable>,
+    /// The code at which the machine is to stop.
+    stop: Option<u8>,
 }
 
 impl Post {
-    /// One that ends a [`Cable::hold`] of `console` at the code 0xa5.
-    pub fn new(console: Cable) -> Post {
-        Post { console: Some(console), ..Post::default() }
+    /// One that ends a [`Cable::hold`] of `console` at the code 0xa5, and stops the machine at the code `stop`.
+    pub fn new(console: Cable, stop: Option<u8>) -> Post {
+        Post { console: Some(console), stop, ..Post::default() }
     }
 }
 
@@ -35,6 +37,9 @@ impl Device for Post {
             self.code = code;
             if let (READY_FOR_INPUT, Some(console)) = (code, &self.console) {
                 console.release();
+            }
+            if self.stop == Some(code) {
+                return Action::Stop;
             }
         }
         Action::Continue
@@ -63,7 +68,7 @@ mod tests {
     #[test]
     fn input_that_is_held_comes_when_the_guest_is_ready() {
         let cable = Cable::default();
-        let mut post = Post::new(cable.clone());
+        let mut post = Post::new(cable.clone(), Some(READY_FOR_INPUT));
         cable.hold();
         cable.send(b"typed early");
         let taken = || {
@@ -73,7 +78,7 @@ mod tests {
         };
         assert_eq!(post.write(0, &[READY_FOR_INPUT - 1]), Action::Continue);
         assert_eq!(taken(), b"");
-        assert_eq!(post.write(0, &[READY_FOR_INPUT]), Action::Continue);
+        assert_eq!(post.write(0, &[READY_FOR_INPUT]), Action::Stop);
         assert_eq!(taken(), b"typed early");
     }
 

@@ -65,13 +65,19 @@ impl Bursts {
 }
 
 impl Board {
-    pub fn new(memory: u64, cpus: u32, acpi: bool, cable: Cable) -> Result<Board, Overlap> {
+    pub fn new(
+        memory: u64,
+        cpus: u32,
+        acpi: bool,
+        stop_at: Option<u8>,
+        cable: Cable,
+    ) -> Result<Board, Overlap> {
         let (low, high) = (memory.min(layout::MMIO_START), memory.saturating_sub(layout::MMIO_START));
         let extra_cpus = u8::try_from(cpus - 1).unwrap_or(u8::MAX);
         let mut ports = Bus::new();
         ports.insert(0x60, 5, None, Box::new(I8042::new()))?;
         ports.insert(0x70, 2, None, Box::new(Cmos::new(sys::unix_time, low, high, extra_cpus)))?;
-        ports.insert(0x80, 1, None, Box::new(Post::new(cable.clone())))?;
+        ports.insert(0x80, 1, None, Box::new(Post::new(cable.clone(), stop_at)))?;
         ports.insert(0xf4, 1, None, Box::new(DebugExit))?;
         ports.insert(COM1.0, COM1.1, Some(COM1_PIN), Box::new(Serial::new(cable)))?;
         if acpi {
@@ -237,7 +243,7 @@ mod tests {
     use super::*;
 
     fn board() -> Board {
-        Board::new(2 << 20, 1, false, Cable::default()).unwrap()
+        Board::new(2 << 20, 1, false, None, Cable::default()).unwrap()
     }
 
     /// Sends `len` bytes and looks at the port, `times` times.

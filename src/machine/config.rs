@@ -33,6 +33,8 @@ pub struct Config {
     pub timeout: Option<Duration>,
     /// How many bytes the guest may write to its serial port.
     pub max_output: Option<u64>,
+    /// The POST code at which the machine stops, to be looked at or saved; it can go on from there.
+    pub stop_at: Option<u8>,
     /// What the threads of the machine give up when it runs. The process as a whole gives up its part with
     /// [`Sandbox::enter`], once it has opened what it needs.
     pub sandbox: Sandbox,
@@ -52,6 +54,7 @@ impl Default for Config {
             initrd: None,
             timeout: None,
             max_output: None,
+            stop_at: None,
             sandbox: Sandbox::Off,
         }
     }

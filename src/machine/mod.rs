@@ -60,7 +60,7 @@ pub enum Outcome {
     WarmReset,
     /// The guest switched itself off.
     PoweredOff,
-    /// Someone called [`Remote::stop`].
+    /// Someone called [`Remote::stop`], or the guest came to where it was to stop.
     Stopped,
     /// The time of [`Config::timeout`] is over.
     TimedOut,
@@ -146,7 +146,7 @@ impl Machine {
         vcpus[0].enter(&entry);
         probe.mark(Phase::Registers);
         let cable = Cable::default();
-        let board = Board::new(config.memory, config.cpus, config.acpi, cable.clone())
+        let board = Board::new(config.memory, config.cpus, config.acpi, config.stop_at, cable.clone())
             .map_err(|overlap| Error::Config(format!("two devices at one address: {overlap}")))?;
         let shared = Shared {
             vm,
@@ -316,6 +316,7 @@ impl Run<'_> {
                         Action::Continue => continue,
                         Action::Exit(status) => return Ok(Outcome::Exited(status)),
                         Action::Reset => return Ok(firmware::kind_of_reset(self.shared.vm.memory())),
+                        Action::Stop => return Ok(Outcome::Stopped),
                         Action::PowerOff => return Ok(Outcome::PoweredOff),
                     }
                 }

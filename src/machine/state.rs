@@ -108,7 +108,8 @@ impl Machine {
                     access => access,
                 };
                 // The next round of a string, or the other half of an access.
-                if lock(&self.shared.board).serve(&mut exit) != Action::Continue {
+                let action = lock(&self.shared.board).serve(&mut exit);
+                if !matches!(action, Action::Continue | Action::Stop) {
                     self.has_ended = true;
                     return Err(ended());
                 }
@@ -155,8 +156,9 @@ impl Machine {
             }
         }
         let cable = Cable::default();
-        let mut board = Board::new(state.memory, state.vcpus.len() as u32, state.acpi, cable.clone())
-            .map_err(|overlap| Error::Config(format!("two devices at one address: {overlap}")))?;
+        let mut board =
+            Board::new(state.memory, state.vcpus.len() as u32, state.acpi, config.stop_at, cable.clone())
+                .map_err(|overlap| Error::Config(format!("two devices at one address: {overlap}")))?;
         board.set_states(&state.devices).map_err(Error::Snapshot)?;
         let shared = Shared {
             vm,

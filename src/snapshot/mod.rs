@@ -9,6 +9,7 @@
 //! The file is described in docs/snapshots.md, together with what the machines that come from one image have in
 //! common: more than most guests expect.
 
+mod diff;
 mod format;
 mod memory;
 
@@ -145,6 +146,11 @@ impl Snapshot {
         }
         self.fits.get_or_init(|| ());
         Ok(())
+    }
+
+    /// What it is called in errors: its path.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Everything but the memory.

@@ -322,6 +322,18 @@ pub fn next_data(file: &File, offset: u64) -> io::Result<Option<u64>> {
     }
 }
 
+/// Allows this process as many open files as it may have at all (setrlimit(2)).
+pub fn raise_open_files() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls read or write one rlimit, which is ours. Should they fail, the limit is as it was.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+    }
+}
+
 /// A file that is nowhere but in memory (memfd_create(2)).
 pub fn memory_file() -> io::Result<File> {
     // SAFETY: the name is a constant; the descriptor that comes back is nobody's yet.

@@ -1,0 +1,336 @@
+//! Golden images on the command line: `snapshot`, `clone`, `diff`, and `run` of an image.
+
+use super::linux;
+use super::options::{Command, OptionHelp, RUN_OPTIONS, RunArgs, help_on, option};
+use super::run;
+use super::values::{Moment, count, time};
+use super::{complain, print};
+use crate::console;
+use crate::error::{Error, Result};
+use crate::guest::Guest;
+use crate::kvm::{Exit, Kvm, Vcpu};
+use crate::machine::{Config, Machine, Outcome};
+use crate::snapshot::{PAGE, Snapshot};
+use crate::sys;
+use crate::timeline::Probe;
+use lexopt::{Arg, Parser, ValueExt};
+use std::fmt::Write;
+use std::fs::{self, File};
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The options of `snapshot`, beside those of `run`.
+const OWN_OPTIONS: [OptionHelp; 2] = [
+    option(Some('o'), "output", Some("FILE"), "the golden image to write"),
+    option(
+        None,
+        "at",
+        Some("WHEN"),
+        "ready (POST code 0xa5), post:N, exit:N (0: before the\nfirst instruction) or a TIME [default: ready]",
+    ),
+];
+
+/// Its own options, and those of `run` but for --timings.
+pub(super) const OPTIONS: [OptionHelp; OWN_OPTIONS.len() + RUN_OPTIONS.len() - 1] = {
+    let mut all = [OWN_OPTIONS[0]; OWN_OPTIONS.len() + RUN_OPTIONS.len() - 1];
+    let (mut from, mut to) = (0, 0);
+    while from < OWN_OPTIONS.len() + RUN_OPTIONS.len() {
+        let own = from < OWN_OPTIONS.len();
+        let option = if own { OWN_OPTIONS[from] } else { RUN_OPTIONS[from - OWN_OPTIONS.len()] };
+        if !matches!(option.long.as_bytes(), b"timings") {
+            all[to] = option;
+            to += 1;
+        }
+        from += 1;
+    }
+    all
+};
+
+/// What the help of `snapshot` begins with.
+pub(super) const INTRO: &str = "Start a guest as `matchstick run` does, stop it at a point, and write all of it to a file.\n\
+     `matchstick run FILE` goes on from there, as often as one likes; FILE is not written to.";
+
+/// What a user of `snapshot` has to know besides.
+pub(super) const NOTES: &str = "
+The guest gets no input. What it writes before that point goes to stdout, and is not written again
+by those that go on. They begin with the same random numbers, keys and names, all of them:
+docs/snapshots.md. Of the guests of the gallery `primes` is ready when it has counted.
+";
+
+/// The options of `clone`.
+pub(super) const CLONE_OPTIONS: &[OptionHelp] = &[
+    option(Some('n'), "clones", Some("N"), "how many [default: 100]"),
+    option(Some('j'), "parallel", Some("N"), "so many threads start them [default: 1]"),
+    option(None, "timeout", Some("TIME"), "how long each may take to its first byte [default: 10]"),
+    option(Some('h'), "help", None, "show this"),
+];
+
+/// `snapshot` as it was typed, beside what it shares with `run`.
+#[derive(Debug, PartialEq)]
+pub struct SnapshotArgs {
+    /// `--output`
+    pub output: Option<PathBuf>,
+    /// `--at`
+    pub at: Moment,
+}
+
+impl Default for SnapshotArgs {
+    fn default() -> SnapshotArgs {
+        SnapshotArgs { output: None, at: Moment::READY }
+    }
+}
+
+/// `clone` as it was typed.
+#[derive(Debug, PartialEq)]
+pub struct CloneArgs {
+    /// The image.
+    pub image: PathBuf,
+    /// `--clones`
+    pub clones: u32,
+    /// `--parallel`
+    pub parallel: u32,
+    /// `--timeout`
+    pub timeout: Duration,
+}
+
+/// The arguments of `clone`.
+pub(super) fn parse_clone(parser: &mut Parser) -> std::result::Result<Command, lexopt::Error> {
+    let (mut image, mut clones, mut parallel, mut timeout) = (None, 100, 1, Duration::from_secs(10));
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Short('n') | Arg::Long("clones") => clones = parser.value()?.parse_with(count)?,
+            Arg::Short('j') | Arg::Long("parallel") => parallel = parser.value()?.parse_with(count)?,
+            Arg::Long("timeout") => timeout = parser.value()?.parse_with(time)?,
+            Arg::Short('h') | Arg::Long("help") => return Ok(help_on("clone")),
+            Arg::Value(path) if image.is_none() => image = Some(path.into()),
+            other => return Err(other.unexpected()),
+        }
+    }
+    let Some(image) = image else { return Err("which golden image?".into()) };
+    if clones == 0 || parallel == 0 {
+        return Err("at least one clone and one thread".into());
+    }
+    Ok(Command::Clone(CloneArgs { image, clones, parallel, timeout }))
+}
+
+/// The arguments of `diff`.
+pub(super) fn parse_diff(parser: &mut Parser) -> std::result::Result<Command, lexopt::Error> {
+    let mut images: Vec<PathBuf> = Vec::new();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Short('h') | Arg::Long("help") => return Ok(help_on("diff")),
+            Arg::Value(path) if images.len() < 2 => images.push(path.into()),
+            other => return Err(other.unexpected()),
+        }
+    }
+    match images.try_into() {
+        Ok(images) => Ok(Command::Diff(images)),
+        Err(_) => Err("two golden images, please".into()),
+    }
+}
+
+/// Stops a run after so many exits.
+struct Until {
+    exits: Option<u64>,
+}
+
+impl Probe for Until {
+    fn enter(&mut self, _vcpu: &mut Vcpu) -> ControlFlow<()> {
+        if self.exits == Some(0) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn exit(&mut self, exit: &Exit<'_>) {
+        if !matches!(exit, Exit::Interrupted) {
+            self.exits = self.exits.map(|left| left - 1);
+        }
+    }
+}
+
+/// Runs a guest to its moment and writes it to a file.
+pub(super) fn snapshot(run: &RunArgs, args: &SnapshotArgs) -> Result<u8> {
+    let Some(path) = &args.output else { return Ok(super::STATUS_FAILURE) };
+    let mut machine = run::prepare(run, |config| match args.at {
+        Moment::After(time) => config.timeout = Some(time),
+        Moment::Post(code) => config.stop_at = Some(code),
+        Moment::Exit(_) => {}
+    })?;
+    console::catch_signals(machine.remote())
+        .map_err(|source| Error::Host { what: "set up signals", source })?;
+    let exits = if let Moment::Exit(count) = args.at { Some(count) } else { None };
+    let mut until = Until { exits };
+    let outcome = machine.run(&mut until)?;
+    console::die_of_signal();
+    let has_come = match args.at {
+        Moment::After(_) => matches!(outcome, Outcome::TimedOut),
+        _ => matches!(outcome, Outcome::Stopped),
+    };
+    if !has_come {
+        let why = match outcome {
+            Outcome::TimedOut => "its time was over before it came to that point",
+            _ => "the guest ended before it came to that point",
+        };
+        return Err(Error::Snapshot(why.into()));
+    }
+    let snapshot = machine.snapshot()?;
+    snapshot.save(path)?;
+    if !run.quiet {
+        let (stored, all) = (snapshot.pages(), snapshot.state().memory / PAGE as u64);
+        complain(&format!("{}: {stored} of {all} pages are not zero", path.display()), None);
+    }
+    Ok(0)
+}
+
+/// The golden image that `run` is about, if it is one.
+pub(super) fn image_of(args: &RunArgs) -> Result<Option<Snapshot>> {
+    let path = match (&args.kernel, &args.target) {
+        (Some(path), _) => path.as_path(),
+        (None, Some(target)) if target.to_str().and_then(Guest::find).is_none() => Path::new(target),
+        _ => return Ok(None),
+    };
+    // To open a pipe would be to take from it; what cannot be opened is for others to complain about.
+    let is_file = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+    let file = if is_file { File::open(path).ok() } else { None };
+    let Some(file) = file.filter(Snapshot::is_one) else { return Ok(None) };
+    let has_more = args.memory.is_some()
+        || args.cpus.is_some()
+        || args.boot.is_some()
+        || args.initrd.is_some()
+        || args.cmdline.is_some()
+        || args.cmdline_only.is_some()
+        || !args.args.is_empty();
+    if has_more || linux::is_meant(args) {
+        return Err(Error::Config("a golden image has its memory, its CPUs and what it was told".into()));
+    }
+    Snapshot::read(&path.display().to_string(), file).map(Some)
+}
+
+/// Stops a run when the guest has written its first byte, and notes when that was.
+struct FirstByte {
+    start: Instant,
+    after: Option<Duration>,
+}
+
+impl Probe for FirstByte {
+    fn enter(&mut self, _vcpu: &mut Vcpu) -> ControlFlow<()> {
+        if self.after.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn exit(&mut self, exit: &Exit<'_>) {
+        /// COM1's transmitter.
+        const THR: u16 = 0x3f8;
+        if let Exit::Out { port: THR, .. } = exit {
+            self.after.get_or_insert_with(|| self.start.elapsed());
+        }
+    }
+}
+
+/// A machine at its first byte, and when that came.
+type Clone = (Machine, Option<Duration>);
+
+/// Starts machines from an image and tells how long it took.
+pub(super) fn clone(args: &CloneArgs) -> Result<u8> {
+    let snapshot = Snapshot::open(&args.image)?;
+    snapshot.verify()?;
+    let kvm = Kvm::open()?;
+    // A VM and its vCPUs are a descriptor each.
+    sys::raise_open_files();
+    let config = Config { timeout: Some(args.timeout), ..Config::default() };
+    let start_one = || -> Result<Clone> {
+        let mut probe = FirstByte { start: Instant::now(), after: None };
+        let mut machine = snapshot.start(&kvm, &config, Box::new(io::sink()))?;
+        machine.run(&mut probe)?;
+        Ok((machine, probe.after))
+    };
+    // What the first ones cost is the process's own.
+    let mut clones: Vec<Clone> = (0..args.clones.min(3)).map(|_| start_one()).collect::<Result<_>>()?;
+    let (few, before) = (clones.len(), memory_in_use());
+    let begin = Instant::now();
+    let share = |n: u32| {
+        let left = args.clones - few as u32;
+        left / args.parallel + u32::from(n < left % args.parallel)
+    };
+    let started: Vec<Result<Vec<Clone>>> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..args.parallel)
+            .map(|n| scope.spawn(move || (0..share(n)).map(|_| start_one()).collect()))
+            .collect();
+        let failed = || Error::Config("a thread that starts clones has failed".into());
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(failed()))).collect()
+    });
+    let took = begin.elapsed();
+    for more in started {
+        clones.extend(more?);
+    }
+    let after = memory_in_use();
+    let counted = clones.len() - few;
+    let begin_end = Instant::now();
+    let times = clones.iter().skip(few).filter_map(|(_, after)| *after).collect();
+    drop(clones);
+    let gone = begin_end.elapsed();
+    print(&report(
+        counted,
+        times,
+        took,
+        gone,
+        after.zip(before).map(|(after, before)| after.saturating_sub(before)),
+    ))
+}
+
+/// What `clone` prints.
+fn report(
+    count: usize,
+    mut times: Vec<Duration>,
+    took: Duration,
+    gone: Duration,
+    memory: Option<u64>,
+) -> String {
+    let mut text = String::new();
+    let micros = |time: Duration| time.as_nanos() as f64 / 1000.0;
+    let each = count.max(1);
+    let _ = writeln!(
+        text,
+        "{count} clones in {:.1} ms, {:.0} a second; given back in {:.1} ms",
+        micros(took) / 1000.0,
+        each as f64 / took.as_secs_f64(),
+        micros(gone) / 1000.0
+    );
+    times.sort_unstable();
+    let at = |share: f64| times.get((times.len().saturating_sub(1) as f64 * share) as usize).copied();
+    match (at(0.0), at(0.5), at(0.9), at(0.99), at(1.0)) {
+        (Some(min), Some(median), Some(p90), Some(p99), Some(max)) => {
+            let [min, median, p90, p99, max] = [min, median, p90, p99, max].map(micros);
+            let _ = writeln!(
+                text,
+                "first byte: {min:.0} µs at least, {median:.0} median, {p90:.0} p90, {p99:.0} p99, {max:.0} at most"
+            );
+        }
+        _ => text += "first byte: none wrote any\n",
+    }
+    if times.len() < count {
+        let _ = writeln!(text, "{} ended or ran out of time without a byte", count - times.len());
+    }
+    if let Some(bytes) = memory {
+        let _ = writeln!(
+            text,
+            "memory: {:.1} KiB each, of this process (PSS)",
+            bytes as f64 / 1024.0 / each as f64
+        );
+    }
+    text
+}
+
+/// The memory of this process in bytes, with what it shares divided by those who share it (proc(5), smaps_rollup).
+fn memory_in_use() -> Option<u64> {
+    let text = fs::read_to_string("/proc/self/smaps_rollup").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib << 10)
+}
+
+/// Compares two images; 1 if they differ.
+pub(super) fn diff(one: &Path, other: &Path) -> Result<u8> {
+    let difference = Snapshot::open(one)?.differences(&Snapshot::open(other)?)?;
+    print(&difference)?;
+    Ok(u8::from(!difference.is_empty()))
+}

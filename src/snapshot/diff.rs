@@ -1,0 +1,169 @@
+//! What two golden images differ in: how far a machine has gone from where it began.
+
+use super::{PAGE, Snapshot, memory};
+use crate::error::{Error, Result};
+use crate::kvm::{Part, VcpuState};
+use crate::machine::State;
+use crate::x86::layout::{ABOVE_HOLE, HIGH_MEMORY, LOW_MEMORY_END, MMIO_START};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::hash::Hasher;
+use twox_hash::XxHash64;
+
+/// Where regions of memory begin, and what they are.
+const REGIONS: [(u64, &str); 4] = [
+    (0, "low memory"),
+    (LOW_MEMORY_END, "firmware"),
+    (HIGH_MEMORY, "memory from 1 MiB on"),
+    (ABOVE_HOLE, "memory beyond 4 GiB"),
+];
+/// So many ranges of pages are named in a region.
+const RANGES: usize = 4;
+
+impl Snapshot {
+    /// The differences between this image and `other`, a line each; empty if there are none.
+    pub fn differences(&self, other: &Snapshot) -> Result<String> {
+        let mut text = String::new();
+        let (one, two) = (&self.state, &other.state);
+        if (one.memory, one.vcpus.len(), one.acpi) != (two.memory, two.vcpus.len(), two.acpi) {
+            let shape = |state: &State| {
+                let acpi = if state.acpi { ", ACPI" } else { "" };
+                format!("{} KiB, {} CPUs{acpi}", state.memory >> 10, state.vcpus.len())
+            };
+            let _ = writeln!(text, "machine: {} became {}", shape(one), shape(two));
+        }
+        pages(&mut text, &self.page_digests()?, &other.page_digests()?);
+        for (n, (one, two)) in one.vcpus.iter().zip(&two.vcpus).enumerate() {
+            vcpus(&mut text, n, one, two);
+        }
+        devices(&mut text, one, two);
+        Ok(text)
+    }
+
+    /// A digest of every page that is not zero.
+    fn page_digests(&self) -> Result<BTreeMap<u64, u64>> {
+        let mut digests = BTreeMap::new();
+        let each = |number, page: &[u8]| {
+            let mut hash = XxHash64::with_seed(0);
+            hash.write(page);
+            digests.insert(number, hash.finish());
+            Ok(())
+        };
+        memory::each_page(&self.file, self.header.memory_offset, self.state.memory, each)
+            .map_err(|source| Error::Host { what: "read the golden image", source })?;
+        Ok(digests)
+    }
+}
+
+/// The guest-physical address of a page.
+fn address(page: u64) -> u64 {
+    let at = page * PAGE as u64;
+    if at < MMIO_START { at } else { at - MMIO_START + ABOVE_HOLE }
+}
+
+fn pages(text: &mut String, one: &BTreeMap<u64, u64>, two: &BTreeMap<u64, u64>) {
+    let all: std::collections::BTreeSet<u64> = one.keys().chain(two.keys()).copied().collect();
+    let changed: Vec<u64> =
+        all.into_iter().filter(|page| one.get(page) != two.get(page)).map(address).collect();
+    for (n, &(start, name)) in REGIONS.iter().enumerate() {
+        let end = REGIONS.get(n + 1).map_or(u64::MAX, |&(end, _)| end);
+        let here: Vec<u64> = changed.iter().copied().filter(|at| (start..end).contains(at)).collect();
+        if here.is_empty() {
+            continue;
+        }
+        let mut ranges: Vec<(u64, u64)> = Vec::new();
+        for &at in &here {
+            match ranges.last_mut() {
+                Some((_, end)) if *end == at => *end += PAGE as u64,
+                _ => ranges.push((at, at + PAGE as u64)),
+            }
+        }
+        let named: Vec<String> =
+            ranges.iter().take(RANGES).map(|(start, end)| format!("{start:#x}..{end:#x}")).collect();
+        let more = if ranges.len() > RANGES { ", …" } else { "" };
+        let _ = writeln!(text, "{name}: {} pages: {}{more}", here.len(), named.join(", "));
+    }
+}
+
+fn vcpus(text: &mut String, n: usize, one: &VcpuState, two: &VcpuState) {
+    for part in Part::ALL {
+        let (was, is) = (one.part(part), two.part(part));
+        if was == is || part == Part::Tsc {
+            continue;
+        }
+        let details: Vec<String> = match part {
+            Part::Regs | Part::Sregs => registers(one)
+                .into_iter()
+                .zip(registers(two))
+                .filter(|((name, was), (_, is))| was != is && is_general(name) == (part == Part::Regs))
+                .map(|((name, was), (_, is))| format!("{name} {was:#x} → {is:#x}"))
+                .collect(),
+            Part::Msrs => {
+                let (was, is) = (one.msrs(), two.msrs());
+                let new = is.iter().filter(|msr| !was.contains(msr));
+                let gone = was.iter().filter(|(index, _)| is.iter().all(|(other, _)| other != index));
+                let new = new.map(|(index, value)| format!("{index:#x} is {value:#x}"));
+                new.chain(gone.map(|(index, _)| format!("{index:#x} is as after a reset"))).collect()
+            }
+            _ => Vec::new(),
+        };
+        let details = if details.is_empty() { "differ".into() } else { details.join(", ") };
+        let _ = writeln!(text, "cpu {n}, {}: {details}", part.name());
+    }
+}
+
+fn is_general(name: &str) -> bool {
+    !name.starts_with("cr") && name != "efer"
+}
+
+fn registers(state: &VcpuState) -> Vec<(&'static str, u64)> {
+    let (r, s) = (state.regs().unwrap_or_default(), state.sregs().unwrap_or_default());
+    vec![
+        ("rip", r.rip),
+        ("rflags", r.rflags),
+        ("rax", r.rax),
+        ("rbx", r.rbx),
+        ("rcx", r.rcx),
+        ("rdx", r.rdx),
+        ("rsi", r.rsi),
+        ("rdi", r.rdi),
+        ("rbp", r.rbp),
+        ("rsp", r.rsp),
+        ("r8", r.r8),
+        ("r9", r.r9),
+        ("r10", r.r10),
+        ("r11", r.r11),
+        ("r12", r.r12),
+        ("r13", r.r13),
+        ("r14", r.r14),
+        ("r15", r.r15),
+        ("cr0", s.cr0),
+        ("cr2", s.cr2),
+        ("cr3", s.cr3),
+        ("cr4", s.cr4),
+        ("cr8", s.cr8),
+        ("efer", s.efer),
+    ]
+}
+
+fn devices(text: &mut String, one: &State, two: &State) {
+    for device in &one.devices {
+        let place = (device.space, device.base);
+        let other = two.devices.iter().find(|other| (other.space, other.base) == place);
+        let line = match other {
+            Some(other) if other.bytes == device.bytes => continue,
+            Some(other) => {
+                let (was, is) = (device.bytes.len(), other.bytes.len());
+                let changed = device.bytes.iter().zip(&other.bytes).filter(|(was, is)| was != is).count();
+                format!("{} of its bytes differ", changed + was.abs_diff(is))
+            }
+            None => "is gone".into(),
+        };
+        let _ = writeln!(text, "device at {:#x} ({}): {line}", device.base, device.space);
+    }
+    for device in &two.devices {
+        if one.devices.iter().all(|other| (other.space, other.base) != (device.space, device.base)) {
+            let _ = writeln!(text, "device at {:#x} ({}): is new", device.base, device.space);
+        }
+    }
+}
