@@ -18,6 +18,7 @@ use std::fs;
 use std::hint::black_box;
 use std::io;
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, SystemTime};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
@@ -63,6 +64,8 @@ pub const NAMES: &[&str] = &[
 
 /// Runs of a thing whose median is shown.
 const RUNS: usize = 7;
+/// The kernel takes a virtual machine down bit by bit, and another one that comes meanwhile may have to wait.
+const PAUSE: Duration = Duration::from_millis(20);
 /// No start takes so long.
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -236,6 +239,7 @@ fn restore() -> Option<Duration> {
     let snapshot = original.snapshot().ok()?;
     drop(original);
     let once = |_| {
+        thread::sleep(PAUSE);
         let start = sys::monotonic();
         let mut clone = Machine::restore(&snapshot, Box::new(io::sink())).ok()?;
         let outcome = clone.run(&mut ()).ok()?;
@@ -281,9 +285,11 @@ fn with_payload(work: impl FnOnce(&Payload) -> Option<Duration>) -> Option<Strin
 /// The median of a few starts, until everything is given back.
 fn median_of(subject: &mut dyn Subject) -> Option<Duration> {
     subject.ready().ok()?;
-    let times: Option<Vec<Duration>> =
-        (0..RUNS).map(|_| subject.run(LIMIT).ok().map(|sample| sample.reaped)).collect();
-    median(times?)
+    let once = |_| {
+        thread::sleep(PAUSE);
+        subject.run(LIMIT).ok().map(|sample| sample.reaped)
+    };
+    median((0..RUNS).map(once).collect::<Option<_>>()?)
 }
 
 /// How many system calls the kernel has functions for, by /proc/kallsyms.
