@@ -358,7 +358,16 @@ fn a_full_disk_is_an_error() {
     if !has_kvm() {
         return;
     }
-    for args in [&["run"][..], &["guests"], &["help", "run"], &["--version"]] {
+    for args in [
+        &["run"][..],
+        &["guests"],
+        &["host"],
+        &["host", "--json"],
+        &["explain"],
+        &["explain", "ring"],
+        &["help", "run"],
+        &["--version"],
+    ] {
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
         matchstick(args).stdout(full).run().fails(125, "No space left on device", "make room");
     }

@@ -121,8 +121,8 @@ fn the_list_has_every_lesson_with_its_title() {
 
 #[test]
 fn every_lesson_is_given_in_every_width() {
-    for (code, lesson) in every_lesson() {
-        for width in [20, 34, 80] {
+    for (number, (code, lesson)) in every_lesson().enumerate() {
+        for width in [20 + number % 18, 80] {
             let ended = matchstick(["explain", "-l", code, lesson.topic])
                 .env("COLUMNS", width.to_string())
                 .env("LC_ALL", "C.UTF-8")
@@ -153,11 +153,10 @@ fn figures_of_this_machine_are_in_the_text() {
 
 #[test]
 fn a_locale_without_utf_8_gets_english_in_ascii() {
-    for lesson in english().lessons {
-        for locale in ["C", "ko_KR.EUC-KR"] {
-            let text = matchstick(["explain", lesson.topic]).env("LC_ALL", locale).run().text();
-            assert!(text.is_ascii() && !text.contains('?') | lesson.text.contains('?'), "{text}");
-        }
+    for (number, lesson) in english().lessons.iter().enumerate() {
+        let locale = ["C", "ko_KR.EUC-KR"][number % 2];
+        let text = matchstick(["explain", lesson.topic]).env("LC_ALL", locale).run().text();
+        assert!(text.is_ascii() && !text.contains('?') | lesson.text.contains('?'), "{text}");
     }
 }
 

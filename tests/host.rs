@@ -9,7 +9,8 @@ use matchstick::host::{Facts, Host, Need, State, classify, needs};
 use serde_json::{Value, json, to_value};
 use std::fs;
 use std::path::Path;
-use support::{Program, matchstick};
+use support::terminal::Terminal;
+use support::{Program, matchstick, runs, skip};
 
 /// A host that was written down.
 struct Fixture {
@@ -173,6 +174,43 @@ fn a_pipe_gets_no_colours_and_a_plain_locale_no_lines_but_ascii() {
 }
 
 #[test]
+fn a_terminal_gets_colours_unless_it_must_not() {
+    let shown = |name: &str, value: &str| {
+        let terminal = Terminal::new();
+        let program = host("C.UTF-8").env("TERM", "xterm").env(name, value).stdout(terminal.stdio());
+        program.run().status(0);
+        // The program has ended, and its last line is the last that comes.
+        terminal.screen.wait_for("Whether times measured here hold elsewhere");
+        String::from_utf8(terminal.screen.so_far()).unwrap()
+    };
+    assert!(shown("ANYTHING", "1").contains("\x1b[1m"));
+    assert!(shown("NO_COLOR", "").contains("\x1b[1m"));
+    assert!(!shown("NO_COLOR", "1").contains('\x1b'));
+    assert!(!shown("TERM", "dumb").contains('\x1b'));
+}
+
+#[test]
+fn a_process_in_namespaces_of_its_own_is_in_a_container() {
+    if !runs(&["unshare", "-rpf", "--mount-proc", "true"]) {
+        return skip("no pid namespace of our own");
+    }
+    let report = |program: Program| -> Value { serde_json::from_str(&program.run().text()).unwrap() };
+    let inside = Program::new("unshare").args(["-rpf", "--mount-proc", env!("CARGO_BIN_EXE_matchstick")]);
+    let inside = report(inside.args(["host", "--json"]));
+    let outside = report(matchstick(["host", "--json"]));
+    assert_eq!(inside["facts"]["process"]["pid"], json!(1));
+    assert!(
+        inside["host"]["container"]["evidence"].to_string().contains("pid"),
+        "{}",
+        inside["host"]["container"]
+    );
+    assert!(inside["host"]["own_namespaces"].as_array().unwrap().contains(&json!("pid")));
+    // The machine below is the same.
+    assert_eq!(inside["host"]["below"], outside["host"]["below"]);
+    assert_eq!(inside["host"]["engine"], outside["host"]["engine"]);
+}
+
+#[test]
 fn json_has_the_host_its_needs_and_all_facts() {
     let ended = matchstick(["host", "--json"]).run();
     ended.silent().status(0);
@@ -188,8 +226,8 @@ fn json_has_the_host_its_needs_and_all_facts() {
 
 #[test]
 fn a_host_without_anything_to_read_is_still_described() {
-    if !support::runs(&["unshare", "-rm", "true"]) {
-        return support::skip("no user and mount namespace of our own");
+    if !runs(&["unshare", "-rm", "true"]) {
+        return skip("no user and mount namespace of our own");
     }
     // Neither /dev, /sys nor /proc: what is left is said, and what lacks has a mend.
     let script = r#"mount -t tmpfs none /dev && mount -t tmpfs none /sys && mount -t tmpfs none /proc && exec "$0" host"#;
