@@ -115,6 +115,8 @@ pub struct Kvm {
     pub modules: Vec<String>,
     /// What came of opening /dev/kvm.
     pub device: Device,
+    /// The permission bits of /dev/kvm; 0 where it is not there.
+    pub mode: u32,
     /// The capabilities that matchstick needs and this KVM lacks.
     pub lacks: Vec<String>,
     /// How many vCPUs one machine may have; 0 where nobody could be asked.

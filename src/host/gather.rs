@@ -185,7 +185,9 @@ impl Files {
         let modules = self.names("/sys/module").into_iter().filter(|name| name.starts_with("kvm")).collect();
         let parameter = |path: &str| self.text(&format!("/sys/module/{path}"));
         let nested = [parameter("kvm_intel/parameters/nested"), parameter("kvm_amd/parameters/nested")];
+        let mode = fs::metadata(self.path("/dev/kvm")).map_or(0, |metadata| metadata.mode() & 0o777);
         Kvm {
+            mode,
             modules,
             nested: nested.concat(),
             nx_huge_pages: parameter("kvm/parameters/nx_huge_pages"),

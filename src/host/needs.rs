@@ -178,6 +178,9 @@ fn device(facts: &Facts, host: &Host) -> Need {
                 Some(_) => {
                     "the container's user needs the group of /dev/kvm: docker run --group-add, podman run --group-add keep-groups"
                 }
+                None if facts.kvm.mode & 0o060 != 0o060 && facts.kvm.mode != 0 => {
+                    "sudo chgrp kvm /dev/kvm && sudo chmod 660 /dev/kvm && sudo usermod -aG kvm $USER, then log in again"
+                }
                 None => "sudo usermod -aG kvm $USER, then log in again",
             },
         ),
