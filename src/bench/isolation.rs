@@ -4,6 +4,7 @@
 //! host's. A virtual machine without Linux in it runs no programs: of such a world is said what is so by construction.
 
 use super::contest::Contest;
+use super::memory;
 use super::payload::{Payload, Scratch};
 use super::stop;
 use super::subject::{Missing, Subject};
@@ -12,6 +13,7 @@ use super::subjects::vm::can_run;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
+use std::time::Duration;
 
 /// One world.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,8 +29,9 @@ pub struct World {
 pub enum View {
     /// The program's findings.
     Seen(Seen),
-    /// It is a machine of its own, without an operating system: there is nothing of the host to be seen.
-    Machine,
+    /// It is a machine of its own, without an operating system: there is nothing of the host to be seen. Beside it
+    /// what its monitor may do, the process that answers when the guest leaves the machine; `None` if that is us.
+    Machine(Option<Box<Seen>>),
     /// The world is not there.
     Missing(Missing),
     /// The program failed in it.
@@ -138,11 +141,10 @@ pub fn look(contest: &Contest) -> Result<Vec<World>> {
 }
 
 fn view(subject: &mut dyn Subject, contest: &Contest) -> View {
-    if ["vm", "vm-inproc"].contains(&subject.name()) {
-        return match can_run() {
-            Ok(()) => View::Machine,
-            Err(missing) => View::Missing(missing),
-        };
+    match subject.name() {
+        "vm" => return monitor(contest.plan.limit),
+        "vm-inproc" => return can_run().map_or_else(View::Missing, |()| View::Machine(None)),
+        _ => {}
     }
     if let Err(missing) = subject.ready() {
         return View::Missing(missing);
@@ -151,6 +153,22 @@ fn view(subject: &mut dyn Subject, contest: &Contest) -> View {
         Ok(output) => View::Seen(Seen::parse(&String::from_utf8_lossy(&output))),
         Err(failure) => View::Failed(format!("{} {}", failure.why, failure.stderr)),
     }
+}
+
+/// What the process may do that runs a virtual machine: looked at from outside, while its guest waits.
+fn monitor(limit: Duration) -> View {
+    let mut start = match memory::idle_vms(limit) {
+        Ok(start) => start,
+        Err(missing) => return View::Missing(missing),
+    };
+    let instance = match start() {
+        Ok(instance) => instance,
+        Err(failure) => return View::Failed(failure.why),
+    };
+    let mut seen = Seen::default();
+    let status = fs::read_to_string(format!("/proc/{}/status", instance.pid)).unwrap_or_default();
+    status.lines().for_each(|line| seen.status(&line.replace('\t', " ")));
+    View::Machine(Some(Box::new(seen)))
 }
 
 /// The same of this process: what the others are held against.

@@ -202,12 +202,14 @@ fn field(path: &str, key: &str) -> u64 {
 }
 
 /// Something that runs until it is dropped.
-struct Instance {
-    pid: i32,
+pub(super) struct Instance {
+    /// Its first process.
+    pub pid: i32,
     _held: Box<dyn Any>,
 }
 
-type Started = std::result::Result<Instance, Failure>;
+/// One more, or why not.
+pub(super) type Started = std::result::Result<Instance, Failure>;
 /// Makes ready, and gives what starts one instance after the other.
 type Start = Box<dyn FnOnce() -> std::result::Result<Box<dyn FnMut() -> Started>, Missing>>;
 
@@ -228,12 +230,7 @@ fn worlds(payload: &Payload, limit: Duration) -> Vec<World> {
         World {
             name: "vm",
             about: "matchstick run echo, which waits for input",
-            start: Box::new(move || {
-                can_run()?;
-                let own = std::env::current_exe()
-                    .map_err(|error| Missing::new(error.to_string(), "is /proc mounted?"))?;
-                commands(vec![own.into(), "run".into(), "echo".into()], limit)
-            }),
+            start: Box::new(move || idle_vms(limit)),
         },
         World {
             name: "namespaces",
@@ -246,6 +243,14 @@ fn worlds(payload: &Payload, limit: Duration) -> Vec<World> {
             start: Box::new(move || runc_ones(&runc, limit)),
         },
     ]
+}
+
+/// Virtual machines that wait for input, each in a process of its own.
+pub(super) fn idle_vms(limit: Duration) -> std::result::Result<Box<dyn FnMut() -> Started>, Missing> {
+    can_run()?;
+    let own =
+        std::env::current_exe().map_err(|error| Missing::new(error.to_string(), "is /proc mounted?"))?;
+    commands(vec![own.into(), "run".into(), "echo".into()], limit)
 }
 
 fn failure(error: io::Error) -> Failure {

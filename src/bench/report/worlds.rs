@@ -28,7 +28,7 @@ capabilities    effective ones; + those it could still get by exec
 system calls    of the host's kernel, those that do something or say what is wrong; tried one by one with arguments
                 that are good for nothing. With a filter, what is not permitted counts as out of reach.
 A virtual machine has a kernel of its own, or none: from the guest, no system call of the host can be made. What it
-can do is leave the virtual machine, for KVM and for the process that runs it, which answer.
+can do is leave the virtual machine, for KVM and for its monitor, the process that runs it, which answer.
 ";
 
 /// The table, and what it means. `host` is what this process sees.
@@ -39,7 +39,7 @@ pub fn text(worlds: &[World], host: &Seen) -> String {
         match view {
             View::Missing(missing) => absent += &word(&missing.to_string()),
             View::Failed(why) => absent += &word(&format!("failed: {why}")),
-            View::Seen(_) | View::Machine => {}
+            View::Seen(_) | View::Machine(_) => {}
         }
     }
     let rows = rows(worlds, host);
@@ -49,7 +49,7 @@ pub fn text(worlds: &[World], host: &Seen) -> String {
 /// The rows of those worlds of which something is known.
 pub fn rows(worlds: &[World], host: &Seen) -> Vec<Vec<String>> {
     let all_calls = calls_of_kernel(worlds);
-    let is_known = |world: &&World| matches!(world.view, View::Seen(_) | View::Machine);
+    let is_known = |world: &&World| matches!(world.view, View::Seen(_) | View::Machine(_));
     worlds.iter().filter(is_known).map(|world| cells(&world.name, &world.view, host, all_calls)).collect()
 }
 
@@ -68,9 +68,15 @@ pub fn cells(name: &str, view: &View, host: &Seen, calls: Option<u64>) -> Vec<St
     let cells = match view {
         View::Seen(seen) if seen.release != host.release => of_linux(seen),
         View::Seen(seen) => of_process(seen, host, calls),
-        View::Machine => {
-            ["own: the guest", "none", "-", "-", "-", "-", "-", "0 of the host's", "none", "ports of its own"]
-                .map(str::to_owned)
+        View::Machine(monitor) => {
+            let [capabilities, filter] = monitor.as_ref().map_or(["-".into(), "-".into()], |seen| {
+                [capabilities(seen), if seen.filtered { "filter" } else { "none" }.to_owned()]
+                    .map(|word| format!("monitor: {word}"))
+            });
+            let [kernel, processes, calls, network, devices] =
+                ["own: the guest", "none", "0 of the host's", "none", "ports of its own"].map(str::to_owned);
+            let none = || "-".to_owned();
+            [kernel, processes, none(), none(), none(), capabilities, filter, calls, network, devices]
         }
         View::Missing(_) | View::Failed(_) => [(); 10].map(|()| "-".to_owned()),
     };
@@ -181,7 +187,7 @@ mod tests {
             world("process", View::Seen(seen(false, false))),
             world("namespaces", View::Seen(seen(true, false))),
             world("docker", View::Seen(seen(true, true))),
-            world("vm", View::Machine),
+            world("vm", View::Machine(Some(Box::new(seen(true, true))))),
             world("crun", View::Missing(Missing::new("not installed", "apt install crun"))),
         ];
         let text = text(&worlds, &host);
@@ -189,7 +195,7 @@ mod tests {
         assert!(line("process").contains("350 of 350") && line("process").contains("0 of 2"), "{text}");
         assert!(line("namespaces").contains("350 of 350") && line("namespaces").contains("2 of 2"), "{text}");
         assert!(line("docker").contains("300 of 350"), "{text}");
-        assert!(line("vm").contains("0 of the host's"), "{text}");
+        assert!(line("vm").contains("monitor: filter 0 of the host's"), "{text}");
         assert!(line("crun").ends_with("not installed: apt install crun"), "{text}");
     }
 
