@@ -149,6 +149,11 @@ pub fn catch_signals(remote: Remote) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether a signal wants the process to end.
+pub fn is_ending() -> bool {
+    SIGNAL.load(Ordering::SeqCst) != 0
+}
+
 /// If a signal ended the run, lets it end the process too.
 pub fn die_of_signal() {
     match SIGNAL.load(Ordering::SeqCst) {

@@ -75,6 +75,15 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// A debugger was asked for, and it cannot be talked to.
+    #[error("cannot {what}")]
+    Debugger {
+        /// The step that failed, as the end of "cannot …".
+        what: &'static str,
+        /// What the operating system said.
+        source: io::Error,
+    },
+
     /// The machine that was asked for cannot be built.
     #[error("{0}")]
     Config(String),
@@ -116,6 +125,7 @@ impl Error {
     pub fn exit_status(&self) -> u8 {
         match self {
             Error::Config(_)
+            | Error::Debugger { .. }
             | Error::Output(_)
             | Error::Race(_)
             | Error::Snapshot(_)
@@ -198,6 +208,9 @@ impl Error {
                     "users may be kept from namespaces: `sysctl -a | grep -E 'userns|user.max'` shows it; root may"
                 }
             },
+            Error::Debugger { .. } => {
+                "in gdb: `target remote :PORT` or `target remote PATH`; --gdb takes a port that is free, or unix:PATH"
+            }
             Error::Config(_) => "-m SIZE is the guest's memory, -c N its number of CPUs",
             Error::Race(_) => "`matchstick bench --help` shows all options",
             Error::Export { source, .. } if source.kind() == StorageFull => "make room where the file goes",

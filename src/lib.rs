@@ -22,6 +22,7 @@
 //! | [`device`] | what answers when the guest touches a port |
 //! | [`machine`] | the loop |
 //! | [`sandbox`] | what the process gives up before it lets a guest run |
+//! | [`debugger`] | a guest that stops and goes on as gdb says |
 //! | [`mod@trace`] | what happened, call by call and exit by exit |
 //! | [`snapshot`] | how a machine becomes a file, and many machines again |
 //! | [`host`] | what is under us: hypervisor, kernel, container; and what is missing |
@@ -37,6 +38,7 @@ pub mod boot;
 pub mod cli;
 pub mod console;
 pub mod container;
+pub mod debugger;
 pub mod device;
 pub mod error;
 pub mod explain;

@@ -11,7 +11,7 @@ const LAYERS: &[&[&str]] = &[
     &["kvm"],
     &["boot", "device", "initramfs"],
     &["timeline", "sandbox"],
-    &["machine", "trace"],
+    &["machine", "trace", "debugger"],
     &["snapshot"],
     &["console", "guest", "host"],
     &["bench"],

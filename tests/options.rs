@@ -19,6 +19,7 @@ fn example(option: &OptionHelp) -> Option<&'static str> {
         "NAME=COMMAND" => "name=command",
         "N" | "CPU" => "2",
         "CODE" => "en",
+        "ADDRESS" => "1234",
         "SIZE" => "64M",
         "PROTOCOL" => "elf",
         "TIME" => "1.5s",

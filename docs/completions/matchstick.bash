@@ -26,7 +26,7 @@ _matchstick() {
             case $word in
                 -k | --kernel) target=1 skip=1 ;;
                 -i | --initrd | --initramfs | -p | --cmdline | --cmdline-only | -c | --cpus | -m | --memory) skip=1 ;;
-                -o | --output | --at | --chrome | --html) skip=1 ;;
+                -o | --output | --at | --chrome | --html | --gdb) skip=1 ;;
                 --init | --rootfs | --boot | --timeout | --max-output | --sandbox) skip=1 ;;
                 -*) ;;
                 *) target=1 ;;
@@ -87,10 +87,10 @@ _matchstick() {
                 --boot) _matchstick_words 'auto flat16 flat64 elf multiboot pvh linux' ;;
                 --sandbox) _matchstick_words 'strict off' ;;
                 --at) _matchstick_words 'ready post: exit:' ;;
-                -p | --cmdline | --cmdline-only | -c | --cpus | -m | --memory | --timeout | --max-output) ;;
+                -p | --cmdline | --cmdline-only | -c | --cpus | -m | --memory | --gdb | --timeout | --max-output) ;;
                 *)
                     if [[ $cur == -* ]]; then
-                        [[ $subcommand != trace ]] || _matchstick_words '-o --output --json --chrome --html --step'
+                        [[ $subcommand != trace ]] || _matchstick_words '-o --output --json --chrome --html --step --gdb'
                         [[ $subcommand != snapshot ]] || _matchstick_words '-o --output --at'
                         _matchstick_words '-k --kernel -i --initrd --initramfs --init --rootfs -p --cmdline --cmdline-only
                             -c --cpus -m --memory --boot --timeout --max-output --sandbox -q --quiet -v --verbose -h --help'

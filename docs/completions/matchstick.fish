@@ -28,7 +28,7 @@ function __matchstick_wants_target
         switch $word
             case -k '-k*' --kernel '--kernel=*'
                 return 1
-            case -i --initrd --initramfs --init --rootfs -p --cmdline --cmdline-only -c --cpus -m --memory --boot --timeout --max-output --sandbox -o --output --at --chrome --html
+            case -i --initrd --initramfs --init --rootfs -p --cmdline --cmdline-only -c --cpus -m --memory --boot --timeout --max-output --sandbox -o --output --at --chrome --html --gdb
                 set skip yes
             case '-*'
             case '*'
@@ -118,6 +118,7 @@ complete -c matchstick -n '__matchstick_in trace' -s o -l output -rF -d 'Where t
 complete -c matchstick -n '__matchstick_in trace' -l json -d 'The story as JSON, one event a line'
 complete -c matchstick -n '__matchstick_in trace' -l chrome -rF -d 'A file for Perfetto and chrome://tracing as well'
 complete -c matchstick -n '__matchstick_in trace' -l html -rF -d 'A page with a timeline to zoom as well'
+complete -c matchstick -n '__matchstick_in trace' -l gdb -x -d 'Wait for gdb at a port or unix:PATH'
 complete -c matchstick -n '__matchstick_in trace' -l step -d 'Tell each instruction and what it changed'
 
 complete -c matchstick -n '__matchstick_in snapshot' -s o -l output -rF -d 'The golden image to write'

@@ -1,12 +1,13 @@
 //! `matchstick trace`: the same as `run`, and then the story of it.
 
 use super::options::{OptionHelp, RUN_OPTIONS, RunArgs, option};
-use super::run;
+use super::{STATUS_FAILURE, complain, run};
 use crate::console;
+use crate::debugger::{Address, Debugger};
 use crate::error::{Error, Result};
 use crate::sandbox::Sandbox;
 use crate::trace::{Stepper, Tracer, html, json, step, story};
-use lexopt::Parser;
+use lexopt::{Parser, ValueExt};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ const OWN_OPTIONS: &[OptionHelp] = &[
     option(None, "chrome", Some("PATH"), "a file for Perfetto and chrome://tracing as well"),
     option(None, "html", Some("PATH"), "a page with a timeline to zoom as well"),
     option(None, "step", None, "tell each instruction and what it changed, not the exits"),
+    option(None, "gdb", Some("ADDRESS"), "no story: wait for gdb at a PORT of this host, or unix:PATH"),
 ];
 
 /// Its own options, and those of `run` but for --timings: a trace has the times already.
@@ -61,6 +63,8 @@ pub struct TraceArgs {
     pub html: Option<PathBuf>,
     /// `--step`
     pub step: bool,
+    /// `--gdb`
+    pub gdb: Option<Address>,
 }
 
 impl TraceArgs {
@@ -76,6 +80,7 @@ impl TraceArgs {
             "output" => self.output = path()?,
             "chrome" => self.chrome = path()?,
             "html" => self.html = path()?,
+            "gdb" => self.gdb = Some(parser.value()?.parse_with(address)?),
             "json" => self.json = true,
             _ => self.step = true,
         }
@@ -84,10 +89,26 @@ impl TraceArgs {
 
     /// What cannot go together.
     pub(super) fn check(&self) -> std::result::Result<(), String> {
+        let tells =
+            self.output.is_some() || self.json || self.chrome.is_some() || self.html.is_some() || self.step;
+        if self.gdb.is_some() && tells {
+            return Err("with --gdb there is no story to be told".into());
+        }
         match self.step && (self.chrome.is_some() || self.html.is_some()) {
             true => Err("--step has no times, so there is nothing for --chrome and --html to draw".into()),
             false => Ok(()),
         }
+    }
+}
+
+/// `1234` or `unix:PATH`.
+fn address(text: &str) -> std::result::Result<Address, &'static str> {
+    match text.strip_prefix("unix:") {
+        Some(path) if !path.is_empty() => Ok(Address::Unix(path.into())),
+        _ => text
+            .parse()
+            .map(Address::Port)
+            .map_err(|_| "a debugger calls at a port, 0 to 65535, or at unix:PATH"),
     }
 }
 
@@ -112,6 +133,9 @@ impl Target<'_> {
 
 /// Runs and traces a guest and returns the exit status.
 pub fn run(run: &RunArgs, args: &TraceArgs) -> Result<u8> {
+    if let Some(address) = &args.gdb {
+        return debug(run, address);
+    }
     let output = Target::create(&args.output)?;
     if args.step {
         return walk(run, args, output);
@@ -130,6 +154,19 @@ pub fn run(run: &RunArgs, args: &TraceArgs) -> Result<u8> {
     hand_over(run, output, if args.json { json::lines(&recording) } else { story::tell(&recording) })?;
     console::die_of_signal();
     Ok(run::conclude(&image, &outcome?, run))
+}
+
+/// `--gdb`: a client steers the guest.
+fn debug(run: &RunArgs, address: &Address) -> Result<u8> {
+    let run = &RunArgs { sandbox: Some(Sandbox::Off), ..run.clone() };
+    let announce = |at: &str| complain(&format!("waiting for gdb at {at}"), None);
+    let announce: Option<fn(&str)> = if run.quiet { None } else { Some(announce) };
+    let mut debugger = Debugger::listen(address, announce, console::is_ending)?;
+    let (image, outcome) = run::start(run, &mut debugger)?;
+    let status = outcome.map(|outcome| run::conclude(&image, &outcome, run));
+    debugger.finish(*status.as_ref().unwrap_or(&STATUS_FAILURE))?;
+    console::die_of_signal();
+    status
 }
 
 /// `--step`: the same, instruction by instruction.

@@ -4,7 +4,7 @@
 
 use super::{Memory, Registers, Vcpu, host};
 use crate::error::{Error, Result};
-use kvm_bindings::{KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, kvm_guest_debug, kvm_regs};
+use kvm_bindings::{KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, kvm_fpu, kvm_guest_debug, kvm_regs};
 
 impl Vcpu {
     /// The general registers as they were at the last exit.
@@ -20,7 +20,27 @@ impl Vcpu {
         Ok(Registers { general: self.general(), system })
     }
 
-    /// Has the guest stop after each instruction (`KVM_SET_GUEST_DEBUG`), or no longer.
+    /// Sets the general registers (`KVM_SET_REGS`).
+    pub fn set_general(&mut self, registers: &kvm_regs) -> Result<()> {
+        self.fd.sync_regs_mut().regs = *registers;
+        self.fd.set_regs(registers).map_err(host("set the vCPU's registers"))
+    }
+
+    /// The registers of x87 and SSE (`KVM_GET_FPU`).
+    pub fn fpu(&self) -> Result<kvm_fpu> {
+        self.fd.get_fpu().map_err(host("read the vCPU's floating-point registers"))
+    }
+
+    /// Makes the next [`Vcpu::run`] come back at once, as if a signal had come.
+    pub fn skip_next_run(&mut self) {
+        self.fd.set_kvm_immediate_exit(1);
+    }
+
+    /// Has the guest stop after its next instruction (`KVM_SET_GUEST_DEBUG`), or no longer.
+    ///
+    /// It is to be said for each instruction: it is the trap flag that stops the guest, and KVM loses that flag when
+    /// its emulator has done an instruction, or when registers are set. The latter may wait in the shared page, from
+    /// which [`Vcpu::run_empty`] takes them.
     pub fn single_step(&mut self, on: bool) -> Result<()> {
         let control = if on { KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP } else { 0 };
         let debug = kvm_guest_debug { control, ..Default::default() };

@@ -81,13 +81,14 @@ impl Stepper {
 
     /// Looks at what the last instruction has done, if one has ended.
     fn look(&mut self, vcpu: &mut Vcpu) -> Result<()> {
-        if self.ended == Ended::Within {
-            vcpu.run_empty();
-        }
         let Some(before) = self.before else {
+            vcpu.run_empty();
             self.before = Some(vcpu.registers_at_exit()?);
             return vcpu.single_step(true);
         };
+        if self.ended == Ended::Within {
+            vcpu.run_empty();
+        }
         if self.ended == Ended::Before {
             return Ok(());
         }
@@ -111,7 +112,7 @@ impl Stepper {
                 });
             }
         }
-        Ok(())
+        vcpu.single_step(true)
     }
 }
 
