@@ -154,6 +154,18 @@ fn a_crash_comes_with_its_story_and_its_status() {
 }
 
 #[test]
+fn a_golden_image_is_told_as_well() {
+    if !has_kvm() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let golden = dir.path().join("golden.ms");
+    matchstick(["snapshot", "primes", "-o"]).args([&golden]).run().status(0);
+    let ended = matchstick(["trace"]).args([&golden]).run();
+    ended.status(0).printed("2262 primes below 20000\n").says("as its golden image has it").says("→ Serial");
+}
+
+#[test]
 fn what_cannot_be_written_is_known_before_the_guest_starts() {
     let directory = tempfile::tempdir().unwrap();
     for option in ["--output", "--chrome", "--html"] {

@@ -93,7 +93,9 @@ pub(super) fn start<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<(Image, R
     let output = Box::new(stdout()?);
     let mut machine = match golden {
         None => Machine::new(&image.config, &image.name, &image.bytes, output, probe)?,
-        Some(golden) => golden.start(&Kvm::open()?, &image.config, output)?,
+        Some(golden) => {
+            probe.call(|| Call::Restore, || golden.start(&Kvm::open()?, &image.config, output))?
+        }
     };
     if args.verbose && !args.quiet {
         let Config { memory, cpus, .. } = image.config;
