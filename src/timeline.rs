@@ -2,6 +2,7 @@
 //!
 //! A [`Probe`] is told what happens; the probe `()` hears nothing and costs nothing.
 
+use crate::device::READY_FOR_INPUT;
 use crate::kvm::{Call, Exit, Vcpu};
 use crate::sys;
 use std::fmt;
@@ -37,7 +38,7 @@ pub enum Phase {
     Confine,
     /// The guest runs until its first byte leaves the serial port.
     FirstByte,
-    /// The guest wrote this POST code for the first time.
+    /// The guest wrote this POST code for the first time; [`READY_FOR_INPUT`] says that a Linux runs our init.
     Post(u8),
     /// The guest runs to its end.
     Guest,
@@ -62,6 +63,7 @@ impl fmt::Display for Phase {
             Phase::Devices => "devices",
             Phase::Confine => "timer, sandbox",
             Phase::FirstByte => "guest: first byte",
+            Phase::Post(READY_FOR_INPUT) => "guest: init runs",
             Phase::Post(code) => return f.pad(&format!("guest: POST {code:#04x}")),
             Phase::Guest => "guest: to its end",
             Phase::Teardown => "VM torn down",

@@ -21,7 +21,7 @@ pub use cmos::Cmos;
 pub use debug_exit::DebugExit;
 pub use i8042::I8042;
 pub use ioapic::{Ioapic, Msi};
-pub use post::Post;
+pub use post::{Post, READY_FOR_INPUT};
 pub use power::Power;
 pub use serial::Serial;
 pub use uart::Uart;

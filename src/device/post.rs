@@ -9,7 +9,7 @@ use super::{Action, Cable, Device};
 
 /// The code that says: the console is set up, and what was typed may come ([`Cable::hold`]). The first program
 /// of a Linux guest of ours writes it; nothing else is known to.
-const READY_FOR_INPUT: u8 = 0xa5;
+pub const READY_FOR_INPUT: u8 = 0xa5;
 
 /// The POST port, 0x80: remembers the last code, zero before the first. Of a wide write the lowest byte counts.
 #[derive(Debug, Clone, Default)]

@@ -15,6 +15,8 @@ pub struct Serial {
     touched: Option<u8>,
     /// How often it has read LSR since it last sent something.
     looks: u32,
+    /// The guest has raised RTS before, so that a low one means: not now.
+    handshakes: bool,
 }
 
 /// So many looks at LSR without a byte to send are a guest that waits for input.
@@ -26,7 +28,7 @@ const LSR: u8 = 5;
 impl Serial {
     /// A port at one end of `cable`.
     pub fn new(cable: Cable) -> Serial {
-        Serial { uart: Uart::new(), cable, sent: false, touched: None, looks: 0 }
+        Serial { uart: Uart::new(), cable, sent: false, touched: None, looks: 0, handshakes: false }
     }
 }
 
@@ -35,9 +37,15 @@ impl Serial {
     /// see what is there, and throws away what it finds: what was typed meanwhile has to wait until it is done.
     ///
     /// A guest listens if it has enabled the interrupt and gone on to something else, or if it looks at LSR
-    /// again and again.
+    /// again and again. It does not while it lowers RTS, as a driver with hardware handshake (CRTSCTS) does when its
+    /// own buffers are full: what came then would be dropped. Small guests never raise it.
     fn listens(&mut self) -> bool {
         let probing = self.touched.take() == Some(IER);
+        let is_ready = self.uart.requests_to_send();
+        self.handshakes |= is_ready;
+        if self.handshakes && !is_ready {
+            return false;
+        }
         self.uart.wants_received() && !probing || self.looks >= LOOKS_OF_A_LISTENER
     }
 }
@@ -87,20 +95,22 @@ impl Device for Serial {
         }
     }
 
-    /// Whether a byte was just sent, the register touched or 255, looks as u32, then the port. What waits in the
+    /// Whether a byte was just sent (bit 0) and RTS once raised (bit 1), the register touched or 255, looks as u32,
+    /// then the port. What waits in the
     /// cable is the world's.
     fn state(&self) -> Option<Vec<u8>> {
-        let head = [u8::from(self.sent), self.touched.unwrap_or(u8::MAX)];
+        let head = [u8::from(self.sent) | u8::from(self.handshakes) << 1, self.touched.unwrap_or(u8::MAX)];
         Some([&head[..], &self.looks.to_le_bytes(), &self.uart.state()].concat())
     }
 
     fn set_state(&mut self, state: &[u8]) -> bool {
-        let Some((&[sent @ 0..=1, touched, a, b, c, d], uart)) = state.split_first_chunk() else {
+        let Some((&[flags @ 0..=3, touched, a, b, c, d], uart)) = state.split_first_chunk() else {
             return false;
         };
         let Some(uart) = Uart::from_state(uart) else { return false };
         self.uart = uart;
-        self.sent = sent == 1;
+        self.sent = flags & 1 != 0;
+        self.handshakes = flags & 2 != 0;
         self.touched = (touched != u8::MAX).then_some(touched);
         self.looks = u32::from_le_bytes([a, b, c, d]);
         true
@@ -144,6 +154,34 @@ mod tests {
             }
         }
         assert_eq!(received, sent);
+    }
+
+    #[test]
+    fn a_driver_that_lowers_rts_is_not_handed_anything_until_it_raises_it() {
+        const MCR: u64 = 4;
+        const DTR: u8 = 1 << 0;
+        const RTS: u8 = 1 << 1;
+        const LOOPBACK: u8 = 1 << 4;
+        let cable = Cable::default();
+        let mut serial = Serial::new(cable.clone());
+        let mut received = |mcr| {
+            cable.send(b"x");
+            for (register, value) in [(IER.into(), 1), (MCR, mcr)] {
+                assert_eq!(serial.write(register, &[value]), Action::Continue);
+            }
+            serial.poll();
+            let (mut lsr, mut byte) = ([0], [0]);
+            serial.read(LSR.into(), &mut lsr);
+            serial.read(THR, &mut byte);
+            lsr[0] & 1 != 0
+        };
+        // Not used yet, not even by a driver that tries the loop.
+        assert!(received(DTR));
+        received(LOOPBACK | RTS);
+        assert!(received(DTR));
+        assert!(received(DTR | RTS));
+        assert!(!received(DTR));
+        assert!(received(DTR | RTS));
     }
 
     #[test]

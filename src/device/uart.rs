@@ -237,6 +237,11 @@ impl Uart {
         self.ier & IER_ERBFI != 0
     }
 
+    /// Whether the guest holds RTS up ("Request To Send"): it can take more. In loopback the pin is idle.
+    pub fn requests_to_send(&self) -> bool {
+        self.mcr & (MCR_RTS | MCR_LOOP) == MCR_RTS
+    }
+
     /// The bytes that have arrived and not been read, oldest first.
     pub fn unread(&self) -> impl Iterator<Item = u8> {
         self.received.iter().map(|character| character.byte)
