@@ -22,7 +22,7 @@ const KERNELS: &str = "/boot";
 
 /// What every kernel is told. Its console is the serial port, with RTS lowered when its buffers are full, so that
 /// nothing is lost of what comes faster than any line (`r`). A panic is a warm reboot, by which it can be told
-/// from any other. The kernel does not test its cryptography first: that is half of the start of a distribution's.
+/// from any other. The kernel does not test its cryptography first: that is most of the start of a distribution's.
 const CMDLINE: &str = "console=ttyS0,115200n8r panic=-1 reboot=panic_warm cryptomgr.notests";
 /// The same for one that is there to run programs: what it has to say itself does not mix with what they say, unless
 /// it panics.
