@@ -57,11 +57,12 @@ fn each_exit_is_told_with_its_device_and_its_instruction() {
         ("in", 0x80, "Post", "in al, 0x80"),
         ("out", 0xf4, "DebugExit", "out 0xf4, al"),
     ];
+    // Without the feature there are the bytes at RIP.
     if cfg!(feature = "disassembly") {
         assert_eq!(told, expected);
+        assert_eq!(exits[0]["instruction_at"], 0x7c05);
     }
     assert_eq!(exits[0]["text"], "A");
-    assert_eq!(exits[0]["instruction_at"], 0x7c05);
     let calls: Vec<&str> = of(&all, "call").iter().map(|call| call["call"].as_str().unwrap()).collect();
     for call in ["KVM_CREATE_VM", "KVM_ENABLE_CAP", "KVM_SET_USER_MEMORY_REGION", "KVM_CREATE_VCPU"] {
         assert!(calls.iter().any(|made| made.contains(call)), "{call} is not among {calls:?}");
