@@ -200,9 +200,19 @@ enum Part {
     Code(String),
     /// The numbers in each row.
     Table(Vec<String>),
-    /// How many items.
-    List(usize),
-    Paragraph,
+    /// How many items, and the figures in them.
+    List(usize, Vec<String>),
+    /// Its figures.
+    Paragraph(Vec<String>),
+}
+
+/// The numbers of two digits and more in `text`, in ascending order: words come in another order in another language.
+fn figures(text: &str) -> Vec<String> {
+    let is_of_number = |c: char| c.is_ascii_digit() || ",.".contains(c);
+    let numbers = text.split(|c| !is_of_number(c)).map(|number| number.trim_matches([',', '.']));
+    let mut found: Vec<String> = numbers.filter(|number| number.len() > 1).map(str::to_owned).collect();
+    found.sort();
+    found
 }
 
 /// The parts of `text`, each beside its words.
@@ -227,9 +237,9 @@ fn parts(text: &str) -> Vec<(Part, String)> {
             Some('`') if block.starts_with("```") => Part::Code(block.to_owned()),
             Some('|') => Part::Table(block.lines().map(numbers).collect()),
             _ if starts(&["- ", "1. "]) > 0 => {
-                Part::List(starts(&["- ", "1. ", "2. ", "3. ", "4. ", "5. ", "6. "]))
+                Part::List(starts(&["- ", "1. ", "2. ", "3. ", "4. ", "5. ", "6. "]), figures(block))
             }
-            _ => Part::Paragraph,
+            _ => Part::Paragraph(figures(block)),
         }
     };
     let words = blocks.into_iter().map(|block| block.trim().to_owned()).filter(|block| !block.is_empty());
@@ -247,11 +257,12 @@ fn the_korean_readme_keeps_step() {
         if matches!(part, Part::Heading(_)) {
             section.clone_from(&words);
         }
-        let (translated, korean) = translations.next().unwrap_or((Part::Paragraph, "its end".into()));
+        let (translated, korean) = translations.next().unwrap_or((Part::Heading(0), "its end".into()));
         assert!(
             part == translated,
             "README.md, {section:?}, has\n\n{words}\n\nwhere README.ko.md has\n\n{korean}\n\n\
-             Put into README.ko.md what is new, and take out what is gone: code as it is, all else in Korean."
+             Put into README.ko.md what is new, and take out what is gone: code as it is, all else in Korean, with the same \
+             figures."
         );
     }
     assert_eq!(translations.next(), None, "README.ko.md goes on where README.md ends");
