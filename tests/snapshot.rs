@@ -6,7 +6,7 @@ use matchstick::device::{Action, Device};
 use matchstick::guest::{GALLERY, Guest};
 use matchstick::kvm::{Kvm, Vcpu};
 use matchstick::machine::{Config, Machine, Outcome};
-use matchstick::snapshot::Snapshot;
+use matchstick::snapshot::{Cleaned, Pool, Snapshot};
 use matchstick::timeline::Probe;
 use matchstick::{Bytes, GuestAddress};
 use proptest::prelude::*;
@@ -407,4 +407,36 @@ fn what_makes_no_sense_of_an_image_is_refused() {
     let short = dir.path().join("short").display().to_string();
     fs::write(&short, &fs::read(&path).unwrap()[..20_000]).unwrap();
     matchstick(["run", &short]).run().fails(126, "cut short: the memory", "");
+}
+
+#[test]
+fn a_machine_from_the_pool_is_as_good_as_new_however_often_it_was_used() {
+    if !has_kvm() {
+        return;
+    }
+    for name in ["hello", "primes", "paging", "fault", "real", "rings", "smp", "timer"] {
+        let guest = Guest::find(name).unwrap();
+        let snapshot = machine(guest, &Output::default()).snapshot().unwrap();
+        let config = Config { timeout: Some(Duration::from_secs(20)), ..Config::default() };
+        let mut pool = Pool::new(&snapshot, &config, 2).unwrap();
+        let mut memory = None;
+        for _ in 0..5 {
+            let output = Output::default();
+            let mut machine = pool.take(output.sink()).unwrap();
+            let outcome = machine.run(&mut ()).unwrap();
+            assert!(
+                matches!(outcome, Outcome::Exited(status) if status == guest.exit),
+                "{name}: {outcome:?}"
+            );
+            assert_expected(guest, &output.text());
+            let digest = memory_digest(&machine);
+            if ALWAYS_THE_SAME.contains(&name) {
+                assert_eq!(*memory.get_or_insert(digest), digest, "{name}: its memory");
+            }
+            let cleaned = pool.give_back(machine).unwrap();
+            if name == "hello" {
+                assert!(matches!(cleaned, Cleaned::Pages(1..10)), "{cleaned:?}");
+            }
+        }
+    }
 }

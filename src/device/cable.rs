@@ -61,6 +61,12 @@ impl Cable {
         self.queues.is_held.store(false, Ordering::Relaxed);
     }
 
+    /// Empties both queues.
+    pub fn clear(&self) {
+        lock(&self.queues.to_guest).clear();
+        lock(&self.queues.from_guest).clear();
+    }
+
     /// Whether what is sent waits until the guest is ready.
     pub fn is_held(&self) -> bool {
         self.queues.is_held.load(Ordering::Relaxed)

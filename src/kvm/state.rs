@@ -313,6 +313,18 @@ impl Vcpu {
         Ok(())
     }
 
+    /// The same for a vCPU that has run: its CPUID table is the one it has, and cannot be set again.
+    pub fn set_state_again(&mut self, state: &VcpuState, elapsed: Duration) -> Result<()> {
+        for part in Part::ALL.into_iter().filter(|&part| part != Part::Cpuid) {
+            let Some(bytes) = state.part(part) else { continue };
+            match part {
+                Part::Regs | Part::Events => self.put_into_page(part, bytes),
+                _ => self.set_part(part, bytes, elapsed)?,
+            }
+        }
+        Ok(())
+    }
+
     /// What the next `KVM_RUN` takes from the shared page.
     fn put_into_page(&mut self, part: Part, bytes: &[u8]) {
         let page = self.fd.sync_regs_mut();

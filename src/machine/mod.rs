@@ -94,6 +94,7 @@ struct Shared {
     timeout: Option<Duration>,
     sandbox: Sandbox,
     acpi: bool,
+    max_output: Option<u64>,
 }
 
 impl Machine {
@@ -157,6 +158,7 @@ impl Machine {
             timeout: config.timeout,
             sandbox: config.sandbox,
             acpi: config.acpi,
+            max_output: config.max_output,
         };
         probe.mark(Phase::Devices);
         Ok(Machine { vcpus, shared, has_ended: false })

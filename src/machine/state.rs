@@ -118,6 +118,55 @@ impl Machine {
         Ok(())
     }
 
+    /// The same as [`Machine::state`], and with it what a new vCPU has anyway: for a machine that is to come back to
+    /// where it is now, by [`Machine::rewind`].
+    pub fn whole_state(&mut self) -> Result<State> {
+        let msrs = Kvm::open()?.msr_indices()?;
+        let state = self.state()?;
+        let vcpus = self.vcpus.iter().map(|vcpu| vcpu.state(&msrs)).collect::<Result<Vec<_>>>()?;
+        Ok(State { vcpus, ..state })
+    }
+
+    /// Puts everything but the memory back to a [whole state](Machine::whole_state) of this machine, whatever has
+    /// become of it since.
+    pub fn rewind(&mut self, state: &State) -> Result<()> {
+        let elapsed = Duration::from_nanos(sys::unix_nanos().saturating_sub(state.time));
+        for (vcpu, state) in self.vcpus.iter_mut().zip(&state.vcpus) {
+            // What it left for is completed first, or it would be completed with the new registers.
+            loop {
+                vcpu.leave_at_once();
+                if !matches!(
+                    vcpu.run()?,
+                    Exit::Out { .. } | Exit::In { .. } | Exit::MmioRead { .. } | Exit::MmioWrite { .. }
+                ) {
+                    break;
+                }
+            }
+            vcpu.set_state_again(state, elapsed)?;
+        }
+        lock(&self.shared.board).set_states(&state.devices).map_err(Error::Snapshot)?;
+        self.shared.cable.clear();
+        self.shared.remote = Remote::default();
+        self.has_ended = false;
+        Ok(())
+    }
+
+    /// Whether every vCPU pages as it did in `state`: the same control registers, and so the same tables.
+    pub fn has_page_tables_of(&mut self, state: &State) -> Result<bool> {
+        for (vcpu, state) in self.vcpus.iter().zip(&state.vcpus) {
+            let (is, was) = (vcpu.registers()?.system, state.sregs().unwrap_or_default());
+            if (is.cr0, is.cr3, is.cr4, is.efer) != (was.cr0, was.cr3, was.cr4, was.efer) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// From now on what the guest writes to its serial port goes to `output`.
+    pub fn set_output(&mut self, output: Box<dyn Write + Send>) {
+        *lock(&self.shared.output) = Output::new(output, self.shared.max_output);
+    }
+
     /// Bytes of memory.
     pub fn memory_size(&self) -> u64 {
         use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
@@ -169,6 +218,7 @@ impl Machine {
             timeout: config.timeout,
             sandbox: config.sandbox,
             acpi: state.acpi,
+            max_output: config.max_output,
         };
         Ok(Machine { vcpus, shared, has_ended: false })
     }

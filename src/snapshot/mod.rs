@@ -12,6 +12,7 @@
 mod diff;
 mod format;
 mod memory;
+mod pool;
 
 use crate::error::{Error, ImageError, Result};
 use crate::kvm::{Kvm, Memory, map_file};
@@ -27,6 +28,7 @@ use std::sync::{Arc, OnceLock};
 
 pub use format::{MAGIC, VERSION};
 pub use memory::PAGE;
+pub use pool::{Cleaned, Pool};
 
 /// A machine at one moment, in a file of its own: on disk, or only in memory.
 pub struct Snapshot {
