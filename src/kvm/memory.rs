@@ -61,7 +61,7 @@ pub fn map_file(file: &Arc<File>, offset: u64, bytes: u64) -> Result<Memory> {
 }
 
 /// Maps `bytes` (a multiple of the page size) around the hole that belongs to devices.
-pub(super) fn allocate(bytes: u64) -> Result<Memory> {
+pub fn allocate(bytes: u64) -> Result<Memory> {
     let (ranges, used) = ranges(bytes);
     let below = ranges[0].1;
     let is_large = bytes >= LARGE_FROM;

@@ -1,10 +1,11 @@
 //! What two golden images differ in: how far a machine has gone from where it began.
 
-use super::{PAGE, Snapshot, memory};
+use super::memory::{self, address};
+use super::{PAGE, Snapshot};
 use crate::error::{Error, Result};
 use crate::kvm::{Part, VcpuState};
 use crate::machine::State;
-use crate::x86::layout::{ABOVE_HOLE, HIGH_MEMORY, LOW_MEMORY_END, MMIO_START};
+use crate::x86::layout::{ABOVE_HOLE, HIGH_MEMORY, LOW_MEMORY_END};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::hash::Hasher;
@@ -53,12 +54,6 @@ impl Snapshot {
             .map_err(|source| Error::Host { what: "read the golden image", source })?;
         Ok(digests)
     }
-}
-
-/// The guest-physical address of a page.
-fn address(page: u64) -> u64 {
-    let at = page * PAGE as u64;
-    if at < MMIO_START { at } else { at - MMIO_START + ABOVE_HOLE }
 }
 
 fn pages(text: &mut String, one: &BTreeMap<u64, u64>, two: &BTreeMap<u64, u64>) {

@@ -4,6 +4,7 @@
 //! little-endian, then its contents. So it does not depend on where a file system keeps holes.
 
 use crate::kvm::Memory;
+use crate::x86::layout::{ABOVE_HOLE, MMIO_START};
 use std::fs::File;
 use std::hash::Hasher;
 use std::io;
@@ -15,6 +16,12 @@ use vm_memory::{Bytes, GuestMemoryBackend, GuestMemoryRegion};
 pub const PAGE: usize = 4096;
 /// Pages that are moved at once.
 const CHUNK: usize = 64;
+
+/// The guest-physical address of a page.
+pub fn address(page: u64) -> u64 {
+    let at = page * PAGE as u64;
+    if at < MMIO_START { at } else { at - MMIO_START + ABOVE_HOLE }
+}
 
 /// Counts and digests pages.
 struct Digest {

@@ -15,7 +15,7 @@ mod memory;
 mod pool;
 
 use crate::error::{Error, ImageError, Result};
-use crate::kvm::{Kvm, Memory, map_file};
+use crate::kvm::{Kvm, Memory, allocate, map_file};
 use crate::machine::{Config, Machine, State};
 use crate::sys;
 use crate::x86::cpuid;
@@ -25,6 +25,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use vm_memory::{Bytes, GuestAddress};
 
 pub use format::{MAGIC, VERSION};
 pub use memory::PAGE;
@@ -38,7 +39,12 @@ pub struct Snapshot {
     state: State,
     /// Whether this host can run it, once that was found out.
     fits: OnceLock<()>,
+    /// The pages of a small image, by number, once they were read.
+    small: OnceLock<Vec<(u64, Vec<u8>)>>,
 }
+
+/// The most pages of an image that are copied into each machine.
+const COPIED_MAX: u64 = 32;
 
 impl Machine {
     /// Saves the machine as it is now: one that has been stopped, by its probe, a
@@ -80,7 +86,14 @@ impl Snapshot {
     pub fn read(name: &str, file: File) -> Result<Snapshot> {
         let (header, state) =
             format::read(&file).map_err(|source| Error::Image { name: name.into(), source })?;
-        Ok(Snapshot { name: name.into(), file: Arc::new(file), header, state, fits: OnceLock::new() })
+        Ok(Snapshot {
+            name: name.into(),
+            file: Arc::new(file),
+            header,
+            state,
+            fits: OnceLock::new(),
+            small: OnceLock::new(),
+        })
     }
 
     /// Whether `file` begins as a golden image does.
@@ -127,9 +140,29 @@ impl Snapshot {
         Machine::from_state(kvm, &self.state, self.map()?, config, output)
     }
 
-    /// The memory, to be written to privately.
+    /// The memory, to be written to privately. A large image is mapped. Of a small one the pages are copied, for that
+    /// is cheaper than what a private mapping costs at each of its pages: one fault to read it, one to write to it, and
+    /// KVM's tables taken back in between.
     fn map(&self) -> Result<Memory> {
-        map_file(&self.file, self.header.memory_offset, self.state.memory)
+        if self.header.pages > COPIED_MAX {
+            return map_file(&self.file, self.header.memory_offset, self.state.memory);
+        }
+        let failed = |source| Error::Host { what: "read the golden image", source };
+        let memory = allocate(self.state.memory)?;
+        if self.small.get().is_none() {
+            let mut pages = Vec::new();
+            memory::each_page(&self.file, self.header.memory_offset, self.state.memory, |number, page| {
+                pages.push((number, page.to_vec()));
+                Ok(())
+            })
+            .map_err(failed)?;
+            let _ = self.small.set(pages);
+        }
+        for (number, page) in self.small.get().into_iter().flatten() {
+            let at = GuestAddress(memory::address(*number));
+            memory.write_slice(page, at).map_err(|error| failed(io::Error::other(error)))?;
+        }
+        Ok(memory)
     }
 
     /// Whether the processor that the guest knows is one that this host can give it. A guest without a CPUID

@@ -3,8 +3,8 @@
 //! To make a machine is mostly KVM's work. So one that has run is put back to where its image was and kept, and that is
 //! done when it is given back, not when it is wanted: a start from the pool is a `KVM_RUN`.
 //!
-//! What the guest wrote to is found in /proc/self/pagemap: of a private mapping these are the pages that are no longer
-//! the file's. They are compared with the image, and copied back where they differ. That keeps KVM's own tables, which
+//! What the guest wrote to is found in /proc/self/pagemap: these are pages that are not, or no longer, those of a
+//! file. They are compared with the image, and copied back where they differ. That keeps KVM's own tables, which
 //! dropping the pages (madvise(2)) would not.
 
 use super::{PAGE, Snapshot};

@@ -1,0 +1,203 @@
+//! Golden images against fresh starts: what a clone costs, what a machine from the pool costs, and what it may.
+//!
+//! `cargo bench --bench golden` prints medians in µs of contestants that take turns in one process, in a shuffled order.
+//! The clock of a clone stops at the first byte that its guest writes. `-- --rounds N` changes the length.
+//!
+//! A bar that is missed is printed; only what misses it by half or more, even in its fastest round, fails.
+
+use matchstick::guest::Guest;
+use matchstick::kvm::{Exit, Kvm, Memory, Vcpu};
+use matchstick::machine::{Config, Machine, Outcome};
+use matchstick::snapshot::{Cleaned, Pool, Snapshot};
+use matchstick::x86::Entry;
+use std::cell::RefCell;
+use std::fs;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// A clone to its first byte, against a fresh start in the same process.
+const BAR_CLONE: f64 = 0.85;
+/// A run from the pool, against `KVM_RUN` and the guest's exits alone.
+const BAR_POOL: f64 = 1.10;
+/// Memory of a clone in KiB, over 200 of them.
+const BAR_MEMORY: f64 = 300.0;
+const CLONES: usize = 200;
+
+/// Notes when the first byte comes.
+#[derive(Clone, Default)]
+struct FirstByte(Arc<Mutex<Option<Instant>>>);
+
+impl Write for FirstByte {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("nobody panicked").get_or_insert_with(Instant::now);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Runs `machine` to its end, and returns when its first byte came.
+fn run(machine: &mut Machine, seen: &FirstByte) -> Instant {
+    let outcome = machine.run(&mut ()).expect("hello runs");
+    assert!(matches!(outcome, Outcome::Exited(0)), "hello ended with {outcome:?}");
+    seen.0.lock().expect("nobody panicked").expect("hello spoke")
+}
+
+/// hello with a vCPU and nothing else: `KVM_RUN`, its line, `KVM_RUN`, its end.
+struct Bare {
+    vcpu: Vcpu,
+    entry: Entry,
+    _memory: Memory,
+}
+
+impl Bare {
+    fn new(hello: &Guest) -> Bare {
+        let kvm = Kvm::open().expect("this host runs VMs");
+        let mut vm = kvm.create_vm().expect("a VM");
+        vm.enable_local_apics().expect("local APICs");
+        let config = hello.config();
+        let memory = vm.add_memory(config.memory).expect("memory").clone();
+        let payload = matchstick::boot::Payload { image: hello.image, ..Default::default() };
+        let entry = matchstick::boot::load(None, &payload, &memory).expect("hello is an image");
+        let vcpu = vm.create_vcpu(0).expect("a vCPU");
+        // The VM lives as long as its vCPU.
+        Bare { vcpu, entry, _memory: memory }
+    }
+
+    fn run(&mut self) {
+        self.vcpu.enter(&self.entry);
+        let line = self.vcpu.run().expect("it runs");
+        assert!(matches!(line, Exit::Out { port: 0x3f8, .. }), "{line:?}");
+        let end = self.vcpu.run().expect("it runs");
+        assert!(matches!(end, Exit::Out { port: 0xf4, .. }), "{end:?}");
+        // The next round begins anew: this access is not to be completed in it.
+        self.vcpu.leave_at_once();
+        let left = self.vcpu.run().expect("it runs");
+        assert!(matches!(left, Exit::Interrupted), "{left:?}");
+    }
+}
+
+/// Median and minimum, in µs.
+fn median(times: &mut [Duration]) -> (f64, f64) {
+    times.sort_unstable();
+    let micros = |time: Duration| time.as_nanos() as f64 / 1000.0;
+    (micros(times[times.len() / 2]), micros(times[0]))
+}
+
+fn main() {
+    let mut args = std::env::args().skip_while(|arg| arg != "--rounds").skip(1);
+    let rounds: usize = args.next().map_or(300, |n| n.parse().expect("--rounds takes a number"));
+    let hello = Guest::find("hello").expect("the gallery has hello");
+    let new = || {
+        Machine::new(&hello.config(), hello.name, hello.image, Box::new(io::sink()), &mut ())
+            .expect("this host runs VMs")
+    };
+    let golden = new().snapshot().expect("a snapshot");
+    let kvm = Kvm::open().expect("this host runs VMs");
+    let config = Config::default();
+    let pool = RefCell::new(Pool::new(&golden, &config, 1).expect("a pool"));
+    let (reset, pages) = (RefCell::new(Vec::new()), RefCell::new(0));
+    let bare = RefCell::new(Bare::new(hello));
+
+    // Each returns the time that is held against a bar.
+    let fresh = || {
+        let (begin, seen) = (Instant::now(), FirstByte::default());
+        let mut machine =
+            Machine::new(&hello.config(), hello.name, hello.image, Box::new(seen.clone()), &mut ())
+                .expect("this host runs VMs");
+        run(&mut machine, &seen) - begin
+    };
+    let clone = || {
+        let (begin, seen) = (Instant::now(), FirstByte::default());
+        let mut machine = golden.start(&kvm, &config, Box::new(seen.clone())).expect("a clone");
+        run(&mut machine, &seen) - begin
+    };
+    let pooled = || {
+        let seen = FirstByte::default();
+        let begin = Instant::now();
+        let mut machine = pool.borrow_mut().take(Box::new(seen.clone())).expect("a machine");
+        run(&mut machine, &seen);
+        let took = begin.elapsed();
+        let begin = Instant::now();
+        match pool.borrow_mut().give_back(machine).expect("it is cleaned") {
+            Cleaned::Pages(count) => *pages.borrow_mut() = count,
+            Cleaned::Anew => panic!("hello leaves its page tables as they are"),
+        }
+        reset.borrow_mut().push(begin.elapsed());
+        took
+    };
+    let bare_run = || {
+        let begin = Instant::now();
+        bare.borrow_mut().run();
+        begin.elapsed()
+    };
+    let contestants: [(&str, &dyn Fn() -> Duration); 4] =
+        [("fresh", &fresh), ("clone", &clone), ("pool", &pooled), ("bare", &bare_run)];
+    let mut samples = [const { Vec::new() }; 4];
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut order = [0, 1, 2, 3];
+    for round in 0..rounds + 3 {
+        for n in (1..order.len()).rev() {
+            // Xorshift: any order will do, the same one each time.
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            order.swap(n, (random % (n as u64 + 1)) as usize);
+        }
+        for n in order {
+            let time = contestants[n].1();
+            if round >= 3 {
+                samples[n].push(time);
+            }
+        }
+    }
+    let [fresh, clone, pooled, bare] = samples.map(|mut times| median(&mut times));
+    println!("{rounds} rounds of hello, shuffled, in one process; µs, median (minimum)\n");
+    let line = |what: &str, (median, least): (f64, f64)| println!("  {what:<44}{median:>8.1} ({least:>7.1})");
+    line("fresh machine, to its first byte", fresh);
+    line("clone, to its first byte", clone);
+    line("KVM_RUN and the guest's exits alone", bare);
+    line("machine from the pool, to its end", pooled);
+    line("… given back and cleaned, apart", median(&mut reset.borrow_mut()));
+    println!("  pages written back: {}\n", pages.borrow());
+    let mut good = held("clone / fresh", clone, fresh, BAR_CLONE);
+    good &= held("pool / bare", pooled, bare, BAR_POOL);
+
+    let each = memory_of_a_clone(&golden, &kvm);
+    println!("  memory of a clone, over {CLONES}: {each:.1} KiB of this process (PSS; bar {BAR_MEMORY} KiB)");
+    if !good || each > BAR_MEMORY {
+        println!("FAILED: far from a bar");
+        std::process::exit(1);
+    }
+}
+
+/// Prints a ratio with its bar; false if it is missed by half even in the fastest round.
+fn held(what: &str, one: (f64, f64), other: (f64, f64), bar: f64) -> bool {
+    let (median, least) = (one.0 / other.0, one.1 / other.1);
+    let missed = if median > bar { " MISSED" } else { "" };
+    println!("  {what}: × {median:.2} (fastest × {least:.2}; bar {bar:.2}){missed}");
+    median.min(least) < bar * 1.5
+}
+
+/// What another clone that has run costs, in KiB.
+fn memory_of_a_clone(golden: &Snapshot, kvm: &Kvm) -> f64 {
+    let start = || {
+        let mut machine = golden.start(kvm, &Config::default(), Box::new(io::sink())).expect("a clone");
+        machine.run(&mut ()).expect("hello runs");
+        machine
+    };
+    let mut clones: Vec<Machine> = (0..10).map(|_| start()).collect();
+    let before = in_use();
+    clones.extend((0..CLONES).map(|_| start()));
+    (in_use() - before) / CLONES as f64
+}
+
+/// This process's memory in KiB, with what is shared divided by those who share it.
+fn in_use() -> f64 {
+    let text = fs::read_to_string("/proc/self/smaps_rollup").expect("/proc is mounted");
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).expect("there is a sum");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
