@@ -181,18 +181,19 @@ impl Machine {
     /// A machine that goes on from `state` with `memory`, on `kvm`. Its clocks have run on meanwhile. Of `config` its
     /// limits and its sandbox count.
     ///
-    /// The order of the calls is that of [`Machine::new`].
+    /// The order of the calls is that of [`Machine::new`]. `memory` is called when there is a VM: to create one costs
+    /// more where its memory is mapped already.
     pub fn from_state(
         kvm: &Kvm,
         state: &State,
-        memory: Memory,
+        memory: impl FnOnce() -> Result<Memory>,
         config: &Config,
         output: Box<dyn Write + Send>,
     ) -> Result<Machine> {
         let elapsed = Duration::from_nanos(sys::unix_nanos().saturating_sub(state.time));
         let mut vm = kvm.create_vm()?;
         vm.enable_local_apics()?;
-        vm.use_memory(memory)?;
+        vm.use_memory(memory()?)?;
         let mut vcpus =
             (0..state.vcpus.len() as u32).map(|index| vm.create_vcpu(index)).collect::<Result<Vec<_>>>()?;
         if let Some(clock) = state.clock {

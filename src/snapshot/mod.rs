@@ -137,7 +137,7 @@ impl Snapshot {
     /// A new machine on `kvm` that goes on from here. Of `config` its limits and its sandbox count.
     pub fn start(&self, kvm: &Kvm, config: &Config, output: Box<dyn Write + Send>) -> Result<Machine> {
         self.check_host(kvm)?;
-        Machine::from_state(kvm, &self.state, self.map()?, config, output)
+        Machine::from_state(kvm, &self.state, || self.map(), config, output)
     }
 
     /// The memory, to be written to privately. A large image is mapped. Of a small one the pages are copied, for that
