@@ -11,7 +11,6 @@ pub mod rules;
 
 use crate::error::{Error, Result};
 use crate::sys;
-use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetError};
 use seccompiler::sock_filter;
 use std::io;
 
@@ -56,7 +55,7 @@ impl Sandbox {
         let enter = || {
             sys::on_forbidden_call(forbidden)?;
             // Kernels before 5.13 have no landlock; there, the other walls have to do.
-            close_file_system().map_err(io::Error::other)?;
+            sys::close_file_system()?;
             sys::drop_capabilities()?;
             sys::limit_resources(DESCRIPTORS)
         };
@@ -81,14 +80,6 @@ impl Sandbox {
 
 fn failed(source: io::Error) -> Error {
     Error::Host { what: "set up the sandbox", source }
-}
-
-/// No path can be opened, made or removed any more, and no port bound or connected to.
-fn close_file_system() -> std::result::Result<(), RulesetError> {
-    const NEWEST: ABI = ABI::V5;
-    let ruleset = Ruleset::default();
-    let ruleset = ruleset.handle_access(AccessFs::from_all(NEWEST))?;
-    ruleset.handle_access(AccessNet::from_all(NEWEST))?.create()?.restrict_self().map(drop)
 }
 
 /// A signal handler: a system call that no rule allows ends the process, and says which it was.
