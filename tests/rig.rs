@@ -36,6 +36,9 @@ struct Record {
     errors: Vec<String>,
 }
 
+/// How a console begins to end that did not come to its end.
+const BROKEN: &str = "RIG-BROKEN";
+
 #[test]
 fn every_case_ends_as_it_should_on_kvm_amd() {
     let mut cases = parse_cases(&fs::read_to_string("tests/rig/cases").unwrap());
@@ -43,16 +46,27 @@ fn every_case_ends_as_it_should_on_kvm_amd() {
     let elf = GALLERY.iter().filter(|guest| guest.image.starts_with(b"\x7fELF"));
     cases.extend(elf.map(|guest| gallery_case(guest, "pvh")));
 
-    let Some(console) = run_rig(&cases) else { return };
-    let records = parse_console(&console);
+    let Some(mut console) = run_rig(cases.iter().collect()) else { return };
+    let mut records = parse_console(&console);
+    // The emulated machine stands still at times, with much output in particular, and nothing in it runs any more:
+    // docs/linux.md tells what is known. What it did not come to gets a second boot, and only one.
+    if console.contains(BROKEN) {
+        records.retain(|record| record.status.is_some());
+        let is_left = |case: &&Case| records.iter().all(|record| record.name != case.name);
+        let left: Vec<&Case> = cases.iter().filter(is_left).collect();
+        if let Some(first) = left.first() {
+            println!("the rig stopped at {}; it and the rest get a second boot", first.name);
+            console = run_rig(left).expect("the rig was there before");
+            records.extend(parse_console(&console));
+        }
+    }
     let mut failures = String::new();
     for case in &cases {
         if let Err(why) = judge(case, &records) {
             let _ = writeln!(failures, "{} FAILED: {}\n{why}", case.name, case.command);
         }
     }
-    let remarks =
-        console.lines().filter(|line| line.starts_with("RIG-BROKEN") || line.starts_with("RIG-KERNEL"));
+    let remarks = console.lines().filter(|line| line.starts_with(BROKEN) || line.starts_with("RIG-KERNEL"));
     let remarks: Vec<_> = remarks.collect();
     assert!(failures.is_empty(), "on kvm_amd, in the rig:\n\n{failures}{}", remarks.join("\n"));
     let total: u32 = records.iter().map(|record| record.milliseconds).sum();
@@ -60,7 +74,7 @@ fn every_case_ends_as_it_should_on_kvm_amd() {
 }
 
 /// Starts the rig; `None` when it cannot be started here and need not.
-fn run_rig(cases: &[Case]) -> Option<String> {
+fn run_rig(cases: Vec<&Case>) -> Option<String> {
     let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let list: String = cases.iter().map(|case| format!("{}: {}\n", case.name, case.command)).collect();
     fs::write(scratch.join("rig-cases"), list).unwrap();
@@ -79,7 +93,7 @@ fn run_rig(cases: &[Case]) -> Option<String> {
             return None;
         }
         // The cases that it came to are worth more than the news that it did not come to all.
-        _ if console.contains("RIG-STATUS") => return Some(format!("{console}\nRIG-BROKEN {errors}")),
+        _ if console.contains("RIG-STATUS") => return Some(format!("{console}\n{BROKEN} {errors}")),
         _ => panic!("the rig did not run: {errors}\n{console}"),
     }
     Some(console.into_owned())
