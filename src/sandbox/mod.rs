@@ -54,6 +54,7 @@ impl Sandbox {
         }
         let enter = || {
             sys::on_forbidden_call(forbidden)?;
+            sys::share_one_heap()?;
             // Kernels before 5.13 have no landlock; there, the other walls have to do.
             sys::close_file_system()?;
             sys::drop_capabilities()?;

@@ -1,7 +1,7 @@
 //! What a process can give up for good, each behind a safe function.
 //!
 //! Not the sandbox: which of these, when and why is [`crate::sandbox`]'s matter. Sources: capabilities(7),
-//! landlock(7), setrlimit(2), sigaction(2).
+//! landlock(7), mallopt(3), setrlimit(2), sigaction(2).
 
 use super::check;
 use std::io;
@@ -68,6 +68,16 @@ pub fn limit_resources(first: u64) -> io::Result<()> {
         check(unsafe { libc::setrlimit(resource, &limit) })?;
     }
     Ok(())
+}
+
+/// From now on all threads take memory from one heap (mallopt(3)). A thread with a heap of its own would give that
+/// back in glibc's way, which reads a file of /proc first.
+pub fn share_one_heap() -> io::Result<()> {
+    // SAFETY: plain numbers.
+    match unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) } {
+        1 => Ok(()),
+        _ => Err(io::ErrorKind::Unsupported.into()),
+    }
 }
 
 /// Calls `handler` with the number and the second argument of a system call that a seccomp filter stopped

@@ -9,7 +9,9 @@ pub mod contents;
 mod host;
 pub mod spawn;
 
-pub use confine::{close_file_system, die_saying, drop_capabilities, limit_resources, on_forbidden_call};
+pub use confine::{
+    close_file_system, die_saying, drop_capabilities, limit_resources, on_forbidden_call, share_one_heap,
+};
 pub use host::{columns, cpuid, effective_user, ring, smallest_system_call};
 
 use std::fs::File;

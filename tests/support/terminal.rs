@@ -2,13 +2,15 @@
 //! that std has no function for.
 #![allow(unsafe_code)]
 
-use super::Capture;
+use super::{Capture, LIMIT, shown};
 use std::fs::File;
 use std::io::Write;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
 
 /// A pseudo terminal, see pty(7).
 pub struct Terminal {
@@ -67,9 +69,15 @@ impl Terminal {
         unsafe { command.pre_exec(move || take_over(line)) };
     }
 
-    /// Presses keys.
+    /// Presses keys. A terminal that nobody reads from any more takes a few thousand and then none.
+    #[track_caller]
     pub fn press(&mut self, keys: &[u8]) {
-        self.user.write_all(keys).unwrap();
+        let (mut user, keys) = (self.user.try_clone().unwrap(), keys.to_vec());
+        let (tell, done) = mpsc::channel();
+        thread::spawn(move || tell.send(user.write_all(&keys)));
+        let screen = self.screen.so_far();
+        let written = done.recv_timeout(LIMIT);
+        written.unwrap_or_else(|_| panic!("the keys went nowhere; it printed {}", shown(&screen))).unwrap();
     }
 
     pub fn settings(&self) -> Settings {
