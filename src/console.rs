@@ -5,9 +5,9 @@
 
 use crate::device::Cable;
 use crate::machine::Remote;
-use crate::sandbox::{Role, Sandbox};
+use crate::sandbox::{self, Role, Sandbox};
 use crate::sys::{self, Input};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
@@ -121,7 +121,13 @@ pub fn restore_on_panic(status: u8) {
     let say = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         sys::restore_terminal();
-        say(panic);
+        if sandbox::is_in_force() {
+            // Not std's hook: for the backtrace that RUST_BACKTRACE asks for, it would open files.
+            let hint = "that is a fault of matchstick; with --sandbox off, RUST_BACKTRACE=1 shows where";
+            let _ = write!(io::stderr(), "error: {panic}\n hint: {hint}\n");
+        } else {
+            say(panic);
+        }
         std::process::exit(status.into());
     }));
 }

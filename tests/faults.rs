@@ -89,6 +89,76 @@ fn each_system_call_that_fails_is_reported() {
 }
 
 #[test]
+fn threads_that_cannot_be_had_are_reported_by_clone_as_well() {
+    if !has_kvm() {
+        return;
+    }
+    let (_dir, path) = golden_image();
+    for (name, call, argument, errno) in [
+        ("clone3", libc::SYS_clone3, None, libc::EAGAIN),
+        ("KVM_CREATE_VM", libc::SYS_ioctl, Some((1, 0xae01)), libc::EMFILE),
+    ] {
+        let filter = failing(call, argument, errno);
+        let ended = matchstick(["clone", "-n", "20", "-j", "4000000000", &path]).filtered(filter).run();
+        is_a_clear_error(&ended, name);
+        ended.printed("");
+    }
+    // As many threads as there are clones to start are enough.
+    matchstick(["clone", "-n", "8", "-j", "4000000000", &path]).run().silent().status(0);
+}
+
+/// A golden image, in a directory of its own.
+fn golden_image() -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("golden.ms").display().to_string();
+    matchstick(["snapshot", "-q", "primes", "-o", &path]).run().silent().status(0);
+    (dir, path)
+}
+
+#[test]
+fn a_golden_image_that_does_not_fit_leaves_nothing() {
+    if !has_kvm() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("golden.ms").display().to_string();
+    let snapshot = || matchstick(["snapshot", "primes", "-o", &path]);
+    // The first is written to memory before, by the same calls: so it is the name on the disk that fails, and then
+    // bringing it there.
+    for (call, errno, hint) in [
+        (libc::SYS_rename, libc::ENOSPC, "make room"),
+        (libc::SYS_fsync, libc::ENOSPC, "make room"),
+        (libc::SYS_fsync, libc::EIO, "a file that you may write"),
+    ] {
+        let ended = snapshot().filtered(failing(call, None, errno)).run();
+        ended.fails(125, "cannot write", hint);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "call {call}");
+    }
+    let limited = format!("ulimit -f 64; trap '' XFSZ; exec \"$0\" snapshot primes -m 64 -o {path}");
+    let shell = support::Program::new("bash").args(["-c", &limited, env!("CARGO_BIN_EXE_matchstick")]);
+    is_a_clear_error(&shell.run(), "file size");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    snapshot().run().status(0);
+}
+
+#[test]
+fn a_story_that_cannot_be_written_whole_is_not_written_at_all() {
+    if !has_kvm() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("story").display().to_string();
+    // A disk that is full after one block.
+    let limited = format!("ulimit -f 1; trap '' XFSZ; exec \"$0\" trace \"$@\" {path}");
+    for args in [&["smp", "--json", "-o"][..], &["smp", "--html"], &["smp", "--chrome"]] {
+        let shell = support::Program::new("bash").args(["-c", &limited, env!("CARGO_BIN_EXE_matchstick")]);
+        let ended = shell.args(args).run();
+        is_a_clear_error(&ended, "file size");
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "{args:?}");
+    }
+}
+
+#[test]
 fn interrupted_calls_go_on() {
     if !has_kvm() {
         return;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Each layer may use those before it and, within one row, none of the others.
 const LAYERS: &[&[&str]] = &[
@@ -272,6 +273,45 @@ fn the_korean_readme_keeps_step() {
     let mut missing = &links(&english) - &links(&korean);
     missing.remove("README.ko.md");
     assert!(missing.is_empty(), "README.ko.md lacks links to {missing:?}");
+}
+
+/// The quoted words between `begin` and the next `]` of `text`.
+fn list(text: &str, begin: &str) -> Vec<String> {
+    let (_, rest) = text.split_once(begin).unwrap_or_else(|| panic!("there is no {begin}"));
+    let (list, _) = rest.split_once("\n]").unwrap();
+    list.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn what_we_are_built_from_is_licensed_to_us_and_there_once() {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version=1", "--offline", "--filter-platform=x86_64-unknown-linux-gnu"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let deny = fs::read_to_string(root().join("deny.toml")).unwrap();
+    let allowed = list(&deny, "allow = [");
+    let twice: BTreeSet<String> = list(&deny, "skip = [").into_iter().step_by(2).collect();
+    let (mut names, mut found_twice) = (BTreeSet::new(), BTreeSet::new());
+    let mut packages: Vec<_> = metadata["packages"].as_array().unwrap().iter().collect();
+    // The newer version of two is the one that may stay.
+    packages.sort_by_key(|package| std::cmp::Reverse(package["version"].as_str().unwrap().to_owned()));
+    for package in packages {
+        let (name, version) = (package["name"].as_str().unwrap(), package["version"].as_str().unwrap());
+        let license =
+            package["license"].as_str().unwrap_or("none").replace(['(', ')'], "").replace('/', " OR ");
+        let is_allowed =
+            |part: &str| part.split(" OR ").any(|one| allowed.iter().any(|allowed| allowed == one));
+        assert!(license.split(" AND ").all(is_allowed), "{name} {version} is under {license}");
+        if !names.insert(name) {
+            found_twice.insert(format!("{name}@{version}"));
+        }
+        let source = package["source"].as_str().unwrap_or("registry+");
+        assert!(source.starts_with("registry+"), "{name} {version} comes from {source}");
+    }
+    assert_eq!(found_twice, twice, "crates with two versions, and those that deny.toml knows of");
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod support;
 use matchstick::sandbox::{Role, Sandbox};
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,9 +13,15 @@ use support::{has_kvm, matchstick};
 
 /// Runs the test `name` of this file in a process of its own, which may lock itself in.
 fn in_a_process(name: &str) -> Output {
+    in_a_process_with(name, &[])
+}
+
+/// The same with variables of its environment.
+fn in_a_process_with(name: &str, variables: &[(&str, &str)]) -> Output {
     let own = std::env::current_exe().expect("a test knows its program");
     let mut test = Command::new(own);
     test.args(["--exact", name, "--ignored", "--nocapture", "--test-threads=1"])
+        .envs(variables.iter().copied())
         .output()
         .expect("it runs again")
 }
@@ -34,6 +41,113 @@ fn open_a_file_within() {
     Sandbox::Strict.limit(Role::FirstVcpu).unwrap();
     let _ = fs::read("/proc/version");
     panic!("it was opened, or refused");
+}
+
+/// A panic is told and ends the process with its status, in every thread, whatever RUST_BACKTRACE asks for.
+#[test]
+fn a_panic_within_is_told_and_is_no_forbidden_call() {
+    for role in ["first", "traced", "other", "input"] {
+        for backtrace in ["0", "1", "full"] {
+            let ended = in_a_process_with("panic_within", &[("ROLE", role), ("RUST_BACKTRACE", backtrace)]);
+            let text = String::from_utf8_lossy(&ended.stderr);
+            assert_eq!(ended.status.code(), Some(93), "{role}: {ended:?}");
+            assert!(
+                text.contains("panicked at tests/sandbox.rs") && text.contains("as it was told"),
+                "{text}"
+            );
+            assert!(!text.contains("the sandbox stopped"), "{text}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "ends its process; the test above starts it"]
+fn panic_within() {
+    matchstick::console::restore_on_panic(93);
+    in_role(|| panic!("it panics as it was told"));
+}
+
+/// Locks this process in, and calls `act` in a thread of the role that the environment names.
+fn in_role(act: impl FnOnce() + Send + 'static) {
+    let (sandbox, role) = match std::env::var("ROLE").as_deref() {
+        Ok("traced") => (Sandbox::Traced, Role::FirstVcpu),
+        Ok("other") => (Sandbox::Strict, Role::OtherVcpu),
+        Ok("input") => (Sandbox::Strict, Role::Input),
+        _ => (Sandbox::Strict, Role::FirstVcpu),
+    };
+    sandbox.enter().unwrap();
+    let act = move || {
+        sandbox.limit(role).unwrap();
+        act();
+    };
+    let _ = thread::Builder::new().spawn(act).unwrap().join();
+}
+
+/// What a library may do when nobody expects it, and that it gets along without other system calls.
+#[test]
+fn memory_time_and_threads_need_no_other_calls() {
+    for role in ["first", "traced", "other", "input"] {
+        let ended = in_a_process_with("rarely_within", &[("ROLE", role)]);
+        assert!(ended.status.success(), "{role}: {ended:?}");
+    }
+}
+
+#[test]
+#[ignore = "locks its process in; the test above starts it"]
+fn rarely_within() {
+    in_role(|| {
+        // The allocator, from small to what it maps by itself, growing and shrinking.
+        let mut kept = Vec::new();
+        for size in (0..26).map(|shift| 1_usize << shift) {
+            kept.push(vec![size as u8; size]);
+            let mut grown = vec![1_u8; size];
+            grown.resize(3 * size, 2);
+            grown.shrink_to_fit();
+            grown.truncate(1);
+            grown.shrink_to(1);
+        }
+        drop(kept);
+        // More than there is: that is an error, not the end.
+        assert!(Vec::<u8>::new().try_reserve_exact(isize::MAX as usize).is_err());
+        assert!(Vec::<u8>::new().try_reserve_exact(1 << 46).is_err());
+        // Clocks, locks, and those who wait for them.
+        let begin = (Instant::now(), std::time::SystemTime::now());
+        let pair = (std::sync::Mutex::new(()), std::sync::Condvar::new());
+        let _ = pair.1.wait_timeout(pair.0.lock().unwrap(), Duration::from_millis(2)).unwrap();
+        assert!(begin.0.elapsed() >= Duration::from_millis(1) && begin.1.elapsed().is_ok());
+        // Text of numbers of all kinds, and what goes to standard error and output.
+        eprintln!("{:?} {} {:e}", begin, f64::MAX, 1.0e-300);
+        println!("{}", "long ".repeat(10_000));
+        std::io::Write::flush(&mut std::io::stdout()).unwrap();
+        assert!(std::env::var("ROLE").is_ok());
+    });
+    println!("and the thread has gone");
+}
+
+/// Memory that is not to be had ends the process with a word, not with a forbidden call.
+#[test]
+fn an_allocation_that_fails_within_is_told() {
+    for role in ["first", "traced", "other", "input"] {
+        let ended = in_a_process_with("too_much_within", &[("ROLE", role), ("RUST_BACKTRACE", "0")]);
+        let text = String::from_utf8_lossy(&ended.stderr);
+        assert!(text.contains("memory allocation of 70368744177664 bytes failed"), "{role}: {ended:?}");
+        assert!(!text.contains("the sandbox stopped"), "{role}: {text}");
+        assert_eq!(ended.status.signal(), Some(libc::SIGABRT), "{role}: {ended:?}");
+    }
+    // Where std would add a backtrace, for which it opens files, it comes no further than to say so.
+    let ended = in_a_process_with("too_much_within", &[("ROLE", "first"), ("RUST_BACKTRACE", "1")]);
+    let text = String::from_utf8_lossy(&ended.stderr);
+    assert!(text.contains("memory allocation of 70368744177664 bytes failed"), "{text}");
+    assert!(matches!(
+        (ended.status.code(), ended.status.signal()),
+        (Some(125), _) | (_, Some(libc::SIGABRT))
+    ));
+}
+
+#[test]
+#[ignore = "ends its process; the test above starts it"]
+fn too_much_within() {
+    in_role(|| drop(std::hint::black_box(Vec::<u8>::with_capacity(1 << 46))));
 }
 
 #[test]

@@ -169,6 +169,45 @@ fn the_terminal_is_given_back_after_a_signal() {
 }
 
 #[test]
+fn the_terminal_is_given_back_after_a_crash_of_ours() {
+    if !has_kvm() {
+        return;
+    }
+    for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGABRT] {
+        let (_dir, path) = busy();
+        let terminal = Terminal::new();
+        let before = terminal.settings();
+        let running = matchstick(["run"]).args([path]).on(&terminal).stderr(Stdio::piped()).start();
+        terminal.screen.wait_for("A");
+        running.signal(signal);
+        let ended = running.end();
+        ended.status(125).says("error: matchstick crashed");
+        assert_eq!(terminal.settings(), before, "signal {signal}");
+    }
+}
+
+#[test]
+fn a_guest_on_a_terminal_can_be_stopped_and_goes_on() {
+    if !has_kvm() {
+        return;
+    }
+    let mut terminal = Terminal::new();
+    let before = terminal.settings();
+    let running = matchstick(["run", "echo"]).on(&terminal).start();
+    terminal.screen.wait_for(READY);
+    for round in ["once", "twice"] {
+        running.signal(libc::SIGSTOP);
+        running.wait_until_stopped();
+        terminal.press(round.as_bytes());
+        running.signal(libc::SIGCONT);
+        terminal.screen.wait_for(round);
+    }
+    terminal.press(&[CTRL_D]);
+    running.end().status(0);
+    assert_eq!(terminal.settings(), before);
+}
+
+#[test]
 fn it_does_not_outlive_its_terminal() {
     if !has_kvm() {
         return;

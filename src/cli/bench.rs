@@ -299,10 +299,14 @@ impl Export {
         let mut write = || -> io::Result<()> {
             let text = export::text(report, self.form)?;
             // A pipe or a terminal has no length.
-            if self.file.metadata()?.is_file() {
+            let is_file = self.file.metadata()?.is_file();
+            if is_file {
                 self.file.set_len(0)?;
             }
-            self.file.write_all(text.as_bytes())
+            self.file.write_all(text.as_bytes()).inspect_err(|_| {
+                // Half of it would be taken for all of it.
+                let _ = if is_file { self.file.set_len(0) } else { Ok(()) };
+            })
         };
         write().map_err(|source| Error::Export { path: self.path, source })
     }

@@ -19,6 +19,7 @@ use std::fs::{self, File};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -175,7 +176,11 @@ pub(super) fn snapshot(run: &RunArgs, args: &SnapshotArgs) -> Result<u8> {
         return Err(Error::Snapshot(why.into()));
     }
     let snapshot = machine.snapshot()?;
-    snapshot.save(path)?;
+    console::die_of_signal();
+    let saved = snapshot.save_unless(path, console::is_ending);
+    // What was written by then is gone again.
+    console::die_of_signal();
+    saved?;
     if !run.quiet {
         let (stored, all) = (snapshot.pages(), snapshot.state().memory / PAGE as u64);
         complain(&format!("{}: {stored} of {all} pages are not zero", path.display()), None);
@@ -248,19 +253,26 @@ pub(super) fn clone(args: &CloneArgs) -> Result<u8> {
     let mut clones: Vec<Clone> = (0..args.clones.min(3)).map(|_| start_one()).collect::<Result<_>>()?;
     let (few, before) = (clones.len(), memory_in_use());
     let begin = Instant::now();
-    let share = |n: u32| {
-        let left = args.clones - few as u32;
-        left / args.parallel + u32::from(n < left % args.parallel)
+    let left = args.clones - few as u32;
+    // A thread with nothing to do is none.
+    let parallel = args.parallel.min(left);
+    let share = |n: u32| left / parallel + u32::from(n < left % parallel);
+    let is_refused = AtomicBool::new(false);
+    let start_some = |n| {
+        let clones = (0..share(n)).map_while(|_| (!is_refused.load(Ordering::Relaxed)).then(start_one));
+        clones.collect::<Result<Vec<Clone>>>()
     };
-    let started: Vec<Result<Vec<Clone>>> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..args.parallel)
-            .map(|n| scope.spawn(move || (0..share(n)).map(|_| start_one()).collect()))
-            .collect();
+    let started: Result<Vec<Result<Vec<Clone>>>> = thread::scope(|scope| {
+        let spawn = |n| thread::Builder::new().spawn_scoped(scope, move || start_some(n));
+        let threads = (0..parallel).map(spawn).collect::<io::Result<Vec<_>>>().map_err(|source| {
+            is_refused.store(true, Ordering::Relaxed);
+            Error::Host { what: "start a thread for clones", source }
+        })?;
         let failed = || Error::Config("a thread that starts clones has failed".into());
-        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(failed()))).collect()
+        Ok(threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(failed()))).collect())
     });
     let took = begin.elapsed();
-    for more in started {
+    for more in started? {
         clones.extend(more?);
     }
     let after = memory_in_use();

@@ -17,11 +17,11 @@ mod timings;
 pub mod trace;
 mod values;
 
-pub use options::{COMMANDS, CommandHelp, OptionHelp, RUN_OPTIONS, RunArgs};
+pub use options::{COMMANDS, CommandHelp, OptionHelp, RUN_OPTIONS, RunArgs, Usage};
 
 use crate::console;
 use crate::error::Error;
-use options::{Command, Usage};
+use options::Command;
 use page::Page;
 use std::error::Error as _;
 use std::ffi::OsString;
@@ -83,6 +83,11 @@ pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
             error.exit_status()
         }
     }
+}
+
+/// Whether `args` (without the program's name) make sense, without doing what they say.
+pub fn check(args: impl Iterator<Item = OsString>) -> Result<(), Usage> {
+    options::parse(args).map(drop)
 }
 
 /// Writes text of ours to stdout.

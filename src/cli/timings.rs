@@ -25,6 +25,8 @@ pub fn run_if_inside(args: &RunArgs) -> Option<Result<u8>> {
     let (fd, start) = value.split_once(',')?;
     let mut pipe = sys::inherited_pipe(fd.parse().ok()?)?;
     let started = Duration::from_nanos(start.parse().ok()?);
+    // Should the parent be killed, nobody would end the guest.
+    sys::end_with_parent();
     let mut timeline = Timeline::since(started);
     crate::timeline::Probe::mark(&mut timeline, Phase::Exec);
     let status = run::run_with(args, &mut timeline);

@@ -125,9 +125,12 @@ impl Target<'_> {
         Ok(Some(Target { path, file }))
     }
 
+    /// All of it or nothing, where that can be had: not of a pipe or a terminal.
     fn write(mut self, text: &str) -> Result<()> {
-        let unwritable = |source| Error::Export { path: self.path.into(), source };
-        self.file.write_all(text.as_bytes()).map_err(unwritable)
+        self.file.write_all(text.as_bytes()).map_err(|source| {
+            let _ = self.file.set_len(0);
+            Error::Export { path: self.path.into(), source }
+        })
     }
 }
 
@@ -143,7 +146,7 @@ pub fn run(run: &RunArgs, args: &TraceArgs) -> Result<u8> {
     let chrome = Target::create(&args.chrome)?;
     let html = Target::create(&args.html)?;
     let mut tracer = Tracer::new();
-    let (image, outcome) = run::start(run, &mut tracer)?;
+    let (image, outcome) = run::start(&confined(run), &mut tracer)?;
     let recording = tracer.finish(&image.name);
     if let Some(chrome) = chrome {
         chrome.write(&json::chrome(&recording))?;
@@ -156,8 +159,18 @@ pub fn run(run: &RunArgs, args: &TraceArgs) -> Result<u8> {
     Ok(run::conclude(&image, &outcome?, run))
 }
 
+/// The same in the sandbox for a story, unless it is switched off.
+fn confined(run: &RunArgs) -> RunArgs {
+    let sandbox = match run.sandbox {
+        Some(Sandbox::Off) => Sandbox::Off,
+        _ => Sandbox::Traced,
+    };
+    RunArgs { sandbox: Some(sandbox), ..run.clone() }
+}
+
 /// `--gdb`: a client steers the guest.
 fn debug(run: &RunArgs, address: &Address) -> Result<u8> {
+    // A client is let in when the machine stands, and its socket removed at the end.
     let run = &RunArgs { sandbox: Some(Sandbox::Off), ..run.clone() };
     let announce = |at: &str| complain(&format!("waiting for gdb at {at}"), None);
     let announce: Option<fn(&str)> = if run.quiet { None } else { Some(announce) };
@@ -171,10 +184,8 @@ fn debug(run: &RunArgs, address: &Address) -> Result<u8> {
 
 /// `--step`: the same, instruction by instruction.
 fn walk(run: &RunArgs, args: &TraceArgs, output: Option<Target<'_>>) -> Result<u8> {
-    // What a debugger may ask of KVM is more than the sandbox permits.
-    let run = &RunArgs { sandbox: Some(Sandbox::Off), ..run.clone() };
     let mut stepper = Stepper::new();
-    let (image, outcome) = run::start(run, &mut stepper)?;
+    let (image, outcome) = run::start(&confined(run), &mut stepper)?;
     let (steps, count) = stepper.finish()?;
     let text = match args.json {
         true => step::json_lines(&steps, count),

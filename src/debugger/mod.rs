@@ -5,6 +5,9 @@
 //! time limits and signals are looked after as ever. One vCPU, number 0, is debugged.
 
 mod guest;
+mod rehearsal;
+
+pub use rehearsal::rehearse;
 
 use crate::error::{Error, Result};
 use crate::kvm::{Exit, Vcpu};
@@ -300,15 +303,22 @@ fn reason(vcpu: &mut Vcpu, guest: &mut Guest, ended: Ended) -> Result<Option<Sin
         return Ok(None);
     }
     guest.registers = vcpu.registers_at_exit()?;
-    let reason = match guest.changed_watch() {
-        _ if ended == Ended::Crashed => SingleThreadStopReason::Signal(Signal::SIGSEGV),
-        Some(addr) => SingleThreadStopReason::Watch { tid: (), kind: WatchKind::Write, addr },
-        None if guest.is_at_breakpoint() => SingleThreadStopReason::SwBreak(()),
-        None if guest.one_step => SingleThreadStopReason::DoneStep,
-        None => return Ok(None),
-    };
-    stopped(vcpu, guest)?;
-    Ok(Some(reason))
+    let reason = why(guest, ended);
+    if reason.is_some() {
+        stopped(vcpu, guest)?;
+    }
+    Ok(reason)
+}
+
+/// The same, as far as registers and memory tell.
+fn why(guest: &mut Guest, ended: Ended) -> Option<SingleThreadStopReason<u64>> {
+    match guest.changed_watch() {
+        _ if ended == Ended::Crashed => Some(SingleThreadStopReason::Signal(Signal::SIGSEGV)),
+        Some(addr) => Some(SingleThreadStopReason::Watch { tid: (), kind: WatchKind::Write, addr }),
+        None if guest.is_at_breakpoint() => Some(SingleThreadStopReason::SwBreak(())),
+        None if guest.one_step => Some(SingleThreadStopReason::DoneStep),
+        None => None,
+    }
 }
 
 /// Hears the client out. The session is gone when the client has left.

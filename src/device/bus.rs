@@ -255,6 +255,47 @@ mod tests {
         assert_eq!(*log.lock().unwrap(), [(1, 0, 0), (2, 0, 0xee)]);
     }
 
+    /// Accesses to devices at `ranges`, held against a model that knows single bytes only: the first to claim all
+    /// of its range gets it.
+    fn each_byte_reaches_its_device(ranges: &[(i64, u64)], start: i64, data: &[u8]) {
+        let mut owners = std::collections::HashMap::new();
+        let ranges: Vec<(u64, u64)> = ranges.iter().map(|&(base, len)| (base as u64, len)).collect();
+        for (&(base, len), name) in ranges.iter().zip(1u8..) {
+            let bytes: Vec<Option<u64>> = (0..len).map(|n| base.checked_add(n)).collect();
+            if bytes.iter().all(|byte| byte.is_some_and(|byte| !owners.contains_key(&byte))) {
+                owners.extend(bytes.into_iter().flatten().zip(0..).map(|(byte, n)| (byte, (name, n))));
+            }
+        }
+        let claims: Vec<Option<(u8, u64)>> =
+            (0..data.len() as u64).map(|n| owners.get(&(start as u64).wrapping_add(n)).copied()).collect();
+
+        let (mut bus, log) = bus(&ranges);
+        let mut seen = vec![0; data.len()];
+        bus.read(start as u64, &mut seen);
+        let expected: Vec<u8> =
+            claims.iter().map(|claim| claim.map_or(0xff, |(name, offset)| content(name, offset))).collect();
+        assert_eq!(seen, expected, "a read of {ranges:x?} at {start}");
+
+        assert_eq!(bus.write(start as u64, data), Action::Continue);
+        let expected: Vec<(u8, u64, u8)> = claims
+            .iter()
+            .zip(data)
+            .filter_map(|(claim, &byte)| claim.map(|(name, offset)| (name, offset, byte)))
+            .collect();
+        assert_eq!(*log.lock().unwrap(), expected, "a write to {ranges:x?} at {start}");
+    }
+
+    /// Exhaustive: two devices of every length around both ends of the address space, and every access there.
+    #[test]
+    fn every_access_to_every_pair_of_devices_reaches_whom_it_should() {
+        let ranges = || (-3..3_i64).flat_map(|base| (0..4_u64).map(move |len| (base, len)));
+        for (one, other) in ranges().flat_map(|one| ranges().map(move |other| (one, other))) {
+            for (start, len) in (-5..5).flat_map(|start| [1, 2, 4, 8].map(|len| (start, len))) {
+                each_byte_reaches_its_device(&[one, other], start, &[1, 2, 3, 4, 5, 6, 7, 8][..len]);
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn each_byte_of_an_access_reaches_exactly_the_device_that_claims_it(
@@ -264,33 +305,7 @@ mod tests {
             // Without 0xee.
             data in prop::collection::vec(0..0x80u8, 1..9),
         ) {
-            // A model that knows single bytes only: the first to claim all of its range gets it.
-            let mut owners = std::collections::HashMap::new();
-            let ranges: Vec<(u64, u64)> = ranges.iter().map(|&(base, len)| (base as u64, len)).collect();
-            for (&(base, len), name) in ranges.iter().zip(1u8..) {
-                let bytes: Vec<Option<u64>> = (0..len).map(|n| base.checked_add(n)).collect();
-                if bytes.iter().all(|byte| byte.is_some_and(|byte| !owners.contains_key(&byte))) {
-                    owners.extend(bytes.into_iter().flatten().zip(0..).map(|(byte, n)| (byte, (name, n))));
-                }
-            }
-            let claims: Vec<Option<(u8, u64)>> = (0..data.len() as u64)
-                .map(|n| owners.get(&(start as u64).wrapping_add(n)).copied())
-                .collect();
-
-            let (mut bus, log) = bus(&ranges);
-            let mut seen = vec![0; data.len()];
-            bus.read(start as u64, &mut seen);
-            let expected: Vec<u8> =
-                claims.iter().map(|claim| claim.map_or(0xff, |(name, offset)| content(name, offset))).collect();
-            prop_assert_eq!(seen, expected);
-
-            prop_assert_eq!(bus.write(start as u64, &data), Action::Continue);
-            let expected: Vec<(u8, u64, u8)> = claims
-                .iter()
-                .zip(&data)
-                .filter_map(|(claim, &byte)| claim.map(|(name, offset)| (name, offset, byte)))
-                .collect();
-            prop_assert_eq!(&*log.lock().unwrap(), &expected);
+            each_byte_reaches_its_device(&ranges, start, &data);
         }
     }
 }

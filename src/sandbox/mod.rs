@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::sys;
 use seccompiler::sock_filter;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One of a filter: code, jump if true, jump if false, constant.
 type Instruction = (u16, u8, u8, u32);
@@ -27,6 +28,8 @@ pub enum Sandbox {
     Off,
     /// All that can be given up is.
     Strict,
+    /// The same, but for what `matchstick trace` does while the guest runs and afterwards.
+    Traced,
 }
 
 /// What a thread does while the guest runs.
@@ -44,6 +47,13 @@ pub enum Role {
 const STATUS: u8 = 125;
 /// poll(2) counts against the limit of open files, and one is polled.
 const DESCRIPTORS: u64 = 1;
+/// Whether this process is in a sandbox.
+static IS_IN_FORCE: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process has given up what a sandbox takes.
+pub fn is_in_force() -> bool {
+    IS_IN_FORCE.load(Ordering::Relaxed)
+}
 
 impl Sandbox {
     /// What the whole process gives up. It holds for threads that are started later, so this comes before them;
@@ -52,6 +62,7 @@ impl Sandbox {
         if self == Sandbox::Off {
             return Ok(());
         }
+        IS_IN_FORCE.store(true, Ordering::Relaxed);
         let enter = || {
             sys::on_forbidden_call(forbidden)?;
             sys::share_one_heap()?;
@@ -69,6 +80,7 @@ impl Sandbox {
             return Ok(());
         }
         let filter: &[Instruction] = match role {
+            Role::FirstVcpu if self == Sandbox::Traced => &TRACED,
             Role::FirstVcpu => &FIRST,
             Role::OtherVcpu => &OTHER,
             Role::Input => &INPUT,
@@ -136,8 +148,12 @@ mod tests {
 
     #[test]
     fn each_filter_allows_what_its_rules_say_and_nothing_else() {
-        let roles: [(&[Instruction], Rules); 3] =
-            [(&FIRST, rules::FIRST), (&OTHER, rules::OTHER), (&INPUT, rules::INPUT)];
+        let roles: [(&[Instruction], Rules); 4] = [
+            (&FIRST, rules::FIRST),
+            (&TRACED, rules::TRACED),
+            (&OTHER, rules::OTHER),
+            (&INPUT, rules::INPUT),
+        ];
         for (filter, rules) in roles {
             for number in 0..2048 {
                 let is_free = |calls: &[i64]| calls.contains(&i64::from(number));

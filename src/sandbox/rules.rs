@@ -79,6 +79,31 @@ pub const FIRST: Rules = Rules {
     ],
 };
 
+/// The first vCPU's thread where a story is told: it may go instruction by instruction, and a file that could not be
+/// written whole is emptied.
+pub const TRACED: Rules = Rules {
+    role: "TRACED",
+    calls: &[
+        libc::SYS_timer_settime,
+        libc::SYS_timer_delete,
+        libc::SYS_close,
+        libc::SYS_rt_sigaction,
+        libc::SYS_ftruncate,
+    ],
+    requests: &[
+        KVM_RUN,
+        KVM_SIGNAL_MSI,
+        KVM_REGISTER_COALESCED_MMIO,
+        KVM_GET_MP_STATE,
+        KVM_GET_REGS,
+        KVM_GET_SREGS,
+        KVM_TRANSLATE,
+        KVM_SET_GUEST_DEBUG,
+        TCGETS,
+        TCSETS,
+    ],
+};
+
 /// Each other vCPU's thread.
 pub const OTHER: Rules = Rules { role: "OTHER", calls: &[libc::SYS_timer_settime], requests: FIRST.requests };
 
@@ -86,7 +111,7 @@ pub const OTHER: Rules = Rules { role: "OTHER", calls: &[libc::SYS_timer_settime
 pub const INPUT: Rules = Rules { role: "INPUT", calls: &[libc::SYS_read], requests: &[TCGETS, TCSETS] };
 
 /// All of them.
-pub const ALL: [Rules; 3] = [FIRST, OTHER, INPUT];
+pub const ALL: [Rules; 4] = [FIRST, TRACED, OTHER, INPUT];
 
 const TCGETS: u64 = libc::TCGETS;
 const TCSETS: u64 = libc::TCSETS;
@@ -100,6 +125,7 @@ const KVM_GET_MP_STATE: u64 = request(READ, 0x98, 4);
 const KVM_GET_REGS: u64 = request(READ, 0x81, 144);
 const KVM_GET_SREGS: u64 = request(READ, 0x83, 312);
 const KVM_TRANSLATE: u64 = request(READ | WRITE, 0x85, 24);
+const KVM_SET_GUEST_DEBUG: u64 = request(WRITE, 0x9b, 72);
 
 /// Which way the argument goes, as seen by the caller.
 const NONE: u64 = 0;

@@ -110,11 +110,30 @@ pub fn digest(file: &File, offset: u64, bytes: u64) -> io::Result<(u64, u64)> {
     Ok(digest.end())
 }
 
-/// Copies an image whose memory lies at `offset`, with its holes.
-pub fn copy(from: &File, to: &File, offset: u64, bytes: u64) -> io::Result<()> {
+/// Copies an image whose memory lies at `offset`, with its holes, until `is_over`.
+pub fn copy(from: &File, to: &File, offset: u64, bytes: u64, is_over: fn() -> bool) -> io::Result<()> {
     let mut head = vec![0; offset as usize];
     from.read_exact_at(&mut head, 0)?;
     to.write_all_at(&head, 0)?;
-    each_page(from, offset, bytes, |number, page| to.write_all_at(page, offset + number * PAGE as u64))?;
+    each_page(from, offset, bytes, |number, page| match is_over() {
+        false => to.write_all_at(page, offset + number * PAGE as u64),
+        true => Err(io::ErrorKind::Interrupted.into()),
+    })?;
     to.set_len(offset + bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Exhaustive: every page of 8 GiB.
+    #[test]
+    fn pages_lie_one_behind_the_other_except_around_the_hole() {
+        let page = PAGE as u64;
+        for number in 0..8 << 30 >> 12 {
+            let (here, next) = (address(number), address(number + 1));
+            let is_last = here + page == MMIO_START;
+            assert_eq!(next, if is_last { ABOVE_HOLE } else { here + page }, "page {number}");
+        }
+    }
 }

@@ -115,14 +115,22 @@ impl Snapshot {
 
     /// Writes the image to `path`, for its owner alone: what the guest knew, it knows. Until it is whole it has another name there: nobody ever finds half of one.
     pub fn save(&self, path: &Path) -> Result<()> {
+        self.save_unless(path, || false)
+    }
+
+    /// The same, unless `is_over` says meanwhile that it is not wanted any more; then there is an error, and no file.
+    pub fn save_unless(&self, path: &Path, is_over: fn() -> bool) -> Result<()> {
         let failed = |source| Error::Export { path: path.into(), source };
         let mut unfinished = path.as_os_str().to_owned();
         unfinished.push(format!(".{}", std::process::id()));
         let unfinished = Path::new(&unfinished);
         let written =
             File::options().write(true).create_new(true).mode(0o600).open(unfinished).and_then(|file| {
-                memory::copy(&self.file, &file, self.header.memory_offset, self.state.memory)?;
+                memory::copy(&self.file, &file, self.header.memory_offset, self.state.memory, is_over)?;
                 file.sync_all()?;
+                if is_over() {
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
                 fs::rename(unfinished, path)
             });
         written.map_err(|error| {

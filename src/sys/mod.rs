@@ -65,6 +65,12 @@ pub fn send_signal(process: i32, signal: libc::c_int) {
     unsafe { libc::kill(process, signal) };
 }
 
+/// Has this process asked to end, by SIGTERM, when the one that started it ends (prctl(2)).
+pub fn end_with_parent() {
+    // SAFETY: plain numbers. It cannot fail for a signal that exists.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) };
+}
+
 /// Ends this process the way `signal` would have, had we not caught it, so that a shell sees it.
 pub fn die_of(signal: libc::c_int) -> ! {
     // SAFETY: both calls take plain numbers. Should the signal be blocked, exit says the same by number.
@@ -75,15 +81,17 @@ pub fn die_of(signal: libc::c_int) -> ! {
     std::process::exit(128 + signal)
 }
 
-/// Keeps signals away from the calling thread, so that they reach the main one: all but [`kick_signal`], and SIGSYS,
-/// which is about this thread and would end the process without a word.
+/// Keeps signals away from the calling thread, so that they reach the main one: all but [`kick_signal`], and those
+/// which are about this thread and would end the process without a word.
 pub fn block_signals() {
     // SAFETY: the set is filled before it is used, and only read.
     unsafe {
         let mut all = MaybeUninit::uninit();
         libc::sigfillset(all.as_mut_ptr());
         libc::sigdelset(all.as_mut_ptr(), kick_signal());
-        libc::sigdelset(all.as_mut_ptr(), libc::SIGSYS);
+        for own in CRASHES.into_iter().chain([libc::SIGSYS]) {
+            libc::sigdelset(all.as_mut_ptr(), own);
+        }
         libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), null_mut());
     }
 }
@@ -206,6 +214,7 @@ pub fn raw_terminal() -> io::Result<()> {
     // Our own messages go to the same terminal, and end their lines with \n alone.
     raw.c_oflag = cooked.c_oflag;
     COOKED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(cooked);
+    CRASHES.into_iter().try_for_each(|signal| on_signal(signal, crashed))?;
     // SAFETY: `raw` is initialised and only read.
     check(unsafe { libc::tcsetattr(0, libc::TCSANOW, &raw) })
 }
@@ -219,6 +228,16 @@ pub fn restore_terminal() {
         // SAFETY: `cooked` is what tcgetattr gave. Should the terminal be gone, there is nothing to restore.
         unsafe { libc::tcsetattr(0, libc::TCSANOW, &cooked) };
     }
+}
+
+/// The signals of a process that cannot go on.
+const CRASHES: [libc::c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT];
+
+/// Nobody else would give the terminal back.
+extern "C" fn crashed(_signal: libc::c_int) {
+    restore_terminal();
+    let text = b"error: matchstick crashed\n hint: that is a fault of its own, or somebody shortened a file in use\n";
+    die_saying(text, 125)
 }
 
 /// Waits until standard output takes bytes again, for a pipe that someone made non-blocking.

@@ -124,6 +124,27 @@ mod tests {
         }
     }
 
+    /// Exhaustive: machines of every number of pages there is, up to 8 GiB.
+    #[test]
+    fn every_page_of_memory_is_in_the_map_once_and_none_besides() {
+        let mut end = 0;
+        for memory in (LOW_MEMORY_END..=8 * GIB).step_by(0x1000).map(|memory| memory & !0xfff) {
+            let map = memory_map(memory);
+            let Some(last) = map.iter().rfind(|entry| entry.usable) else { panic!("{memory:#x}") };
+            let last = last.start + last.len;
+            // A page more of memory is a page more at the end, unless what is reserved or the hole is there.
+            let expected = if memory <= HIGH_MEMORY {
+                LOW_MEMORY_END.min(memory)
+            } else if memory <= MMIO_START {
+                memory
+            } else {
+                memory - MMIO_START + ABOVE_HOLE
+            };
+            assert!(last == expected && last >= end, "{memory:#x}: {map:x?}");
+            end = last;
+        }
+    }
+
     proptest! {
         #[test]
         fn the_map_ascends_without_overlap_and_offers_all_the_memory_there_is(memory in 1_u64..1 << 40) {

@@ -151,6 +151,28 @@ mod tests {
         assert_eq!((Segment::REAL_DATA.kvm().g, Segment::REAL_DATA.kvm().db), (0, 0));
     }
 
+    /// Exhaustive where it can be: each limit, each kind with each flag, each bit of the base.
+    #[test]
+    fn every_value_of_every_field_is_encoded_as_it_is_read() {
+        let bases = [0, 0xffff_ffff].into_iter().chain((0..32).map(|bit| 1 << bit));
+        let shapes = (0..16).flat_map(|kind| (0..8).map(move |flags| (kind, flags)));
+        let of = |base, limit, (kind, flags): (u8, u8)| Segment {
+            selector: 8,
+            base,
+            limit,
+            kind,
+            code_or_data: flags & 1 != 0,
+            big: flags & 2 != 0,
+            long: flags & 4 != 0,
+        };
+        let limits = (0..=0xf_ffff).chain((0x100..=0xf_ffff).map(|pages: u32| pages << 12 | 0xfff));
+        let by_limit = limits.map(|limit| of(0, limit, (CODE, 1)));
+        let by_shape = bases.flat_map(|base| shapes.clone().map(move |shape| of(base, 0xf_ffff, shape)));
+        for segment in by_limit.chain(by_shape) {
+            assert_eq!(decode(segment.descriptor(), 8), segment.kvm());
+        }
+    }
+
     proptest! {
         #[test]
         fn both_encodings_of_a_segment_say_the_same(

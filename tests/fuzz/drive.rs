@@ -5,24 +5,30 @@
 
 use matchstick::boot::{self, Payload, Protocol};
 use matchstick::device::{Action, Bus, Cable, Cmos, Device, I8042, Ioapic, Post, Serial, Uart};
-use matchstick::error::ImageError;
 use matchstick::initramfs::Initramfs;
 use matchstick::kvm::Memory;
-use matchstick::{Error, GuestAddress};
+use matchstick::snapshot::Snapshot;
+use matchstick::{Error, GuestAddress, cli, debugger, sys};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::FileExt;
 
 /// A name, and what it drives.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 12] = [
     ("bus", bus),
+    ("cmdline", cmdline),
     ("detect", detect),
     ("elf", elf),
     ("flat", flat),
+    ("gdb", gdb),
     ("initramfs", initramfs),
     ("linux", linux),
     ("multiboot", multiboot),
     ("pvh", pvh),
+    ("snapshot", snapshot),
     ("uart", uart),
 ];
 
@@ -43,7 +49,7 @@ fn load(protocol: Protocol, image: &[u8]) {
     }
 }
 
-fn is_one_line(error: &ImageError) {
+fn is_one_line(error: &dyn std::error::Error) {
     let text = error.to_string();
     assert!(!text.is_empty() && text.len() < 300 && !text.contains('\n'), "{text:?}");
 }
@@ -183,5 +189,94 @@ pub fn bus(bytes: &[u8]) {
         }
         bus.interrupts().count();
         cable.written().clear();
+    }
+}
+
+/// What is typed, with a zero byte after each argument: it makes sense, or there is a complaint and a hint.
+pub fn cmdline(bytes: &[u8]) {
+    let args = bytes.split(|&byte| byte == 0).map(|arg| OsString::from_vec(arg.to_vec()));
+    if let Err(usage) = cli::check(args) {
+        assert!(!usage.what.is_empty() && usage.hint.contains("matchstick"), "{usage:?}");
+    }
+}
+
+/// What a client of the debugger sends, in pieces with a zero byte after each: packets, that are framed here, or, if
+/// it begins with a 1, bytes as they are.
+pub fn gdb(bytes: &[u8]) {
+    let mut sent = Vec::new();
+    for piece in bytes.split(|&byte| byte == 0) {
+        match piece {
+            [1, raw @ ..] => sent.extend(raw),
+            packet => {
+                let sum = packet.iter().fold(0_u8, |sum, &byte| sum.wrapping_add(byte));
+                sent.extend([b"$", packet, format!("#{sum:02x}+").as_bytes()].concat());
+            }
+        }
+    }
+    let memory = Memory::from_ranges(&[(GuestAddress(0), 1 << 16)]).expect("there is memory for the guest");
+    let answers = debugger::rehearse(memory, &sent);
+    // One byte may ask for many, but for no more than a packet can hold.
+    assert!(answers.len() <= (sent.len() + 1) * 2 * 4096, "{} bytes", answers.len());
+}
+
+/// A golden image: header and sections, of which the digest is set right here, as a fuzzer would not find it.
+pub fn snapshot(bytes: &[u8]) {
+    let Ok(file) = sys::memory_file() else { return };
+    let mut bytes = bytes.to_vec();
+    set_digest(&mut bytes);
+    file.write_all_at(&bytes, 0).expect("it fits memory");
+    let read = |file: &std::fs::File| Snapshot::read("it", file.try_clone().expect("there are descriptors"));
+    let image = read(&file).or_else(|_| {
+        // Its memory, all zero.
+        file.set_len(64 << 20).expect("a hole costs nothing");
+        read(&file)
+    });
+    let image = match image {
+        Ok(image) => image,
+        Err(error) => return is_one_line(&error),
+    };
+    if let Err(error) = image.verify() {
+        is_one_line(&error);
+    }
+    assert_eq!(image.differences(&image).ok().as_deref(), Some(""));
+    for device in &image.state().devices {
+        take_over(&device.bytes);
+    }
+}
+
+/// Writes the digest of header and sections, XXH64, to where it belongs (docs/snapshots.md).
+fn set_digest(image: &mut [u8]) {
+    const DIGEST: usize = 56;
+    const SECTIONS: usize = 64;
+    let Some(len) = image.get(24..).and_then(<[u8]>::first_chunk).copied().map(u64::from_le_bytes) else {
+        return;
+    };
+    let end = usize::try_from(len).ok().and_then(|len| SECTIONS.checked_add(len));
+    let Some(sections) = end.and_then(|end| image.get(SECTIONS..end)) else { return };
+    let digest = twox_hash::XxHash64::oneshot(0, &[&image[..DIGEST], sections].concat());
+    image[DIGEST..SECTIONS].copy_from_slice(&digest.to_le_bytes());
+}
+
+/// Gives `state` to every device. One that takes it is as it says, and one that does not is as it was; both work.
+fn take_over(state: &[u8]) {
+    let cable = Cable::default();
+    let devices: [(u64, Box<dyn Device>); 5] = [
+        (5, Box::new(I8042::new())),
+        (8, Box::new(Serial::new(cable.clone()))),
+        (2, Box::new(Cmos::new(|| 1_800_000_000, u64::MAX, u64::MAX, 255))),
+        (1, Box::<Post>::default()),
+        (Ioapic::SIZE, Box::new(Ioapic::new())),
+    ];
+    for (len, mut device) in devices {
+        let before = device.state();
+        let expected = if device.set_state(state) { Some(state.to_vec()) } else { before };
+        assert_eq!(device.state(), expected, "{}", device.name());
+        cable.offer(b"0123456789abcdef0123456789abcdef");
+        for offset in (0..len).chain(0..len) {
+            device.poll();
+            device.read(offset, &mut [0]);
+            let _ = device.write(offset, &[0x5a]);
+            device.interrupt();
+        }
     }
 }

@@ -273,6 +273,21 @@ impl Running {
         terminal::send_signal(self.id(), signal);
     }
 
+    /// Waits until a signal has stopped it.
+    #[track_caller]
+    pub fn wait_until_stopped(&self) {
+        let deadline = Instant::now() + self.limit;
+        // proc(5): the state follows the name, which is in parentheses.
+        let is_stopped = || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();
+            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+        };
+        while !is_stopped() {
+            assert!(Instant::now() < deadline, "it did not stop");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Writes to its open input.
     pub fn write(&mut self, bytes: &[u8]) {
         self.stdin.as_mut().expect("its input is not open").write_all(bytes).expect("it does not read");
