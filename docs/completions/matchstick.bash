@@ -55,7 +55,7 @@ _matchstick() {
                     _matchstick_words 'hello primes'
                     _matchstick_files
                     ;;
-                --only | --skip | --reference) _matchstick_words 'process vm-inproc vm namespaces bwrap runc crun youki podman docker nspawn vm-linux' ;;
+                --only | --skip | --reference) _matchstick_words 'process vm-inproc vm vm-restore vm-clone vm-pool namespaces bwrap runc crun youki podman docker nspawn vm-linux' ;;
                 -r | --runs | -t | --time | -w | --warmup | --with | --seed | --pin | --limit) ;;
                 *)
                     _matchstick_words '-r --runs -t --time -w --warmup --only --skip --with --reference --payload

@@ -142,8 +142,11 @@ pub fn look(contest: &Contest) -> Result<Vec<World>> {
 
 fn view(subject: &mut dyn Subject, contest: &Contest) -> View {
     match subject.name() {
-        "vm" => return monitor(contest.plan.limit),
-        "vm-inproc" => return can_run().map_or_else(View::Missing, |()| View::Machine(None)),
+        // The same monitor, whatever the machine begins with.
+        "vm" | "vm-restore" => return monitor(contest.plan.limit),
+        "vm-inproc" | "vm-clone" | "vm-pool" => {
+            return can_run().map_or_else(View::Missing, |()| View::Machine(None));
+        }
         _ => {}
     }
     if let Err(missing) = subject.ready() {

@@ -156,7 +156,7 @@ fn remarks(report: &Report) -> String {
     rows.extend(report.notes.iter().map(|note| vec!["note".into(), note.clone()]));
     if let Some(launcher) = &report.launcher {
         let text = format!(
-            "an empty program takes {} ms: so much of each row but vm-inproc's is the launcher's and the kernel's",
+            "an empty program takes {} ms: so much of each row that is a process is the launcher's and the kernel's",
             millis(launcher.reaped.median)
         );
         rows.push(vec!["launcher".into(), text]);
@@ -186,7 +186,7 @@ fn meaning() -> String {
         "<p>One clock, CLOCK_MONOTONIC, is read just before the spawn. <em>First byte</em> is when the first byte of the \
          payload's output has been read from a pipe; <em>reaped</em> is when wait4(2) has returned: teardown counts. \
          Every subject prints the same bytes, which are checked. One launcher (posix_spawn) starts all of them; the \
-         subject vm-inproc is no process and has no launcher.</p>\n\
+         subjects vm-inproc, vm-clone and vm-pool are no processes and have no launcher.</p>\n\
          <p>The payload is a static program without a C library, as small as it can be, and for a virtual machine a \
          guest kernel that prints the same. So the figures are of what is around it. They do not say how work runs \
          inside, nor how many fit on a machine, nor which world isolates better: processes and containers share a \

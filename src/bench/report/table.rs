@@ -127,7 +127,7 @@ fn beside(report: &Report) -> String {
     if let Some(launcher) = &report.launcher {
         let reaped = millis(launcher.reaped.median);
         text += &format!(
-            "{:<11} an empty program takes {reaped} ms: so much of each row but vm-inproc's is the launcher's\n",
+            "{:<11} an empty program takes {reaped} ms: so much of each row that is a process is the launcher's\n",
             "launcher"
         );
     }

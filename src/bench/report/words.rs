@@ -6,7 +6,7 @@ use crate::bench::random::Random;
 use crate::bench::stats::Ratio;
 
 /// Without a world around the payload, or without a process around the world: not what is to be compared.
-const APART: [&str; 2] = ["process", "vm-inproc"];
+const APART: [&str; 4] = ["process", "vm-inproc", "vm-clone", "vm-pool"];
 /// What this program is about.
 const OURS: &str = "vm";
 

@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod engine;
+pub mod golden;
 pub mod linux;
 pub mod namespaces;
 pub mod oci;
@@ -15,10 +16,13 @@ use command::Command;
 
 /// All that are raced unless chosen otherwise, in the order of the table.
 pub fn all(payload: &Payload) -> Vec<Box<dyn Subject>> {
-    let ours: [Box<dyn Subject>; 4] = [
+    let ours: [Box<dyn Subject>; 7] = [
         Box::new(process(payload)),
         Box::new(vm::InProcess::new(payload)),
         Box::new(vm::process(payload)),
+        Box::new(golden::process(payload)),
+        Box::new(golden::InProcess::clones(payload)),
+        Box::new(golden::InProcess::pool(payload)),
         Box::new(namespaces::Namespaces::new(payload)),
     ];
     let others = [sandbox::bwrap(payload)]

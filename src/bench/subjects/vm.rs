@@ -12,6 +12,7 @@ use crate::machine::{Config, Machine, Outcome};
 use crate::sys;
 use crate::timeline::{self, Probe, Timeline};
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -21,16 +22,20 @@ pub fn process(payload: &Payload) -> Command {
     let about = "matchstick run: a virtual machine, from exec of its monitor to reaped";
     Command::new("vm", about, payload, move || {
         let guest = guest_of(guest)?;
-        let program = std::env::current_exe().map_err(|error| {
-            Missing::new(format!("our own program is not to be found: {error}"), "is /proc mounted?")
-        })?;
-        Ok(vec![program.into(), "run".into(), guest.name.into()])
+        Ok(vec![own_program()?.into(), "run".into(), guest.name.into()])
     })
     .of_version(env!("CARGO_PKG_VERSION"))
 }
 
+/// Where this program is.
+pub(super) fn own_program() -> Result<PathBuf, Missing> {
+    std::env::current_exe().map_err(|error| {
+        Missing::new(format!("our own program is not to be found: {error}"), "is /proc mounted?")
+    })
+}
+
 /// The guest, if there is one and it can be started.
-fn guest_of(guest: Option<&'static Guest>) -> Result<&'static Guest, Missing> {
+pub(super) fn guest_of(guest: Option<&'static Guest>) -> Result<&'static Guest, Missing> {
     let guest = guest.ok_or_else(|| {
         Missing::new("no guest does what this payload does", "--payload hello or primes has one")
     })?;
@@ -62,27 +67,38 @@ impl InProcess {
     pub fn start<P: Probe>(&self, limit: Duration, probe: &mut P) -> Result<Sample, Failure> {
         let guest = self.guest.ok_or_else(|| Failure::new("it is not ready"))?;
         let config = Config { timeout: Some(limit), ..guest.config() };
-        let output = Output::default();
-        let sink = Box::new(output.clone());
-        let (user, system) = thread_times();
-        let begin = sys::monotonic();
-        let outcome = Machine::new(&config, guest.name, guest.image, sink, probe)
-            .and_then(|mut machine| machine.run(probe));
-        let reaped = sys::monotonic() - begin;
-        let (user_now, system_now) = thread_times();
-        match outcome {
-            Ok(Outcome::Exited(0)) => {}
-            Ok(Outcome::TimedOut) => return Err(Failure::new(format!("it did not end within {limit:?}"))),
-            Ok(other) => return Err(Failure::new(format!("it ended otherwise: {other:?}"))),
-            Err(error) => return Err(Failure::new(in_words(&error))),
-        }
-        let output = output.lock();
-        if self.payload.expect.as_ref().is_some_and(|expect| *expect != output.bytes) {
-            return Err(Failure::new(format!("it printed {:?}", String::from_utf8_lossy(&output.bytes))));
-        }
-        let first_byte = output.first_byte.map_or(reaped, |at| at - begin);
-        Ok(Sample { first_byte, reaped, user: user_now - user, system: system_now - system })
+        measure(&self.payload, limit, |output| {
+            Machine::new(&config, guest.name, guest.image, output, probe)?.run(probe)
+        })
     }
+}
+
+/// One start in this process: `start` gives a machine this output, runs it and gives it back. It has to print what
+/// `payload` does.
+pub(super) fn measure(
+    payload: &Payload,
+    limit: Duration,
+    start: impl FnOnce(Box<dyn Write + Send>) -> crate::error::Result<Outcome>,
+) -> Result<Sample, Failure> {
+    let output = Output::default();
+    let sink = Box::new(output.clone());
+    let (user, system) = thread_times();
+    let begin = sys::monotonic();
+    let outcome = start(sink);
+    let reaped = sys::monotonic() - begin;
+    let (user_now, system_now) = thread_times();
+    match outcome {
+        Ok(Outcome::Exited(0)) => {}
+        Ok(Outcome::TimedOut) => return Err(Failure::new(format!("it did not end within {limit:?}"))),
+        Ok(other) => return Err(Failure::new(format!("it ended otherwise: {other:?}"))),
+        Err(error) => return Err(Failure::new(in_words(&error))),
+    }
+    let output = output.lock();
+    if payload.expect.as_ref().is_some_and(|expect| *expect != output.bytes) {
+        return Err(Failure::new(format!("it printed {:?}", String::from_utf8_lossy(&output.bytes))));
+    }
+    let first_byte = output.first_byte.map_or(reaped, |at| at - begin);
+    Ok(Sample { first_byte, reaped, user: user_now - user, system: system_now - system })
 }
 
 impl Subject for InProcess {
