@@ -7,7 +7,14 @@
 //! clones has one: so clones are measured beside an empty VM, fresh starts alone, and each the other way round as well.
 //! What a contestant keeps open is made before its clock and given back after it, and helps nobody else.
 //!
+//! The floor is the bare system calls of benches/floor: what every new VM costs, wherever its memory comes from.
+//!
 //! A bar that is missed is printed; only what misses it by half or more, even in the fastest round, fails, and memory.
+
+#![allow(unsafe_code)]
+
+#[path = "floor/floor.rs"]
+mod floor;
 
 use matchstick::guest::Guest;
 use matchstick::kvm::{Exit, Kvm, Vcpu, Vm};
@@ -156,9 +163,9 @@ fn main() {
     };
     let contestants: [&dyn Fn() -> Duration; 6] =
         [&fresh, &|| beside_another(&clone), &|| beside_another(&fresh), &clone, &pooled, &bare_run];
-    let mut samples = [const { Vec::new() }; 6];
+    let mut samples = [const { Vec::new() }; 7];
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut order = [0, 1, 2, 3, 4, 5];
+    let mut order = [0, 1, 2, 3, 4, 5, 6];
     for round in 0..rounds + 3 {
         for n in (1..order.len()).rev() {
             // Xorshift: any order will do, the same one each time.
@@ -174,19 +181,22 @@ fn main() {
             }
         }
     }
-    let [fresh, clone, fresh_beside, clone_alone, pooled, bare] = samples.map(|mut times| median(&mut times));
+    let [fresh, clone, fresh_beside, clone_alone, pooled, bare, floor] =
+        samples.map(|mut times| median(&mut times));
     println!("{rounds} rounds of hello, shuffled, in one process; µs, median (minimum)\n");
     let line = |what: &str, (median, least): (f64, f64)| println!("  {what:<52}{median:>8.1} ({least:>7.1})");
     line("fresh machine, to its first byte", fresh);
     line("… beside an empty VM", fresh_beside);
     line("clone, to its first byte", clone_alone);
     line("… beside an empty VM", clone);
+    line("floor: bare system calls, beside an empty VM", floor);
     line("KVM_RUN and the guest's exits alone", bare);
     line("machine from the pool, to its end", pooled);
     line("… given back and cleaned, apart", median(&mut reset.borrow_mut()));
     println!("  pages written back: {}\n", pages.borrow());
     let mut good = held("clone beside an empty VM / fresh", clone, fresh, Some(BAR_CLONE));
     held("clone / fresh, both beside an empty VM", clone, fresh_beside, None);
+    held("floor / fresh, both beside an empty VM", floor, fresh_beside, None);
     held("clone / fresh, both alone", clone_alone, fresh, None);
     good &= held("pool / bare", pooled, bare, Some(BAR_POOL));
 
