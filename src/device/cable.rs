@@ -4,7 +4,7 @@
 //! input hold the other. No file descriptor is in sight, so a test can be the world.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 /// Bytes that may wait for the guest before [`Cable::send`] blocks.
@@ -12,6 +12,12 @@ const WAITING_MAX: usize = 64 << 10;
 
 /// Bytes that may wait for the guest before [`Cable::offer`] drops more.
 const OFFERED_MAX: usize = 1 << 20;
+
+/// Bytes that a driver gets in one go, if it is called by interrupt and has a FIFO: those of a 16750's FIFO. It stays in
+/// its handler as long as it finds one more, and nothing else runs meanwhile. On a wire there is time between two bytes.
+const BURST: usize = 64;
+/// Of [`Queues::given`]: the guest has read a burst, and more waits.
+const SPENT: usize = BURST + 1;
 
 /// One cable; clones are its ends.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +31,8 @@ struct Queues {
     /// Nothing goes to the guest yet.
     is_held: AtomicBool,
     taken: Condvar,
+    /// How much of a burst has been taken, or [`SPENT`].
+    given: AtomicUsize,
     from_guest: Mutex<Vec<u8>>,
 }
 
@@ -65,6 +73,7 @@ impl Cable {
     pub fn clear(&self) {
         lock(&self.queues.to_guest).clear();
         lock(&self.queues.from_guest).clear();
+        self.resume();
     }
 
     /// Whether what is sent waits until the guest is ready.
@@ -72,19 +81,49 @@ impl Cable {
         self.queues.is_held.load(Ordering::Relaxed)
     }
 
-    /// Device side: takes up to `room` bytes that wait for the guest.
-    pub(super) fn take(&self, room: usize, mut each: impl FnMut(u8)) {
+    /// World side: the guest has read as much as it gets in one go, and more waits until [`Cable::resume`].
+    pub fn is_spent(&self) -> bool {
+        self.queues.given.load(Ordering::Relaxed) == SPENT
+    }
+
+    /// World side: the guest has had time for what it has read.
+    pub fn resume(&self) {
+        self.queues.given.store(0, Ordering::Relaxed);
+    }
+
+    /// Device side: [`take`](Cable::take) for a receiver that is empty and tells so by interrupt: no more than a burst.
+    pub(super) fn take_burst(&self, room: usize, mut each: impl FnMut(u8)) {
+        let given = self.queues.given.load(Ordering::Relaxed);
+        let Some(left) = BURST.checked_sub(given) else { return };
+        let mut count = 0;
+        let is_more = self.take(room.min(left), |byte| {
+            count += 1;
+            each(byte);
+        });
+        let given = match (count, is_more) {
+            (0, true) => SPENT,
+            // It has waited for us, not we for it.
+            (0, false) => 0,
+            _ => given + count,
+        };
+        self.queues.given.store(given, Ordering::Relaxed);
+    }
+
+    /// Device side: takes up to `room` bytes that wait for the guest. True if more wait.
+    pub(super) fn take(&self, room: usize, mut each: impl FnMut(u8)) -> bool {
         if self.queues.is_held.load(Ordering::Relaxed) {
-            return;
+            return false;
         }
         let mut waiting = lock(&self.queues.to_guest);
         let count = room.min(waiting.len());
         waiting.drain(..count).for_each(&mut each);
+        let is_more = !waiting.is_empty();
         drop(waiting);
         // Waking nobody is a system call all the same.
         if count > 0 {
             self.queues.taken.notify_one();
         }
+        is_more
     }
 
     /// Device side: what was taken and is not wanted yet goes back to the front.

@@ -81,17 +81,28 @@ impl Device for Serial {
     }
 
     /// Takes from the cable what fits the receiver, so that nothing is ever overrun; and nothing before the
-    /// guest listens, as a driver that sets the port up throws away what has come before.
+    /// guest listens, as a driver that sets the port up throws away what has come before. One that is called by
+    /// interrupt, and has a FIFO, gets a burst at a time.
     fn poll(&mut self) {
         self.sent = false;
         if !self.listens() {
             return;
         }
         let room = self.uart.room();
-        if room > 0 {
-            self.cable.take(room, |byte| {
-                self.uart.receive(&[byte]);
-            });
+        if room == 0 {
+            return;
+        }
+        let is_empty = self.uart.unread().next().is_none();
+        let is_called = self.uart.wants_received() && self.uart.fifos_enabled();
+        let (cable, uart) = (&self.cable, &mut self.uart);
+        let receive = |byte| {
+            uart.receive(&[byte]);
+        };
+        match (is_called, is_empty) {
+            (true, true) => cable.take_burst(room, receive),
+            // It will read on until it finds nothing.
+            (true, false) => {}
+            (false, _) => drop(cable.take(room, receive)),
         }
     }
 
@@ -154,6 +165,55 @@ mod tests {
             }
         }
         assert_eq!(received, sent);
+    }
+
+    #[test]
+    fn a_driver_that_is_called_comes_to_an_end_of_each_burst_and_loses_nothing() {
+        let cable = Cable::default();
+        let mut serial = Serial::new(cable.clone());
+        const FIFO_ENABLE: u8 = 1;
+        for (register, value) in [(FCR, FIFO_ENABLE), (IER, 1)] {
+            assert_eq!(serial.write(register.into(), &[value]), Action::Continue);
+            serial.poll();
+            serial.read(LSR.into(), &mut [0]);
+        }
+        let sent: Vec<u8> = (0..200).collect();
+        cable.send(&sent);
+        let (mut received, mut bursts) = (Vec::new(), Vec::new());
+        while received.len() < sent.len() {
+            let before = received.len();
+            serial.poll();
+            while serial.interrupt() {
+                let mut byte = [0];
+                serial.read(THR, &mut byte);
+                received.extend(byte);
+                serial.poll();
+            }
+            bursts.push(received.len() - before);
+            assert_eq!(cable.is_spent(), received.len() < sent.len(), "more waits");
+            serial.poll();
+            assert!(!serial.interrupt(), "it waits until the guest has had some time");
+            cable.resume();
+        }
+        assert_eq!((received, bursts), (sent, vec![64, 64, 64, 8]));
+    }
+
+    #[test]
+    fn what_is_typed_now_and_then_does_not_wait() {
+        let cable = Cable::default();
+        let mut serial = Serial::new(cable.clone());
+        for (register, value) in [(FCR, 1), (IER, 1), (7, 0)] {
+            assert_eq!(serial.write(register.into(), &[value]), Action::Continue);
+        }
+        for key in 0..200 {
+            cable.send(&[key]);
+            serial.poll();
+            let mut byte = [0];
+            serial.read(THR, &mut byte);
+            assert_eq!(byte, [key]);
+            serial.poll();
+            assert!(!cable.is_spent());
+        }
     }
 
     #[test]

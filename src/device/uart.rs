@@ -385,7 +385,8 @@ impl Uart {
         self.mcr & MCR_LOOP != 0
     }
 
-    const fn fifos_enabled(&self) -> bool {
+    /// Whether the guest has switched the FIFOs on (FCR, bit 0).
+    pub const fn fifos_enabled(&self) -> bool {
         self.fcr & FCR_FIFO_ENABLE != 0
     }
 

@@ -16,6 +16,7 @@ mod crash;
 mod firmware;
 mod output;
 mod remote;
+mod rest;
 mod state;
 
 pub use config::Config;
@@ -35,6 +36,7 @@ use asleep::Sleepers;
 use board::Board;
 use crash::Log;
 use output::Output;
+use rest::Rest;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -207,6 +209,7 @@ impl Machine {
             // A time that no clock will ever show is no limit.
             deadline: self.shared.timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
             sleepers: Sleepers::new(others.len()),
+            rest: Mutex::new(Rest::default()),
             ended: AtomicBool::new(false),
             ending: Mutex::new(None),
         };
@@ -249,6 +252,7 @@ struct Run<'a> {
     timer: Timer,
     deadline: Option<Instant>,
     sleepers: Sleepers,
+    rest: Mutex<Rest>,
     /// Set once `ending` is decided, for the vCPUs that still run.
     ended: AtomicBool,
     ending: Mutex<Option<Result<Outcome>>>,
@@ -332,6 +336,10 @@ impl Run<'_> {
         if self.is_over() {
             return Ok(Some(Outcome::Stopped));
         }
+        // The timer calls the first vCPU alone.
+        if index == 0 && lock(&self.rest).end(Instant::now()) {
+            self.shared.cable.resume();
+        }
         self.settle(probe)?;
         let asleep = probe.call(|| Call::MpState { index }, || vcpu.asleep_for_good())?;
         if index > 0 {
@@ -345,6 +353,9 @@ impl Run<'_> {
                 return Ok(Some(Outcome::TimedOut));
             }
             self.timer.set(left.min(BEAT), BEAT);
+        }
+        if let Some(left) = lock(&self.rest).left(Instant::now()) {
+            self.timer.set(left, BEAT);
         }
         if asleep.is_some() {
             if self.sleepers.ask() {
@@ -360,11 +371,18 @@ impl Run<'_> {
         probe.call(|| Call::CollectWrites { port }, || self.shared.vm.collect_writes(port, vcpu))
     }
 
-    /// Lets the devices take input, and carries their interrupts to the local APICs.
+    /// Lets the devices take input, and carries their interrupts to the local APICs. A guest that has read what it gets
+    /// in one go has a [`Rest`], at whose end the timer calls.
     fn settle<P: Probe>(&self, probe: &mut P) -> Result<()> {
         lock(&self.shared.board).settle(|Msi { address, data }| {
             probe.call(|| Call::SignalMsi { address, data }, || self.shared.vm.signal_msi(address, data))
-        })
+        })?;
+        if self.shared.cable.is_spent()
+            && let Some(rest) = lock(&self.rest).begin(Instant::now())
+        {
+            self.timer.set(rest, BEAT);
+        }
+        Ok(())
     }
 
     /// Passes on what vCPU `index` has just written. Only the first vCPU's thread writes it to the sink: when
