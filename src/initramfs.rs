@@ -176,8 +176,24 @@ impl Initramfs {
         Ok(())
     }
 
-    /// Adds an entry, and returns where its data is. `expected` bytes of it are checked before they are read.
+    /// Adds an entry, and returns where its data is. `expected` bytes of it are checked before they are read. Of one
+    /// that fails, nothing stays.
     fn add(&mut self, header: Header, name: &[u8], expected: u64, data: impl Read) -> Packed<Range<usize>> {
+        let start = self.bytes.len();
+        let added = self.append(header, name, expected, data);
+        if added.is_err() {
+            self.bytes.truncate(start);
+        }
+        added
+    }
+
+    fn append(
+        &mut self,
+        header: Header,
+        name: &[u8],
+        expected: u64,
+        data: impl Read,
+    ) -> Packed<Range<usize>> {
         if name.len() >= NAME_MAX {
             return Err(PackError::NameTooLong);
         }

@@ -70,15 +70,16 @@ impl<'a> BzImage<'a> {
         let end = header.end;
         let setup_header = image.get(SETUP_HEADER..end).ok_or(cut("the setup header", end))?;
         let sectors = if header.setup_sects == 0 { DEFAULT_SETUP_SECTS } else { header.setup_sects };
-        let start = (usize::from(sectors) + 1) * SECTOR;
+        let start = usize::from(sectors).saturating_add(1).saturating_mul(SECTOR);
         // `syssize` counts 16-byte paragraphs, rounded up; a signature may follow.
-        let end = start.saturating_add(header.syssize as usize * 16);
+        let size = (header.syssize as usize).saturating_mul(16);
+        let end = start.saturating_add(size);
         let kernel = image.get(start..).filter(|kernel| kernel.len() as u64 > ENTRY_64);
         let kernel = kernel.ok_or(cut("the protected-mode kernel", end))?;
-        if kernel.len() + 16 <= header.syssize as usize * 16 {
+        if kernel.len().saturating_add(16) <= size {
             return Err(cut("the protected-mode kernel", end));
         }
-        let payload_end = u64::from(header.payload_offset) + u64::from(header.payload_length);
+        let payload_end = u64::from(header.payload_offset).saturating_add(header.payload_length.into());
         if payload_end > kernel.len() as u64 {
             return Err(cut("the compressed kernel", start.saturating_add(payload_end as usize)));
         }

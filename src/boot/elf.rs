@@ -117,7 +117,8 @@ impl<'a> Elf<'a> {
         if header.e_phnum > 0 && header.e_phentsize != program_header_size {
             return Err(damaged("its program headers have the wrong size"));
         }
-        let program_headers = table(image, header.e_phoff, header.e_phentsize * header.e_phnum)?;
+        let program_headers =
+            table(image, header.e_phoff, header.e_phentsize.saturating_mul(header.e_phnum))?;
         Ok(Elf { image, class, e_entry: header.e_entry, program_headers })
     }
 

@@ -85,7 +85,7 @@ pub(super) fn load_bzimage(payload: &Payload, placer: &mut Placer) -> Result<Ent
         *to = *from;
     }
     fill(&mut zero_page, payload, cmd_line_ptr, ramdisk, placer)?;
-    Ok(Entry { rsp, rsi: ZERO_PAGE, ..Entry::at(mode, load_address + ENTRY_64) })
+    Ok(Entry { rsp, rsi: ZERO_PAGE, ..Entry::at(mode, load_address.saturating_add(ENTRY_64)) })
 }
 
 /// Fills in what a boot loader tells the kernel, and places the zero page.
@@ -101,7 +101,7 @@ fn fill(
     zero_page.hdr.cmd_line_ptr = cmd_line_ptr as u32;
     zero_page.hdr.cmdline_size = payload.cmdline.len() as u32;
     zero_page.hdr.ramdisk_image = ramdisk.start as u32;
-    zero_page.hdr.ramdisk_size = (ramdisk.end - ramdisk.start) as u32;
+    zero_page.hdr.ramdisk_size = ramdisk.end.saturating_sub(ramdisk.start) as u32;
     zero_page.hdr.setup_data = setup_data(payload, placer)?;
     zero_page.acpi_rsdp_addr = payload.rsdp;
 

@@ -8,8 +8,23 @@
 //! writes to guest memory only through a [`Placer`], and nothing twice. An image is input from a
 //! stranger: whatever is wrong with it ends in an [`ImageError`], never in a panic.
 
-#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used)]
-#![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used))]
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
 
 pub mod bzimage;
 pub mod elf;
@@ -197,7 +212,7 @@ fn long_mode(payload: &Payload, placer: &mut Placer) -> Result<Mode, ImageError>
     let gdt = segment::GDT.map(u64::to_le_bytes);
     let cr3 = placer.write_page_tables(payload.apics)?;
     placer.write("the GDT", GDT, gdt.as_flattened())?;
-    Ok(Mode::Long { cr3, gdt: (GDT, size_of_val(&gdt) as u16 - 1) })
+    Ok(Mode::Long { cr3, gdt: (GDT, (size_of_val(&gdt) as u16).saturating_sub(1)) })
 }
 
 /// Keeps room for the initial stack and returns its top.
@@ -219,7 +234,7 @@ fn cmdline(payload: &Payload, placer: &mut Placer) -> Result<u64, ImageError> {
     if line.contains(&0) {
         return Err(ImageError::Damaged { what, why: "it holds a zero byte, which would end it" });
     }
-    placer.write_padded(what, CMDLINE, line, size + 1)?;
+    placer.write_padded(what, CMDLINE, line, size.saturating_add(1))?;
     Ok(CMDLINE)
 }
 
@@ -227,7 +242,7 @@ fn cmdline(payload: &Payload, placer: &mut Placer) -> Result<u64, ImageError> {
 fn initrd(payload: &Payload, limit: u64, placer: &mut Placer) -> Result<Range<u64>, ImageError> {
     let Some(bytes) = payload.initrd else { return Ok(0..0) };
     let start = placer.write_high("the initrd", bytes, limit)?;
-    Ok(start..start + bytes.len() as u64)
+    Ok(start..start.saturating_add(bytes.len() as u64))
 }
 
 #[cfg(test)]

@@ -72,8 +72,9 @@ impl Header {
     fn load_addresses(self, image: &[u8], placer: &mut Placer) -> Result<u32, ImageError> {
         let damaged = |why| ImageError::Damaged { what: "the Multiboot header", why };
         let len = image.len() as u64;
-        let fields = Fields::at(image, self.offset + ADDRESSES).and_then(|mut fields| fields.u32s());
-        let end = (self.offset + ADDRESSES_END) as u64;
+        let fields =
+            Fields::at(image, self.offset.saturating_add(ADDRESSES)).and_then(|mut fields| fields.u32s());
+        let end = self.offset.saturating_add(ADDRESSES_END) as u64;
         let cut = ImageError::Truncated { what: "the Multiboot header", end, len };
         let [header_addr, load_addr, load_end_addr, bss_end_addr, entry_addr] = fields.ok_or(cut)?;
 
@@ -85,17 +86,17 @@ impl Header {
             0 => rest,
             end => {
                 let size = end.checked_sub(load_addr).ok_or(damaged("load_end_addr is below load_addr"))?;
-                let end = start as u64 + u64::from(size);
+                let end = u64::from(size).saturating_add(start as u64);
                 rest.get(..size as usize).ok_or(ImageError::Truncated { what: "the kernel", end, len })?
             }
         };
         let (load_addr, entry) = (u64::from(load_addr), u64::from(entry_addr));
-        let load_end = load_addr + bytes.len() as u64;
+        let load_end = load_addr.saturating_add(bytes.len() as u64);
         let bss_end = if bss_end_addr == 0 { load_end } else { u64::from(bss_end_addr) };
-        if bss_end < load_end {
+        let Some(size) = bss_end.checked_sub(load_addr).filter(|_| bss_end >= load_end) else {
             return Err(damaged("bss_end_addr is below load_end_addr"));
-        }
-        placer.write_padded("the kernel", load_addr, bytes, bss_end - load_addr)?;
+        };
+        placer.write_padded("the kernel", load_addr, bytes, size)?;
         if !(load_addr..load_end).contains(&entry) {
             return Err(ImageError::Entry { entry });
         }

@@ -62,11 +62,13 @@ impl<'a> Note<'a> {
     fn split(notes: &'a [u8], align: usize) -> Option<(Note<'a>, &'a [u8])> {
         let [namesz, descsz, kind] = Fields::at(notes, 0)?.u32s()?;
         let (namesz, descsz) = (namesz as usize, descsz as usize);
-        let name = notes.get(HEADER..HEADER + namesz)?;
-        let desc_at = (HEADER + namesz).next_multiple_of(align);
-        let desc = notes.get(desc_at..desc_at + descsz)?;
+        let name_end = HEADER.checked_add(namesz)?;
+        let name = notes.get(HEADER..name_end)?;
+        let desc_at = name_end.checked_next_multiple_of(align)?;
+        let desc_end = desc_at.checked_add(descsz)?;
+        let desc = notes.get(desc_at..desc_end)?;
         // The last note's padding may be missing.
-        let rest = notes.get((desc_at + descsz).next_multiple_of(align)..).unwrap_or_default();
+        let rest = notes.get(desc_end.next_multiple_of(align)..).unwrap_or_default();
         Some((Note { kind, name, desc }, rest))
     }
 

@@ -13,6 +13,8 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 /// The unit in which modules are aligned, in bytes.
 const PAGE: u64 = 0x1000;
+/// The bits of an address that lie within it.
+const WITHIN_PAGE: u64 = PAGE - 1;
 
 /// A range of guest-physical memory that is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +93,8 @@ impl<'m> Placer<'m> {
     ) -> Result<(), ImageError> {
         let len = len.max(bytes.len() as u64);
         self.reserve(what, start, len)?;
-        let outside = |_| ImageError::Outside { what, start, end: start + len, memory: self.end };
+        let outside =
+            |_| ImageError::Outside { what, start, end: start.saturating_add(len), memory: self.end };
         self.memory.write_slice(bytes, GuestAddress(start)).map_err(outside)
     }
 
@@ -103,7 +106,7 @@ impl<'m> Placer<'m> {
     pub fn write_high(&mut self, what: &'static str, bytes: &[u8], limit: u64) -> Result<u64, ImageError> {
         let (size, limit) = (bytes.len() as u64, self.end.min(limit));
         let too_large = ImageError::TooLarge { what, size, limit };
-        let start = limit.checked_sub(size).ok_or(too_large)? / PAGE * PAGE;
+        let start = limit.checked_sub(size).ok_or(too_large)? & !WITHIN_PAGE;
         self.write(what, start, bytes)?;
         Ok(start)
     }

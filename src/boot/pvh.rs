@@ -38,7 +38,7 @@ pub(super) fn load(payload: &Payload, placer: &mut Placer) -> Result<Entry, Imag
 
     let modules = payload.initrd.map(|_| hvm_modlist_entry {
         paddr: module.start,
-        size: module.end - module.start,
+        size: module.end.saturating_sub(module.start),
         ..Default::default()
     });
     let info = start_info(placer.memory_size(), cmdline_paddr, payload.rsdp, modules.as_slice());
@@ -49,8 +49,8 @@ pub(super) fn load(payload: &Payload, placer: &mut Placer) -> Result<Entry, Imag
 /// The start info, and behind it the tables it points to: modules, memory map.
 fn start_info(memory: u64, cmdline_paddr: u64, rsdp_paddr: u64, modules: &[hvm_modlist_entry]) -> Vec<u8> {
     let map = memory_map(memory);
-    let modlist_paddr = BOOT_INFO + size_of::<hvm_start_info>() as u64;
-    let memmap_paddr = modlist_paddr + size_of_val(modules) as u64;
+    let modlist_paddr = BOOT_INFO.saturating_add(size_of::<hvm_start_info>() as u64);
+    let memmap_paddr = modlist_paddr.saturating_add(size_of_val(modules) as u64);
     let header = hvm_start_info {
         magic: XEN_HVM_START_MAGIC_VALUE,
         version: START_INFO_VERSION,

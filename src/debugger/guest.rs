@@ -21,8 +21,11 @@ use gdbstub_arch::x86::X86_64_SSE;
 use gdbstub_arch::x86::reg::{X86_64CoreRegs, X86SegmentRegs};
 use kvm_bindings::kvm_fpu;
 use std::convert::Infallible;
+use std::ops::Range;
 use vm_memory::{Bytes, GuestAddress};
 
+/// Bytes of a page.
+const PAGE: usize = 0x1000;
 /// More than anyone sets by hand; each is looked at after each instruction.
 const POINTS_MAX: usize = 64;
 /// The most bytes that one watchpoint covers.
@@ -104,25 +107,26 @@ impl Guest {
         &self,
         linear: u64,
         len: usize,
-        mut copy: impl FnMut(GuestAddress, usize, usize) -> bool,
+        mut copy: impl FnMut(GuestAddress, Range<usize>) -> bool,
     ) -> usize {
         let mut done = 0;
         while done < len {
             let at = linear.wrapping_add(done as u64);
-            let part = (len - done).min(0x1000 - (at & 0xfff) as usize);
+            let on_page = PAGE.saturating_sub(at as usize % PAGE);
+            let end = done.saturating_add(on_page).min(len);
             let Some(physical) = self.physical(at) else { break };
-            if !copy(GuestAddress(physical), done, part) {
+            if !copy(GuestAddress(physical), done..end) {
                 break;
             }
-            done += part;
+            done = end;
         }
         done
     }
 
     fn read(&self, linear: u64, data: &mut [u8]) -> usize {
         let len = data.len();
-        self.by_page(linear, len, |at, from, part| {
-            self.memory.read_slice(&mut data[from..from + part], at).is_ok()
+        self.by_page(linear, len, |at, part| {
+            data.get_mut(part).is_some_and(|part| self.memory.read_slice(part, at).is_ok())
         })
     }
 
@@ -206,8 +210,8 @@ impl SingleThreadBase for Guest {
 
     fn write_addrs(&mut self, address: u64, data: &[u8]) -> TargetResult<(), Guest> {
         let memory = &self.memory;
-        let done = self.by_page(address, data.len(), |at, from, part| {
-            memory.write_slice(&data[from..from + part], at).is_ok()
+        let done = self.by_page(address, data.len(), |at, part| {
+            data.get(part).is_some_and(|part| memory.write_slice(part, at).is_ok())
         });
         if done == data.len() { Ok(()) } else { Err(TargetError::NonFatal) }
     }

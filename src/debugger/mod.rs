@@ -4,6 +4,24 @@
 //! the client for as long as it is stopped. To wait, it lets the vCPU go to KVM and back without the guest, so that
 //! time limits and signals are looked after as ever. One vCPU, number 0, is debugged.
 
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
 mod guest;
 mod rehearsal;
 

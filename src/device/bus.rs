@@ -54,40 +54,39 @@ impl Bus {
 
     /// Reads `data.len()` bytes at `address`.
     pub fn read(&mut self, address: u64, data: &mut [u8]) {
-        let mut done = 0;
-        while done < data.len() {
-            let here = address.wrapping_add(done as u64);
-            let (slot, len) = self.claim(here, data.len() - done);
-            let part = &mut data[done..done + len];
-            match slot {
-                Some(slot) => slot.device.read(here - slot.base, part),
+        let (mut here, mut rest) = (address, data);
+        while !rest.is_empty() {
+            let (device, len) = self.claim(here, rest.len());
+            let (part, behind) = rest.split_at_mut(len);
+            match device {
+                Some((device, offset)) => device.read(offset, part),
                 None => part.fill(0xff),
             }
-            done += len;
+            (here, rest) = (here.wrapping_add(len as u64), behind);
         }
     }
 
     /// Writes `data` at `address`. If the access spans devices, the first one that wants more than
     /// [`Action::Continue`] decides, as the guest would be gone before the next byte left it.
     pub fn write(&mut self, address: u64, data: &[u8]) -> Action {
-        let mut done = 0;
-        while done < data.len() {
-            let here = address.wrapping_add(done as u64);
-            let (slot, len) = self.claim(here, data.len() - done);
-            if let Some(slot) = slot {
-                let action = slot.device.write(here - slot.base, &data[done..done + len]);
+        let (mut here, mut rest) = (address, data);
+        while !rest.is_empty() {
+            let (device, len) = self.claim(here, rest.len());
+            let (part, behind) = rest.split_at(len);
+            if let Some((device, offset)) = device {
+                let action = device.write(offset, part);
                 if action != Action::Continue {
                     return action;
                 }
             }
-            done += len;
+            (here, rest) = (here.wrapping_add(len as u64), behind);
         }
         Action::Continue
     }
 
     /// The name of the device that answers at `address`, if there is one.
     pub fn device_at(&mut self, address: u64) -> Option<&'static str> {
-        self.claim(address, 1).0.map(|slot| slot.device.name())
+        self.claim(address, 1).0.map(|(device, _)| device.name())
     }
 
     /// Lets every device look for news from outside.
@@ -103,7 +102,7 @@ impl Bus {
     /// Gives the device that sits at `base` what it remembered; false if there is none, or it does not take it.
     pub fn set_state(&mut self, base: u64, state: &[u8]) -> bool {
         let at = self.slots.binary_search_by_key(&base, |slot| slot.base);
-        at.is_ok_and(|at| self.slots[at].device.set_state(state))
+        at.ok().and_then(|at| self.slots.get_mut(at)).is_some_and(|slot| slot.device.set_state(state))
     }
 
     /// The level of every interrupt line, by pin.
@@ -111,16 +110,19 @@ impl Bus {
         self.slots.iter().filter_map(|slot| Some((slot.pin?, slot.device.interrupt())))
     }
 
-    /// Who answers at `address`, and for how many of `want` bytes.
-    fn claim(&mut self, address: u64, want: usize) -> (Option<&mut Slot>, usize) {
+    /// Who answers at `address`, at which of its offsets, and for how many of `want` bytes: at least one, unless none
+    /// are wanted.
+    fn claim(&mut self, address: u64, want: usize) -> (Option<(&mut dyn Device, u64)>, usize) {
         let at = self.slots.partition_point(|slot| slot.last < address);
-        match self.slots.get_mut(at) {
-            Some(slot) if slot.base <= address => {
-                let left = (slot.last - address).saturating_add(1);
-                (Some(slot), want.min(usize::try_from(left).unwrap_or(usize::MAX)))
-            }
+        let claim = self.slots.get_mut(at).and_then(|slot| {
+            let offset = address.checked_sub(slot.base)?;
+            let left = slot.last.saturating_sub(address).saturating_add(1);
+            Some((&mut *slot.device, offset, usize::try_from(left).unwrap_or(usize::MAX)))
+        });
+        match claim {
+            Some((device, offset, left)) => (Some((device, offset)), want.min(left)),
             // One byte at a time through a gap: a device may begin right behind it.
-            _ => (None, 1),
+            None => (None, want.min(1)),
         }
     }
 }

@@ -55,7 +55,7 @@ impl Cable {
     pub fn offer(&self, bytes: &[u8]) {
         let mut waiting = lock(&self.queues.to_guest);
         let room = OFFERED_MAX.saturating_sub(waiting.len());
-        waiting.extend(&bytes[..bytes.len().min(room)]);
+        waiting.extend(bytes.iter().take(room));
     }
 
     /// World side: what is sent waits until the guest writes the POST code 0xa5. A system that opens its port late

@@ -60,19 +60,22 @@ impl Cmos {
     /// and above 4 GiB; `extra_cpus` are the processors beside the first.
     pub fn new(now: fn() -> u64, low: u64, high: u64, extra_cpus: u8) -> Cmos {
         let mut memory = [0; 128];
-        memory[usize::from(REGISTER_A)] = DIVIDER;
-        memory[usize::from(REGISTER_B)] = H24;
-        memory[EXTRA_CPUS] = extra_cpus;
-        let mut put = |at: usize, len: usize, size: u64| {
-            // What does not fit its field reads as the field's largest value.
-            let size = size.min((1 << (8 * len)) - 1);
-            memory[at..at + len].copy_from_slice(&size.to_le_bytes()[..len]);
+        let mut put = |at: usize, bytes: &[u8]| {
+            for (to, from) in memory.iter_mut().skip(at).zip(bytes) {
+                *to = *from;
+            }
         };
-        put(BASE_MEMORY, 2, low.min(640 * KIB) / KIB);
-        put(EXTENDED_MEMORY, 2, low.saturating_sub(MIB) / KIB);
-        put(EXTENDED_MEMORY_AGAIN, 2, low.saturating_sub(MIB) / KIB);
-        put(MEMORY_ABOVE_16M, 2, low.saturating_sub(16 * MIB) / (64 * KIB));
-        put(MEMORY_ABOVE_4G, 3, high / (64 * KIB));
+        put(REGISTER_A.into(), &[DIVIDER]);
+        put(REGISTER_B.into(), &[H24]);
+        put(EXTRA_CPUS, &[extra_cpus]);
+        // What does not fit its field reads as the field's largest value.
+        let two_bytes = |size: u64| u16::try_from(size).unwrap_or(u16::MAX).to_le_bytes();
+        put(BASE_MEMORY, &two_bytes(low.min(640 * KIB) / KIB));
+        put(EXTENDED_MEMORY, &two_bytes(low.saturating_sub(MIB) / KIB));
+        put(EXTENDED_MEMORY_AGAIN, &two_bytes(low.saturating_sub(MIB) / KIB));
+        put(MEMORY_ABOVE_16M, &two_bytes(low.saturating_sub(16 * MIB) / (64 * KIB)));
+        let [a, b, c, ..] = (high / (64 * KIB)).min(0xff_ffff).to_le_bytes();
+        put(MEMORY_ABOVE_4G, &[a, b, c]);
         Cmos { now, index: 0, memory }
     }
 
@@ -89,30 +92,32 @@ impl Cmos {
             CENTURY => self.encode(time.century),
             REGISTER_C => 0,
             REGISTER_D => VRT,
-            index => self.memory[usize::from(index)],
+            index => self.register(index),
         }
     }
 
     fn write_data(&mut self, value: u8) {
         let value = if self.index == REGISTER_A { value & !UIP } else { value };
-        self.memory[usize::from(self.index)] = value;
+        if let Some(register) = self.memory.get_mut(usize::from(self.index)) {
+            *register = value;
+        }
     }
 
     /// A number below 100 as register B wants it.
-    const fn encode(&self, number: u8) -> u8 {
-        if self.register_b() & DM != 0 { number } else { number / 10 * 16 + number % 10 }
+    fn encode(&self, number: u8) -> u8 {
+        if self.register(REGISTER_B) & DM != 0 { number } else { (number / 10) << 4 | (number % 10) }
     }
 
-    const fn encode_hours(&self, hour: u8) -> u8 {
-        if self.register_b() & H24 != 0 {
+    fn encode_hours(&self, hour: u8) -> u8 {
+        if self.register(REGISTER_B) & H24 != 0 {
             return self.encode(hour);
         }
-        let twelve = self.encode((hour + 11) % 12 + 1);
+        let twelve = self.encode(if hour.is_multiple_of(12) { 12 } else { hour % 12 });
         if hour < 12 { twelve } else { twelve | PM }
     }
 
-    const fn register_b(&self) -> u8 {
-        self.memory[REGISTER_B as usize]
+    fn register(&self, index: u8) -> u8 {
+        self.memory.get(usize::from(index)).copied().unwrap_or(0)
     }
 }
 
@@ -168,15 +173,13 @@ impl Time {
         let days = seconds / DAY_SECONDS;
         // 400 years of the Gregorian calendar are a whole number of days, and of weeks.
         let (cycles, mut left) = (days / 146_097, days % 146_097);
-        let mut year = 1970 + cycles * 400;
-        while left >= year_days(year) {
-            left -= year_days(year);
-            year += 1;
+        let mut year = cycles.saturating_mul(400).saturating_add(1970);
+        while let Some(rest) = left.checked_sub(year_days(year)) {
+            (left, year) = (rest, year.saturating_add(1));
         }
-        let mut month = 1;
-        while left >= month_days(year, month) {
-            left -= month_days(year, month);
-            month += 1;
+        let mut month = 1_u64;
+        while let Some(rest) = left.checked_sub(month_days(year, month)) {
+            (left, month) = (rest, month.saturating_add(1));
         }
         // Each number is below 100, so nothing is cut off.
         Time {
@@ -184,8 +187,8 @@ impl Time {
             minute: (seconds / 60 % 60) as u8,
             hour: (seconds / 3600 % 24) as u8,
             // 1970 began on a Thursday.
-            day_of_week: ((days + 4) % 7 + 1) as u8,
-            day: (left + 1) as u8,
+            day_of_week: (days.saturating_add(4) % 7).saturating_add(1) as u8,
+            day: left.saturating_add(1) as u8,
             month: month as u8,
             year: (year % 100) as u8,
             century: (year / 100 % 100) as u8,

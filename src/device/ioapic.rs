@@ -21,7 +21,6 @@ const IOAPICVER: u8 = 0x01;
 const IOAPICARB: u8 = 0x02;
 /// Two registers for each entry, the lower half first.
 const IOREDTBL: u8 = 0x10;
-const IOREDTBL_LAST: u8 = IOREDTBL + 2 * Ioapic::PINS - 1;
 
 /// Version 0x11, and in bits 16 to 23 the number of the last entry.
 const VERSION: u32 = (Ioapic::PINS as u32 - 1) << 16 | 0x11;
@@ -148,12 +147,12 @@ impl Ioapic {
 
     /// The message of a level-triggered pin, if it is due; its entry then waits for the end.
     fn take_level(&mut self, pin: u8) -> Option<Msi> {
-        let entry = self.redirection[usize::from(pin)];
+        let entry = *self.redirection.get(usize::from(pin))?;
         if entry & (LEVEL | REMOTE_IRR) != LEVEL || !self.is_high(pin) {
             return None;
         }
         let message = self.message(pin)?;
-        self.redirection[usize::from(pin)] |= REMOTE_IRR;
+        *self.redirection.get_mut(usize::from(pin))? |= REMOTE_IRR;
         Some(message)
     }
 
@@ -166,17 +165,16 @@ impl Ioapic {
             // The arbitration ID follows the ID: nobody arbitrates.
             IOAPICID | IOAPICARB => self.id,
             IOAPICVER => VERSION,
-            IOREDTBL..=IOREDTBL_LAST => (self.redirection[self.entry()] >> self.half()) as u32,
-            _ => 0,
+            _ => self.redirection.get(self.entry()).map_or(0, |entry| (entry >> self.half()) as u32),
         }
     }
 
     fn write_register(&mut self, value: u32) {
         match self.ioregsel {
             IOAPICID => self.id = value & ID_BITS,
-            IOREDTBL..=IOREDTBL_LAST => {
+            _ => {
                 let (at, half) = (self.entry(), self.half());
-                let entry = &mut self.redirection[at];
+                let Some(entry) = self.redirection.get_mut(at) else { return };
                 let kept = *entry & !(WRITABLE & 0xffff_ffff << half);
                 *entry = kept | (u64::from(value) << half & WRITABLE);
                 // Becoming edge-triggered and level-triggered again is how drivers end an interrupt of
@@ -185,18 +183,17 @@ impl Ioapic {
                     *entry &= !REMOTE_IRR;
                 }
             }
-            _ => {}
         }
     }
 
-    /// Which entry IOREGSEL selects; it must be one of IOREDTBL.
+    /// Which entry IOREGSEL selects; there is none of that number if it selects something else.
     const fn entry(&self) -> usize {
-        (self.ioregsel - IOREDTBL) as usize / 2
+        self.ioregsel.wrapping_sub(IOREDTBL) as usize / 2
     }
 
     /// How far left in its entry the selected half is, in bits.
     const fn half(&self) -> u32 {
-        (self.ioregsel as u32 & 1) * 32
+        if self.ioregsel & 1 == 0 { 0 } else { 32 }
     }
 
     /// What the four bytes of the window at `offset` hold.
@@ -214,7 +211,7 @@ impl Device for Ioapic {
         data.fill(0);
         let bytes = self.window(offset).unwrap_or(0).to_le_bytes();
         let within = (offset & 3) as usize;
-        for (to, from) in data.iter_mut().zip(&bytes[within..]) {
+        for (to, from) in data.iter_mut().zip(bytes.iter().skip(within)) {
             *to = *from;
         }
     }
@@ -223,7 +220,7 @@ impl Device for Ioapic {
         let Some(before) = self.window(offset) else { return Action::Continue };
         let mut bytes = before.to_le_bytes();
         let within = (offset & 3) as usize;
-        for (to, from) in bytes[within..].iter_mut().zip(data) {
+        for (to, from) in bytes.iter_mut().skip(within).zip(data) {
             *to = *from;
         }
         match offset & !3 {

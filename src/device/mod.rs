@@ -4,6 +4,24 @@
 //! It is asked, and it answers: [`Device::write`] returns an [`Action`], [`Device::interrupt`] the
 //! level of its line. That keeps each device a pure state machine that a test can drive without KVM.
 
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
 mod bus;
 mod cable;
 mod cmos;

@@ -203,7 +203,7 @@ impl Uart {
     /// returns how many that were. The rest is the caller's to offer again.
     pub fn receive(&mut self, bytes: &[u8]) -> usize {
         let taken = bytes.len().min(self.room());
-        for &byte in &bytes[..taken] {
+        for &byte in bytes.iter().take(taken) {
             self.arrive(Character { byte, errors: 0 });
         }
         taken

@@ -3,8 +3,23 @@
 //! A file is input from a stranger: whatever is wrong with it ends in an [`ImageError`], and nothing of it is
 //! used before all of it was looked at.
 
-#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used)]
-#![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used))]
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
 
 use super::memory::{self, PAGE};
 use crate::error::ImageError;
@@ -22,6 +37,8 @@ pub const VERSION: u32 = 1;
 
 /// Bytes of the header, of which the last eight are the digest of the others and of the sections.
 const HEADER: usize = 64;
+/// Where that is.
+const DIGEST: usize = HEADER - size_of::<u64>();
 /// More bytes of sections than 255 vCPUs and all devices need.
 const SECTIONS_MAX: u64 = 16 << 20;
 
@@ -48,7 +65,7 @@ pub struct Header {
 /// Writes an image to an empty file.
 pub fn write(file: &File, state: &State, memory: &Memory) -> io::Result<()> {
     let sections = sections(state);
-    let offset = (HEADER + sections.len()).next_multiple_of(PAGE) as u64;
+    let offset = HEADER.saturating_add(sections.len()).next_multiple_of(PAGE) as u64;
     let (pages, memory_digest) = memory::write(file, offset, memory)?;
     let header = Header { memory_offset: offset, pages, memory_digest };
     file.write_all_at(&head(&header, &sections), 0)
@@ -110,7 +127,7 @@ pub fn read(file: &File) -> Result<(Header, State), ImageError> {
     let mut bytes = vec![0; len.min(PAGE as u64) as usize];
     file.read_exact_at(&mut bytes, 0).map_err(unreadable)?;
     let (sections_len, header) = read_header(&bytes, len)?;
-    let head_len = HEADER + sections_len;
+    let head_len = HEADER.saturating_add(sections_len);
     if head_len > bytes.len() {
         bytes.resize(head_len, 0);
         file.read_exact_at(&mut bytes, 0).map_err(unreadable)?;
@@ -159,11 +176,13 @@ fn read_header(bytes: &[u8], len: u64) -> Result<(usize, Header), ImageError> {
     if sections > SECTIONS_MAX {
         return Err(damaged(what, "its sections are larger than they can be"));
     }
-    let end = HEADER as u64 + sections;
+    let end = sections.saturating_add(HEADER as u64);
     if end > len {
         return Err(ImageError::Truncated { what: "the state", end, len });
     }
-    if memory_offset < end || !memory_offset.is_multiple_of(PAGE as u64) || memory_offset > end + PAGE as u64
+    if memory_offset < end
+        || !memory_offset.is_multiple_of(PAGE as u64)
+        || memory_offset > end.saturating_add(PAGE as u64)
     {
         return Err(damaged(what, "the memory is not where it belongs"));
     }
@@ -173,9 +192,7 @@ fn read_header(bytes: &[u8], len: u64) -> Result<(usize, Header), ImageError> {
 /// The sections of `head`, which is a header and its sections.
 fn read_state(head: &[u8]) -> Result<State, ImageError> {
     let what = "the golden image";
-    let digest_at = HEADER - size_of::<u64>();
-    let (Some((signed, rest)), Some(sections)) = (head.split_at_checked(digest_at), head.get(HEADER..))
-    else {
+    let (Some((signed, rest)), Some(sections)) = (head.split_at_checked(DIGEST), head.get(HEADER..)) else {
         return Err(damaged(what, "its header is cut short"));
     };
     let digest = XxHash64::oneshot(0, &[signed, sections].concat());

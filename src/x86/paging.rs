@@ -87,13 +87,13 @@ pub fn translate(guest: &GuestMemoryMmap<()>, cr3: u64, linear: u64) -> Option<u
     let mut table = cr3 & ADDRESS;
     // Where the index of each level begins: PML4, page-directory-pointer table, directory, table.
     for shift in [39, 30, 21, 12] {
-        let index = linear >> shift & (ENTRIES as u64 - 1);
-        let entry = u64::from_le(guest.read_obj(GuestAddress(table + index * 8)).ok()?);
+        let index = linear >> shift & 511;
+        let entry = u64::from_le(guest.read_obj(GuestAddress(table | index << 3)).ok()?);
         if entry & PRESENT == 0 {
             return None;
         }
         if shift == 12 || shift < 39 && entry & LARGE != 0 {
-            let page = (1 << shift) - 1;
+            let page = !(u64::MAX << shift);
             return Some(entry & ADDRESS & !page | linear & page);
         }
         table = entry & ADDRESS;

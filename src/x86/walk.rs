@@ -61,7 +61,7 @@ pub fn walk(guest: &GuestMemoryMmap<()>, cr3: u64, nxe: bool, linear: u64) -> Wa
     let mut executable = true;
     for (name, shift) in [("PML4", 39), ("PDPT", 30), ("PD", 21), ("PT", 12)] {
         let index = linear >> shift & 511;
-        let at = table + index * 8;
+        let at = table | index << 3;
         let entry = guest.read_obj(GuestAddress(at)).ok().map(u64::from_le);
         steps.push(Step { table: name, index, at, entry });
         let end = |end| Walk { steps: steps.clone(), end };
@@ -78,7 +78,7 @@ pub fn walk(guest: &GuestMemoryMmap<()>, cr3: u64, nxe: bool, linear: u64) -> Wa
             return end(End::Reserved("bit 7 (large page) in a PML4 entry"));
         }
         if is_page {
-            let page = (1_u64 << shift) - 1;
+            let page = !(u64::MAX << shift);
             // From the page's size down to bit 13: bit 12 is a part of the memory type.
             if entry & ADDRESS & page & !0x1000 != 0 && shift > 12 {
                 return end(End::Reserved("an address that is not a multiple of the large page's size"));

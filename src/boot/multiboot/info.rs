@@ -19,6 +19,8 @@ const MMAP_SIZE: u32 = 24;
 /// Types of memory map entries.
 const MMAP_RAM: u32 = 1;
 const MMAP_RESERVED: u32 = 2;
+/// Where what follows the information begins.
+const INFO_END: u32 = BOOT_INFO as u32 + INFO_SIZE;
 const BOOT_LOADER_NAME: &[u8] = b"matchstick\0";
 
 /// The bytes to put at [`BOOT_INFO`] for a guest with `memory` bytes. `cmdline` is the address of the
@@ -26,10 +28,10 @@ const BOOT_LOADER_NAME: &[u8] = b"matchstick\0";
 pub(super) fn boot_information(memory: u64, cmdline: u32, module: Option<[u32; 2]>) -> Vec<u8> {
     let map = memory_map(memory);
     let mods_count = module.iter().len() as u32;
-    let mods_addr = BOOT_INFO as u32 + INFO_SIZE;
-    let mmap_addr = mods_addr + MODULE_SIZE * mods_count;
-    let mmap_length = MMAP_SIZE * map.len() as u32;
-    let boot_loader_name = mmap_addr + mmap_length;
+    let mods_addr = INFO_END;
+    let mmap_addr = mods_addr.saturating_add(MODULE_SIZE.saturating_mul(mods_count));
+    let mmap_length = MMAP_SIZE.saturating_mul(map.len() as u32);
+    let boot_loader_name = mmap_addr.saturating_add(mmap_length);
 
     let kib = |bytes: u64| (bytes >> 10) as u32;
     let mem_lower = kib(memory.min(LOW_MEMORY_END));
