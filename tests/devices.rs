@@ -1,7 +1,7 @@
 //! Whatever a guest does to the devices, they answer: none of them panics, and only those that may end
 //! the VM do.
 
-use matchstick::device::{Action, Bus, Cmos, DebugExit, I8042, Ioapic, Post};
+use matchstick::device::{Action, Bus, Cable, Cmos, DebugExit, I8042, Ioapic, Post, Serial};
 use proptest::prelude::*;
 
 /// The ports of a small PC, next to each other so that accesses span them.
@@ -13,6 +13,42 @@ fn bus() -> Bus {
     bus.insert(0x69, 1, None, Box::new(DebugExit)).unwrap();
     bus.insert(0x70, Ioapic::SIZE, None, Box::new(Ioapic::new())).unwrap();
     bus
+}
+
+/// Random programs, as a guest could write them: reads and writes of every width, input, and looking around. A million
+/// operations; `OPERATIONS=100000000` in the environment makes it a night's work.
+#[test]
+fn random_programs_find_no_end_of_a_device() {
+    let count = std::env::var("OPERATIONS").map_or(1_000_000, |count| count.parse().unwrap());
+    let cable = Cable::default();
+    let mut bus = bus();
+    bus.insert(0x50, 8, Some(4), Box::new(Serial::new(cable.clone()))).unwrap();
+    let mut state = 0x2026_1121_u64;
+    let mut resets = 0;
+    for _ in 0..count {
+        // The 64-bit generator of Steele, Lea and Flood, "SplitMix", 2014.
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let random = mixed ^ mixed >> 31;
+        let (address, len) = (0x4e + (random >> 8) % 0x44, 1 << (random >> 16 & 3));
+        let mut data = random.rotate_left(20).to_le_bytes();
+        match random % 16 {
+            0..7 => bus.read(address, &mut data[..len]),
+            7..14 => match bus.write(address, &data[..len]) {
+                Action::Continue => {}
+                Action::Reset => resets += 1,
+                Action::Exit(_) if (address..address + len as u64).contains(&0x69) => {}
+                other => panic!("{other:?} by a write to {address:#x}"),
+            },
+            14 => cable.offer(&data),
+            _ => bus.poll(),
+        }
+        bus.interrupts().count();
+        cable.written().clear();
+    }
+    println!("{count} operations, {resets} resets");
+    assert!(resets > 0, "there is a way to pull the reset line");
 }
 
 proptest! {

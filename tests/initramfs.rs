@@ -282,6 +282,17 @@ fn what_cannot_be_packed_is_named() {
 }
 
 #[test]
+fn an_entry_that_does_not_fit_leaves_the_others_as_they_are() {
+    let mut archive = Initramfs::new(600);
+    archive.file("small", 0o644, b"fits").unwrap();
+    // Its header and its name still fit, and so does the end.
+    archive.file("large", 0o644, &[b'x'; 400]).unwrap_err();
+    let entries = read(&archive.finish().unwrap());
+    let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+    assert_eq!(names, ["small"]);
+}
+
+#[test]
 fn a_file_that_is_larger_than_it_says_is_packed_whole() {
     // The kernel makes these as they are read; their size is said to be 0.
     let version = Path::new("/proc/version");

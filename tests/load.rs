@@ -5,11 +5,29 @@ mod support;
 use matchstick::guest::Guest;
 use matchstick::{Machine, Outcome};
 use std::fs;
+use std::time::{Duration, Instant};
 use support::{has_kvm, matchstick};
 
-/// How many are started at once, and how many in a row.
+/// How many are started at once, and how many in a row; AT_ONCE and IN_A_ROW in the environment say otherwise.
 const AT_ONCE: usize = 50;
 const IN_A_ROW: usize = 500;
+
+fn number(variable: &str, otherwise: usize) -> usize {
+    std::env::var(variable).map_or(otherwise, |number| number.parse().unwrap())
+}
+
+/// What a night's run writes down.
+fn report(what: &str, took: Duration, mut each: Vec<Duration>) {
+    each.sort_unstable();
+    let at = |share: f64| each[((each.len() - 1) as f64 * share) as usize].as_micros();
+    let rate = each.len() as f64 / took.as_secs_f64();
+    println!(
+        "{what}: {} machines, {rate:.0} a second; median {} µs, p99 {} µs",
+        each.len(),
+        at(0.5),
+        at(0.99)
+    );
+}
 
 /// What this process has: open descriptors, threads, mappings and resident memory in KiB.
 #[derive(Debug)]
@@ -53,9 +71,13 @@ fn machines_in_a_row() {
         start(smp);
     }
     let before = Possessions::now();
-    for round in 0..IN_A_ROW {
+    let (begin, mut each) = (Instant::now(), Vec::with_capacity(1 << 20));
+    for round in 0..number("IN_A_ROW", IN_A_ROW) {
+        let start_of_one = Instant::now();
         start(if round % 10 == 0 { smp } else { hello });
+        each.push(start_of_one.elapsed());
     }
+    report("in a row", begin.elapsed(), each);
     let after = Possessions::now();
     assert_eq!((before.descriptors, before.threads), (after.descriptors, after.threads));
     // A page for each machine would be 2000 KiB.
@@ -70,9 +92,15 @@ fn machines_in_a_row_leave_nothing_behind() {
     }
     let own = std::env::current_exe().unwrap();
     let mut test = std::process::Command::new(own);
-    let ended =
-        test.args(["--exact", "machines_in_a_row", "--ignored", "--test-threads=1"]).output().unwrap();
-    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stdout));
+    let ended = test
+        .args(["--exact", "machines_in_a_row", "--ignored", "--nocapture", "--test-threads=1"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout);
+    assert!(ended.status.success(), "{said}");
+    // Behind the test harness's own words.
+    let at = said.find("in a row: ").expect("it reports");
+    println!("{}", said[at..].lines().next().unwrap_or_default());
 }
 
 #[test]
@@ -80,8 +108,14 @@ fn machines_at_once_do_not_disturb_each_other() {
     if !has_kvm() {
         return;
     }
-    let all: Vec<_> = (0..AT_ONCE).map(|_| matchstick(["run", "hello"]).start()).collect();
-    for running in all {
-        running.end().silent().status(0).printed("Hello from a virtual machine!\n");
-    }
+    let begin = Instant::now();
+    let start = |_| matchstick(["run", "hello"]).limit(Duration::from_secs(120)).start();
+    let all: Vec<_> = (0..number("AT_ONCE", AT_ONCE)).map(start).collect();
+    let each = all.into_iter().map(|running| {
+        let ended = running.end();
+        ended.silent().status(0).printed("Hello from a virtual machine!\n");
+        ended.took
+    });
+    let each = each.collect();
+    report("at once", begin.elapsed(), each);
 }
