@@ -69,7 +69,7 @@ pub fn measure(contest: &Contest, progress: &mut dyn FnMut(f64, &str)) -> Result
     let steps = steps(thread::available_parallelism().map_or(1, usize::from));
     let parts = names.len() * steps.len();
     let time = match contest.plan.length {
-        Length::Time(time) => time / parts as u32,
+        Length::Time(time) => time / parts.max(1) as u32,
         Length::Rounds(_) => Duration::from_secs(1),
     };
     let mut rates = Vec::new();
