@@ -23,6 +23,15 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// A word that is neither a guest of the gallery nor a file.
+    #[error("no guest and no file is called {name:?}{meant}")]
+    NoGuest {
+        /// The word.
+        name: String,
+        /// The guest that may be meant, as the end of the line.
+        meant: String,
+    },
+
     /// There is no image of that name.
     #[error("cannot open {}", path.display())]
     NotFound {
@@ -88,6 +97,10 @@ pub enum Error {
     #[error("{0}")]
     Config(String),
 
+    /// Something was asked of a golden image that was decided when it was made.
+    #[error("a golden image has its memory, its CPUs and what it was told")]
+    Golden,
+
     /// The machine cannot be saved as it is, or not be made again from what was saved.
     #[error("cannot take a snapshot: {0}")]
     Snapshot(String),
@@ -125,6 +138,7 @@ impl Error {
     pub fn exit_status(&self) -> u8 {
         match self {
             Error::Config(_)
+            | Error::Golden
             | Error::Debugger { .. }
             | Error::Output(_)
             | Error::Race(_)
@@ -139,7 +153,7 @@ impl Error {
             | Error::Unreadable { .. }
             | Error::Image { .. }
             | Error::Pack { .. } => 126,
-            Error::NotFound { .. } | Error::NoKernel { .. } => 127,
+            Error::NoGuest { .. } | Error::NotFound { .. } | Error::NoKernel { .. } => 127,
         }
     }
 
@@ -164,7 +178,8 @@ impl Error {
                 OutOfMemory => "a guest of this size does not fit: a smaller -m or fewer -c",
                 _ => "this host's KVM cannot do it; matchstick needs Linux 4.17 or newer",
             },
-            Error::NotFound { .. } => "`matchstick guests` lists the guests that need no file",
+            Error::NoGuest { .. } => "`matchstick guests` lists the guests that need no file",
+            Error::NotFound { .. } => return None,
             Error::Unreadable { .. } => "an image is a regular file that you may read",
             Error::Pack { source, .. } => match source {
                 PackError::Io(_) | PackError::NotAFile => {
@@ -210,6 +225,9 @@ impl Error {
             },
             Error::Debugger { .. } => {
                 "in gdb: `target remote :PORT` or `target remote PATH`; --gdb takes a port that is free, or unix:PATH"
+            }
+            Error::Golden => {
+                "--timeout, --max-output and --sandbox are new with each run of it; `matchstick snapshot` decides the rest"
             }
             Error::Config(_) => "-m SIZE is the guest's memory, -c N its number of CPUs",
             Error::Race(_) => "`matchstick bench --help` shows all options",

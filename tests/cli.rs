@@ -48,7 +48,13 @@ fn what_is_typed_wrongly_is_said_with_a_hint() {
     for (args, error, hint) in [
         (&["frobnicate"][..], "no such command: frobnicate", general),
         (&["--frobnicate"], "invalid option '--frobnicate'", general),
-        (&["help", "nonsense"], "unexpected argument \"nonsense\"", general),
+        (&["help", "nonsense"], "no such command: nonsense", general),
+        (&["bnch"], "no such command: bnch: is it bench?", general),
+        (&["help", "trcae"], "no such command: trcae: is it trace?", general),
+        (&["--versoin"], "invalid option '--versoin': is it --version?", general),
+        (&["run", "--memroy=64"], "invalid option '--memroy': is it --memory?", of_run),
+        (&["bench", "--run", "5"], "invalid option '--run': is it --runs?", "`matchstick bench --help`"),
+        (&["bench", "--only", ""], "no subject is named", "`matchstick bench --help`"),
         (&["guests", "all"], "unexpected argument \"all\"", "`matchstick guests`"),
         (&["guests", "-l"], "invalid option '-l'", "`matchstick guests`"),
         (&["run", "--frobnicate"], "invalid option '--frobnicate'", of_run),
@@ -115,15 +121,20 @@ fn sizes_and_times_are_taken_in_every_unit() {
 
 #[test]
 fn an_image_that_is_not_there() {
-    for name in ["nonsense", "no/such/file", "Cargo.toml/image", ""] {
-        matchstick(["run", name]).run().printed("").fails(127, &format!("cannot open {name}: "), "guests");
+    for (name, meant) in [("nonsense", ""), ("", ""), ("helo", ": is it hello?"), ("Linux", ": is it linux?")]
+    {
+        let error = format!("no guest and no file is called {name:?}{meant}");
+        matchstick(["run", name]).run().printed("").fails(127, &error, "guests");
     }
-    matchstick(["run", "-k", "nonsense"]).run().fails(127, "cannot open nonsense", "guests");
-    // The words of -k are paths only.
-    matchstick(["run", "-k", "hello"]).run().fails(127, "cannot open hello", "guests");
-    matchstick(["run", "hello", "-i", "nonsense"]).run().fails(127, "cannot open nonsense", "guests");
     let not_unicode = std::ffi::OsStr::from_bytes(b"\xff\xfe");
-    matchstick([std::ffi::OsStr::new("run"), not_unicode]).run().fails(127, "cannot open", "guests");
+    matchstick([std::ffi::OsStr::new("run"), not_unicode]).run().fails(127, "no guest and no file", "guests");
+    // The words of -k and -i are paths only.
+    for args in [&["no/such/file"][..], &["Cargo.toml/image"], &["-k", "hello"], &["hello", "-i", "hello"]] {
+        let ended = matchstick(["run"]).args(args).run();
+        let path = args[args.len() - 1];
+        ended.printed("").status(127).says(&format!("error: cannot open {path}: "));
+        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    }
 }
 
 #[test]
@@ -378,7 +389,8 @@ fn a_reader_that_has_gone_is_no_reason_to_complain() {
     if !has_kvm() {
         return;
     }
-    for args in [&["run"][..], &["guests"], &["help", "run"], &["--version"]] {
+    let to_stdout = ["trace", "noop", "-o", "/dev/stdout"];
+    for args in [&["run"][..], &["guests"], &["help", "run"], &["--version"], &to_stdout] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         matchstick(args).stdout(writer).run().silent().status(141);

@@ -461,7 +461,7 @@ fn timings_show_every_phase_and_change_nothing_else() {
     ] {
         run(&image, options).status(status).says("total").says("KVM_CREATE_VM");
     }
-    matchstick(["run", "--timings", "nonsense"]).run().status(127).says("error: cannot open nonsense");
+    matchstick(["run", "--timings", "nonsense"]).run().status(127).says("error: no guest and no file");
     // A guest may mark milestones: mov al, 0x42; out 0x80, al
     let milestone = boot_sector(&[&[0xb0, 0x42, 0xe6, 0x80], &code::exit(0)]);
     run(&milestone, &["--timings"]).status(0).says("guest: POST 0x42");

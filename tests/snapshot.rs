@@ -396,7 +396,7 @@ fn what_makes_no_sense_of_an_image_is_refused() {
     }
     let (dir, path) = golden_file("ready");
     for more in [&["-m", "64"][..], &["-c", "2"], &["--boot", "elf"], &["-p", "quiet"], &["--", "word"]] {
-        matchstick(["run", &path]).args(more).run().fails(125, "a golden image has its memory", "");
+        matchstick(["run", &path]).args(more).run().fails(125, "a golden image has its memory", "--timeout");
     }
     matchstick(["snapshot", "hello", "-o", &path]).run().status(125).says("the guest ended before");
     matchstick(["snapshot", "hello"]).run().fails(125, "-o FILE", "");

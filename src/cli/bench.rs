@@ -16,7 +16,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lexopt::{Arg, Parser, ValueExt};
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -169,7 +169,9 @@ fn number<T: std::str::FromStr>(text: &str) -> std::result::Result<T, &'static s
 
 /// `vm,runc`.
 fn names(list: OsString) -> std::result::Result<Vec<String>, lexopt::Error> {
-    Ok(list.string()?.split(',').filter(|name| !name.is_empty()).map(Into::into).collect())
+    let names: Vec<String> =
+        list.string()?.split(',').filter(|name| !name.is_empty()).map(Into::into).collect();
+    if names.is_empty() { Err("no subject is named".into()) } else { Ok(names) }
 }
 
 /// `NAME=COMMAND`.
@@ -271,11 +273,9 @@ fn progress_bar() -> ProgressBar {
 }
 
 fn read_report(path: &Path) -> Result<Report> {
-    let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
-        ErrorKind::NotFound => Error::NotFound { path: path.into(), source },
-        _ => Error::NoReport { path: path.into(), source },
-    })?;
-    serde_json::from_str(&text).map_err(|why| Error::NoReport { path: path.into(), source: why.into() })
+    let text = std::fs::read_to_string(path);
+    text.and_then(|text| Ok(serde_json::from_str(&text)?))
+        .map_err(|source| Error::NoReport { path: path.into(), source })
 }
 
 /// A file for the report, known to be writable.

@@ -207,7 +207,7 @@ pub(super) fn image_of(args: &RunArgs) -> Result<Option<Snapshot>> {
         || args.cmdline_only.is_some()
         || !args.args.is_empty();
     if has_more || linux::is_meant(args) {
-        return Err(Error::Config("a golden image has its memory, its CPUs and what it was told".into()));
+        return Err(Error::Golden);
     }
     Snapshot::read(&path.display().to_string(), file).map(Some)
 }

@@ -10,6 +10,7 @@ mod help;
 mod host;
 mod lesson;
 pub mod linux;
+mod near;
 mod options;
 pub mod page;
 mod run;
@@ -71,7 +72,11 @@ pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
     match done {
         Ok(status) => status,
         // The reader of our output has what it wanted: no reason to complain.
-        Err(Error::Output(source)) if source.kind() == std::io::ErrorKind::BrokenPipe => STATUS_PIPE,
+        Err(Error::Output(source) | Error::Export { source, .. })
+            if source.kind() == std::io::ErrorKind::BrokenPipe =>
+        {
+            STATUS_PIPE
+        }
         Err(error) => {
             let mut line = format!("error: {error}");
             let mut source = error.source();

@@ -8,6 +8,7 @@ use super::golden::{self, CloneArgs, SnapshotArgs};
 use super::guests;
 use super::host::{self, HOST_OPTIONS};
 use super::linux;
+use super::near;
 use super::trace::{self, TraceArgs};
 use super::values::{count, moment, protocol, sandbox, size, time};
 use crate::boot::Protocol;
@@ -287,14 +288,15 @@ const GUESTS_HINT: &str = "`matchstick guests` takes no options";
 /// Reads the arguments, without the program's name.
 pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Usage> {
     let mut parser = Parser::from_args(args);
-    let usage = |hint| move |error: lexopt::Error| Usage { what: error.to_string(), hint };
-    let command = match parser.next().map_err(usage(HINT))? {
+    let wrong = |error: lexopt::Error| Usage { what: near::complaint(&error, OsStr::new("")), hint: HINT };
+    let command = &match parser.next().map_err(wrong)? {
         None => return Ok(Command::Help(None)),
         Some(Arg::Value(word)) => word,
         Some(Arg::Short('h') | Arg::Long("help")) => return Ok(Command::Help(None)),
         Some(Arg::Short('V') | Arg::Long("version")) => return Ok(Command::Version),
-        Some(other) => return Err(usage(HINT)(other.unexpected())),
+        Some(other) => return Err(wrong(other.unexpected())),
     };
+    let usage = |hint| move |error: lexopt::Error| Usage { what: near::complaint(&error, command), hint };
     match command.to_str() {
         Some("run") => parse_run(&mut parser, Starting::Run).map_err(usage(RUN_HINT)),
         Some("trace") => parse_run(&mut parser, Starting::Trace).map_err(usage(TRACE_HINT)),
@@ -310,7 +312,7 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Usage> {
             what: format!("{name} is a guest, not a command"),
             hint: "`matchstick run GUEST` starts it",
         }),
-        _ => Err(Usage { what: format!("no such command: {}", command.display()), hint: HINT }),
+        _ => Err(Usage { what: near::no_command(command), hint: HINT }),
     }
 }
 
@@ -318,6 +320,7 @@ fn parse_help(parser: &mut Parser) -> Result<Command, lexopt::Error> {
     let command = match parser.next()? {
         None => None,
         Some(Arg::Value(word)) if COMMANDS.iter().any(|command| word == command.name) => Some(word),
+        Some(Arg::Value(word)) => return Err(near::no_command(&word).into()),
         Some(other) => return Err(other.unexpected()),
     };
     match parser.next()? {

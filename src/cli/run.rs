@@ -2,6 +2,7 @@
 
 use super::golden;
 use super::linux::{self, Userland};
+use super::near;
 use super::options::RunArgs;
 use super::{
     STATUS_CRASH, STATUS_OUTPUT, STATUS_PANIC, STATUS_RESET, STATUS_TIMEOUT, complain, stdout, timings,
@@ -196,7 +197,13 @@ fn image(args: &RunArgs) -> Result<Image> {
         None => {
             let path = args.kernel.as_deref().unwrap_or(Path::new(target));
             // What it is, and so how much memory it gets, is known when it has been read.
-            let bytes = read(path, args.memory.unwrap_or(linux::MEMORY))?;
+            let bytes = read(path, args.memory.unwrap_or(linux::MEMORY)).map_err(|error| match error {
+                // A word alone is more likely a guest's name than a file's.
+                Error::NotFound { .. } if args.kernel.is_none() && !target.as_bytes().contains(&b'/') => {
+                    Error::NoGuest { name: target.display().to_string(), meant: near::guest(target) }
+                }
+                error => error,
+            })?;
             let name = path.display().to_string();
             if boot::is_linux(&bytes) {
                 return linux_image(args, Some((name, bytes)));
