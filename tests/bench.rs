@@ -174,6 +174,8 @@ fn what_cannot_be_raced_is_refused_before_anything_is_started() {
         (&["--with", "qemu"], "it is NAME=COMMAND", help),
         (&["--with", "vm=true"], "two subjects are called vm", help),
         (&["--with", "a='b"], "a quote is left open", help),
+        (&["memory", "--export-json", "a.json"], "only a race is compared or exported", help),
+        (&["--compare=a.json", "isolation"], "only a race is compared or exported", help),
         (&["vm"], "it is isolation, memory or parallel, or nothing", help),
         (
             &["--export-json", "/nonexistent/a.json"],
@@ -220,6 +222,23 @@ fn a_subject_that_hangs_or_fails_is_dropped_and_the_rest_goes_on() {
     let report = json(&data);
     assert_eq!(names(&report["results"]), ["process"]);
     assert_eq!(report["results"][0]["times"].as_array().unwrap().len(), 6);
+    left_nothing(&dir);
+}
+
+#[test]
+fn a_race_too_short_to_drop_anyone_still_names_who_failed_each_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let ended = bench(&dir, &["-r1", "-w0", "--only=process", "--with=fails=false"]).run();
+    ended.silent().status(1);
+    assert!(
+        ended.text().contains("fails       dropped after a failure: it ended with status 1\n"),
+        "{ended:?}"
+    );
+    // Nobody has figures: then there is no table of them.
+    let ended = bench(&dir, &["-r2", "-w0", "--only=fails", "--with=fails=false"]).run();
+    ended.silent().status(1);
+    assert!(ended.text().contains("fails       dropped after 2 failures"), "{ended:?}");
+    assert!(!ended.text().contains("first byte reaped"), "{ended:?}");
     left_nothing(&dir);
 }
 

@@ -7,7 +7,8 @@
 use super::payload::Payload;
 use super::stop;
 use super::subject::{Failure, Sample};
-use crate::sys::spawn::{Child, Prepared, Program, Usage, memory_file, wait_readable};
+use crate::sys::memory_file;
+use crate::sys::spawn::{Child, Prepared, Program, Usage, wait_readable};
 use crate::sys::{self, spawn};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;

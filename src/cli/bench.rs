@@ -64,8 +64,8 @@ pub const BENCH_NOTES: &str = "
 Times are from just before the spawn to the first byte of the output, and to reaped: teardown counts.
 Subjects that this machine lacks are named with what would help. docs/benchmarking.md explains each figure.
 
-Exit status: 1 if a subject was dropped, because it failed three times in a row, or if none has figures;
-125 if the race could not be run or a file not be written.
+Exit status: 1 if a subject was dropped, because it failed three times in a row or each time, or if none has
+figures; 125 if the race could not be run or a file not be written.
 ";
 
 /// What is looked at in each world.
@@ -142,6 +142,9 @@ pub fn parse(parser: &mut Parser) -> std::result::Result<Command, lexopt::Error>
             Arg::Value(word) if what == What::Race => what = word.parse_with(look_at)?,
             other => return Err(other.unexpected()),
         }
+    }
+    if what != What::Race && (compare.is_some() || !exports.is_empty()) {
+        return Err("only a race is compared or exported".into());
     }
     Ok(Command::Bench(Box::new(BenchArgs { what, contest, compare, exports })))
 }

@@ -63,7 +63,7 @@ docs/snapshots.md. Of the guests of the gallery `primes` is ready when it has co
 
 /// The options of `clone`.
 pub(super) const CLONE_OPTIONS: &[OptionHelp] = &[
-    option(Some('n'), "clones", Some("N"), "how many [default: 100]"),
+    option(Some('n'), "clones", Some("N"), "how many, after three that do not count [default: 100]"),
     option(Some('j'), "parallel", Some("N"), "so many threads start them [default: 1]"),
     option(None, "timeout", Some("TIME"), "how long each may take to its first byte [default: 10]"),
     option(Some('h'), "help", None, "show this"),
@@ -102,8 +102,8 @@ pub(super) fn parse_clone(parser: &mut Parser) -> std::result::Result<Command, l
     let (mut image, mut clones, mut parallel, mut timeout) = (None, 100, 1, Duration::from_secs(10));
     while let Some(arg) = parser.next()? {
         match arg {
-            Arg::Short('n') | Arg::Long("clones") => clones = parser.value()?.parse_with(count)?,
-            Arg::Short('j') | Arg::Long("parallel") => parallel = parser.value()?.parse_with(count)?,
+            Arg::Short('n') | Arg::Long("clones") => clones = parser.value()?.parse_with(some)?,
+            Arg::Short('j') | Arg::Long("parallel") => parallel = parser.value()?.parse_with(some)?,
             Arg::Long("timeout") => timeout = parser.value()?.parse_with(time)?,
             Arg::Short('h') | Arg::Long("help") => return Ok(help_on("clone")),
             Arg::Value(path) if image.is_none() => image = Some(path.into()),
@@ -111,10 +111,12 @@ pub(super) fn parse_clone(parser: &mut Parser) -> std::result::Result<Command, l
         }
     }
     let Some(image) = image else { return Err("which golden image?".into()) };
-    if clones == 0 || parallel == 0 {
-        return Err("at least one clone and one thread".into());
-    }
     Ok(Command::Clone(CloneArgs { image, clones, parallel, timeout }))
+}
+
+/// A number of clones or of threads.
+fn some(text: &str) -> std::result::Result<u32, &'static str> {
+    count(text).ok().filter(|&number| number > 0).ok_or("it is a whole number, 1 or more")
 }
 
 /// The arguments of `diff`.
@@ -235,6 +237,9 @@ impl Probe for FirstByte {
 /// A machine at its first byte, and when that came.
 type Clone = (Machine, Option<Duration>);
 
+/// So many are started before those that count: what the first ones cost is the process's own.
+const UNCOUNTED: usize = 3;
+
 /// Starts machines from an image and tells how long it took.
 pub(super) fn clone(args: &CloneArgs) -> Result<u8> {
     let snapshot = Snapshot::open(&args.image)?;
@@ -249,14 +254,12 @@ pub(super) fn clone(args: &CloneArgs) -> Result<u8> {
         machine.run(&mut probe)?;
         Ok((machine, probe.after))
     };
-    // What the first ones cost is the process's own.
-    let mut clones: Vec<Clone> = (0..args.clones.min(3)).map(|_| start_one()).collect::<Result<_>>()?;
-    let (few, before) = (clones.len(), memory_in_use());
+    let mut clones: Vec<Clone> = (0..UNCOUNTED).map(|_| start_one()).collect::<Result<_>>()?;
+    let before = memory_in_use();
     let begin = Instant::now();
-    let left = args.clones - few as u32;
     // A thread with nothing to do is none.
-    let parallel = args.parallel.min(left);
-    let share = |n: u32| left / parallel + u32::from(n < left % parallel);
+    let parallel = args.parallel.min(args.clones);
+    let share = |n: u32| args.clones / parallel + u32::from(n < args.clones % parallel);
     let is_refused = AtomicBool::new(false);
     let start_some = |n| {
         let clones = (0..share(n)).map_while(|_| (!is_refused.load(Ordering::Relaxed)).then(start_one));
@@ -276,13 +279,12 @@ pub(super) fn clone(args: &CloneArgs) -> Result<u8> {
         clones.extend(more?);
     }
     let after = memory_in_use();
-    let counted = clones.len() - few;
     let begin_end = Instant::now();
-    let times = clones.iter().skip(few).filter_map(|(_, after)| *after).collect();
+    let times = clones.iter().skip(UNCOUNTED).filter_map(|(_, after)| *after).collect();
     drop(clones);
     let gone = begin_end.elapsed();
     print(&report(
-        counted,
+        args.clones as usize,
         times,
         took,
         gone,
@@ -300,12 +302,11 @@ fn report(
 ) -> String {
     let mut text = String::new();
     let micros = |time: Duration| time.as_nanos() as f64 / 1000.0;
-    let each = count.max(1);
     let _ = writeln!(
         text,
         "{count} clones in {:.1} ms, {:.0} a second; given back in {:.1} ms",
         micros(took) / 1000.0,
-        each as f64 / took.as_secs_f64(),
+        count as f64 / took.as_secs_f64(),
         micros(gone) / 1000.0
     );
     times.sort_unstable();
@@ -327,7 +328,7 @@ fn report(
         let _ = writeln!(
             text,
             "memory: {:.1} KiB each, of this process (PSS)",
-            bytes as f64 / 1024.0 / each as f64
+            bytes as f64 / 1024.0 / count as f64
         );
     }
     text

@@ -51,7 +51,7 @@ mod tests {
             complaint(&lexopt::Error::UnexpectedOption(name.into()), OsStr::new(command))
         };
         assert_eq!(option("--memroy", "run"), "invalid option '--memroy': is it --memory?");
-        assert_eq!(option("--timings", "snapshot"), "invalid option '--timings': is it --timeout?");
+        assert_eq!(option("--timings", "snapshot"), "invalid option '--timings'");
         assert_eq!(
             (option("-z", "run"), option("--versio", "")),
             ("invalid option '-z'".into(), "invalid option '--versio': is it --version?".into())

@@ -95,7 +95,10 @@ pub(super) fn start<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<(Image, R
     let mut machine = match golden {
         None => Machine::new(&image.config, &image.name, &image.bytes, output, probe)?,
         Some(golden) => {
-            probe.call(|| Call::Restore, || golden.start(&Kvm::open()?, &image.config, output))?
+            let machine =
+                probe.call(|| Call::Restore, || golden.start(&Kvm::open()?, &image.config, output))?;
+            probe.mark(Phase::Restore);
+            machine
         }
     };
     if args.verbose && !args.quiet {

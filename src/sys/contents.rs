@@ -87,7 +87,7 @@ impl Drop for Mapping {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::spawn::memory_file;
+    use crate::sys::memory_file;
     use std::io::Write;
 
     #[test]

@@ -256,17 +256,6 @@ pub fn wait_readable<const N: usize>(
     }
 }
 
-/// A file in memory, without a name, gone when it is closed.
-pub fn memory_file() -> io::Result<std::fs::File> {
-    // SAFETY: a constant name and flag.
-    let fd = unsafe { libc::memfd_create(c"matchstick".as_ptr(), libc::MFD_CLOEXEC) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the call made this descriptor for us.
-    Ok(unsafe { std::fs::File::from_raw_fd(fd) })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

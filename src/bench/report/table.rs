@@ -75,6 +75,9 @@ pub fn cells(entry: &Entry) -> Vec<String> {
 
 fn rows(report: &Report) -> String {
     let rows: Vec<Vec<String>> = report.results.iter().map(cells).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
     columns(&heads(report), &rows, CellAlignment::Right)
 }
 
@@ -114,7 +117,8 @@ fn beside(report: &Report) -> String {
     }
     for dropped in &report.dropped {
         let (failures, failure) = (dropped.failures, &dropped.failure);
-        text += &format!("{:<11} dropped after {failures} failures: {}\n", dropped.name, failure.why);
+        let all = if failures == 1 { "a failure".into() } else { format!("{failures} failures") };
+        text += &format!("{:<11} dropped after {all}: {}\n", dropped.name, failure.why);
         text.extend(failure.stderr.lines().map(|line| format!("{:<11} | {line}\n", "")));
     }
     for entry in &report.results {

@@ -6,7 +6,7 @@ use crate::bench::subject::{Failure, Missing, Sample, Subject, in_words};
 use crate::container::cgroup::Place;
 use crate::container::{Config, Container};
 use crate::sys;
-use crate::sys::spawn::memory_file;
+use crate::sys::memory_file;
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
