@@ -95,16 +95,16 @@ impl Cable {
     pub(super) fn take_burst(&self, room: usize, mut each: impl FnMut(u8)) {
         let given = self.queues.given.load(Ordering::Relaxed);
         let Some(left) = BURST.checked_sub(given) else { return };
-        let mut count = 0;
+        let mut count = 0_usize;
         let is_more = self.take(room.min(left), |byte| {
-            count += 1;
+            count = count.saturating_add(1);
             each(byte);
         });
         let given = match (count, is_more) {
             (0, true) => SPENT,
             // It has waited for us, not we for it.
             (0, false) => 0,
-            _ => given + count,
+            _ => given.saturating_add(count),
         };
         self.queues.given.store(given, Ordering::Relaxed);
     }
