@@ -105,6 +105,15 @@ pub enum Error {
     #[error("cannot take a snapshot: {0}")]
     Snapshot(String),
 
+    /// A process cannot be looked into as the running machine that it should be.
+    #[error("cannot compare with process {process}")]
+    Process {
+        /// Its number.
+        process: i32,
+        /// Why not.
+        source: ProcessError,
+    },
+
     /// The race that was asked for cannot be run.
     #[error("{0}")]
     Race(String),
@@ -148,8 +157,10 @@ impl Error {
             Error::Pack { source: PackError::Io(source), .. } if source.kind() == io::ErrorKind::NotFound => {
                 127
             }
+            Error::Process { source: ProcessError::Missing, .. } => 127,
             Error::Host { .. }
             | Error::Contain { .. }
+            | Error::Process { .. }
             | Error::Unreadable { .. }
             | Error::Image { .. }
             | Error::Pack { .. } => 126,
@@ -229,6 +240,12 @@ impl Error {
             Error::Golden => {
                 "--timeout, --max-output and --sandbox are new with each run of it; `matchstick snapshot` decides the rest"
             }
+            Error::Process { source: ProcessError::Io(_), .. } => {
+                "only one's own processes may be traced, where kernel.yama.ptrace_scope is 0, and by one tracer; root may others'"
+            }
+            Error::Process { .. } => {
+                "the process is that of `matchstick run IMAGE`, as `pgrep -a matchstick` shows it"
+            }
             Error::Config(_) => "-m SIZE is the guest's memory, -c N its number of CPUs",
             Error::Race(_) => "`matchstick bench --help` shows all options",
             Error::Export { source, .. } if source.kind() == StorageFull => "make room where the file goes",
@@ -243,6 +260,31 @@ impl Error {
             Error::Output(_) => "is whatever reads standard output still there?",
         })
     }
+}
+
+/// Why a process is not a running machine that a golden image can be compared with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProcessError {
+    /// It never was, or has ended.
+    #[error("there is no such process, or it has ended")]
+    Missing,
+
+    /// No vCPU of it was found.
+    #[error("it does not run a virtual machine of ours")]
+    NotAMachine,
+
+    /// Another number of vCPUs, or another size of memory.
+    #[error("it does not run one machine with the memory and the vCPUs of this image")]
+    OtherMachine,
+
+    /// Its memory is a private mapping of another file.
+    #[error("it goes on from another golden image: {0}")]
+    OtherImage(String),
+
+    /// The operating system does not let us.
+    #[error(transparent)]
+    Io(io::Error),
 }
 
 /// Why a file cannot be part of an initramfs, or not be its program.

@@ -16,7 +16,7 @@ use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::sync::{Arc, LazyLock, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::{assert_expected, has_kvm, is_match, keys_for, matchstick};
 
 /// What a guest wrote.
@@ -409,7 +409,7 @@ fn what_makes_no_sense_of_an_image_is_refused() {
         );
     }
     matchstick(["clone"]).run().fails(125, "which golden image", "");
-    matchstick(["diff", &path]).run().fails(125, "two golden images", "");
+    matchstick(["diff", &path]).run().fails(125, "what to compare it with", "pid:N");
     matchstick(["clone", "nowhere.ms"]).run().status(127).says("cannot open nowhere.ms");
     let short = dir.path().join("short").display().to_string();
     fs::write(&short, &fs::read(&path).unwrap()[..20_000]).unwrap();
@@ -446,4 +446,124 @@ fn a_machine_from_the_pool_is_as_good_as_new_however_often_it_was_used() {
             }
         }
     }
+}
+
+/// A machine from this image file that runs until it is forgotten.
+fn running(path: &str) -> support::Running {
+    matchstick(["run", "-q", path]).open_input().start()
+}
+
+/// Compares the image with a process until its text has `part`, which takes as long as the guest needs.
+#[track_caller]
+fn drift(path: &str, process: &support::Running, part: &str) -> String {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let ended = matchstick(["diff", path, &format!("pid:{}", process.id())]).run();
+        let is_there = ended.text().contains(part) && !ended.stderr.contains("no such process");
+        assert!(is_there || Instant::now() < end, "{part:?} is not in {ended:?}");
+        // Until it has set up its machine it is no machine.
+        if is_there {
+            ended.silent().status(1);
+            return ended.text();
+        }
+    }
+}
+
+#[test]
+fn the_drift_of_a_machine_that_runs_is_seen_and_it_goes_on() {
+    if !has_kvm() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("golden.ms").display().to_string();
+    matchstick(["snapshot", "-q", "echo", "--at", "exit:0", "-o", &path]).run().status(0);
+    let mut machine = running(&path);
+    machine.stdout.wait_for("Ctrl-D");
+    let text = drift(&path, &machine, "low memory: ");
+    assert!(text.contains("cpu 0, registers: rip 0x"), "{text}");
+    machine.write(b"still there\n\x04");
+    let ended = machine.end();
+    ended.status(0);
+    assert!(ended.text().ends_with("still there\n"), "{ended:?}");
+}
+
+#[test]
+fn of_a_mapped_image_only_the_pages_that_were_written_to_are_named() {
+    if !has_kvm() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    // mov byte [0x180000], 1 · jmp $, and more pages than are copied.
+    let code = [&[0xc6, 0x04, 0x25, 0, 0, 0x18, 0, 1, 0xeb, 0xfe][..], &[b'.'; 50 * 4096]].concat();
+    fs::write(file("image"), code).unwrap();
+    let (path, other) = (file("golden.ms"), file("other.ms"));
+    for path in [&path, &other] {
+        let image = file("image");
+        let args = ["snapshot", "-q", "-k", &image, "--boot", "flat64", "--at", "exit:0", "-o", path];
+        matchstick(args).run().status(0);
+    }
+    let machine = running(&path);
+    let text = drift(&path, &machine, "memory from 1 MiB on: 1 pages: 0x180000..0x181000\n");
+    // Its generation id, which is new each time; and nothing else.
+    assert!(text.contains("firmware: 1 pages: 0xff000..0x100000\n"), "{text}");
+    assert!(text.contains("cpu 0, registers: rip 0x100000 → 0x100008"), "{text}");
+    let pid = format!("pid:{}", machine.id());
+    matchstick(["diff", &other, &pid]).run().fails(126, "another golden image: ", "matchstick run");
+    let (_dir, small) = golden_file("ready");
+    matchstick(["diff", &small, &pid]).run().fails(126, "it does not run one machine with the memory", "");
+}
+
+#[test]
+fn what_is_no_machine_of_ours_is_not_looked_into() {
+    if !has_kvm() {
+        return;
+    }
+    let (_dir, path) = golden_file("ready");
+    let sleeper = support::Program::new("sleep").args(["60"]).start();
+    let pid = format!("pid:{}", sleeper.id());
+    let diff = |pid: &str| matchstick(["diff", &path, pid]).run();
+    diff(&pid).fails(126, "it does not run a virtual machine of ours", "pgrep");
+    // Somebody else has it already.
+    let held = matchstick::sys::stopped::Stopped::new(sleeper.id()).unwrap();
+    diff(&pid).fails(126, "Operation not permitted", "one tracer");
+    drop(held);
+    // It has ended, and nobody has asked for its status.
+    sleeper.signal(libc::SIGKILL);
+    let end = Instant::now() + Duration::from_secs(20);
+    while !diff(&pid).stderr.contains("has ended") {
+        assert!(Instant::now() < end, "{:?}", diff(&pid));
+    }
+    diff(&pid).fails(127, "cannot compare with process", "");
+    drop(sleeper);
+    diff(&pid).fails(127, "there is no such process", "");
+    diff("pid:x").fails(125, "pid:N takes a number", "");
+}
+
+#[test]
+fn each_machine_from_an_image_has_a_generation_id_of_its_own() {
+    if !has_kvm() {
+        return;
+    }
+    let guest = Guest::find("hello").unwrap();
+    let config = Config { acpi: true, timeout: Some(Duration::from_secs(20)), ..guest.config() };
+    let mut original = Machine::new(&config, guest.name, guest.image, Box::new(io::sink()), &mut ()).unwrap();
+    let id = |machine: &Machine| machine.memory().read_obj::<u128>(GuestAddress(0xf_ffe0)).unwrap();
+    let snapshot = original.snapshot().unwrap();
+    let mut ids = vec![0, id(&original)];
+    for _ in 0..3 {
+        ids.push(id(&Machine::restore(&snapshot, Box::new(io::sink())).unwrap()));
+    }
+    // One from the pool is a copy, too, each time.
+    let mut pool = Pool::new(&snapshot, &config, 1).unwrap();
+    for _ in 0..3 {
+        let mut machine = pool.take(Box::new(io::sink())).unwrap();
+        ids.push(id(&machine));
+        machine.run(&mut ()).unwrap();
+        pool.give_back(machine).unwrap();
+    }
+    let count = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), count);
 }

@@ -74,7 +74,7 @@ _matchstick() {
             esac
             ;;
         diff)
-            _matchstick_words '-h --help'
+            _matchstick_words 'pid: -h --help'
             _matchstick_files
             ;;
         run | trace | snapshot)

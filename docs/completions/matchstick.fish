@@ -55,7 +55,7 @@ complete -c matchstick -n __matchstick_first -a run -d 'Start a guest of the gal
 complete -c matchstick -n __matchstick_first -a trace -d 'Start a guest, and tell every call and every exit'
 complete -c matchstick -n __matchstick_first -a snapshot -d 'Run a guest to a point, and keep it as a golden image'
 complete -c matchstick -n __matchstick_first -a clone -d 'Start many machines from a golden image, and measure'
-complete -c matchstick -n __matchstick_first -a diff -d 'What two golden images differ in'
+complete -c matchstick -n __matchstick_first -a diff -d 'How far a machine has gone from its golden image'
 complete -c matchstick -n __matchstick_first -a guests -d 'List the gallery'
 complete -c matchstick -n __matchstick_first -a explain -d 'A lesson, with the figures of this machine'
 complete -c matchstick -n __matchstick_first -a host -d 'What is under us, and what is missing'
@@ -128,5 +128,5 @@ complete -c matchstick -n '__matchstick_in clone' -s n -l clones -x -d 'How many
 complete -c matchstick -n '__matchstick_in clone' -s j -l parallel -x -d 'So many threads start them'
 complete -c matchstick -n '__matchstick_in clone' -l timeout -x -d 'How long each may take to its first byte'
 complete -c matchstick -n '__matchstick_in clone' -s h -l help -d 'Show help'
-complete -c matchstick -n '__matchstick_in diff' -F
+complete -c matchstick -n '__matchstick_in diff' -F -a pid: -d 'The machine of process N'
 complete -c matchstick -n '__matchstick_in diff' -s h -l help -d 'Show help'

@@ -59,6 +59,11 @@ pub fn read(fd: i32, bytes: &mut [u8]) -> Result<usize> {
     unsafe { syscall!(0, fd, bytes.as_mut_ptr(), bytes.len()) }
 }
 
+/// The same from a place of its own.
+pub fn read_at(fd: i32, bytes: &mut [u8], offset: usize) -> Result<usize> {
+    unsafe { syscall!(17, fd, bytes.as_mut_ptr(), bytes.len(), offset) }
+}
+
 /// Writes all of it, or as much as goes.
 pub fn write(fd: i32, mut bytes: &[u8]) {
     while !bytes.is_empty() {
@@ -71,6 +76,10 @@ pub fn write(fd: i32, mut bytes: &[u8]) {
 
 pub fn open(path: &CStr) -> Result<i32> {
     unsafe { syscall!(2, path.as_ptr(), 0) }.map(|fd| fd as i32)
+}
+
+pub fn close(fd: i32) {
+    let _ = unsafe { syscall!(3, fd) };
 }
 
 /// The length of an open file.

@@ -40,6 +40,7 @@ extern "C" fn main(stack: *const usize) -> ! {
         }
         set_terminal(has(environment, c"TERM=dumb"));
         calls::out(POST, READY_FOR_INPUT);
+        reseed();
         if let Some(words) = contents(ARGS) {
             leave(run(words, environment));
         }
@@ -93,6 +94,32 @@ fn echo() {
     while let Ok(count @ 1..) = calls::read(STDIN, &mut bytes) {
         calls::write(STDOUT, &bytes[..count]);
     }
+}
+
+/// Has the kernel begin its random numbers anew, with the machine's generation id among what they are made of. After the
+/// milestone, as machines are kept there: those that go on from one image have an id each, and not all kernels know
+/// of it by themselves.
+fn reseed() {
+    /// Where it is: src/x86/layout.rs. A machine that has none has zeroes there.
+    const GENERATION_ID: usize = 0xf_ffe0;
+    const RNDADDENTROPY: u32 = 0x4008_5203;
+    const RNDRESEEDCRNG: u32 = 0x5207;
+    /// struct rand_pool_info: random(4)
+    #[repr(C)]
+    struct Entropy {
+        /// In bits. None is claimed: it is added to what there is.
+        count: i32,
+        len: i32,
+        id: [u8; 16],
+    }
+    let mut entropy = Entropy { count: 0, len: 16, id: [0; 16] };
+    let (Ok(memory), Ok(random)) = (calls::open(c"/dev/mem"), calls::open(c"/dev/urandom")) else { return };
+    if calls::read_at(memory, &mut entropy.id, GENERATION_ID).is_ok() {
+        let _ = calls::ioctl(random, RNDADDENTROPY, &mut entropy);
+        let _ = calls::ioctl_number(random, RNDRESEEDCRNG, 0);
+    }
+    calls::close(memory);
+    calls::close(random);
 }
 
 /// Runs the program that `words` are, and returns its status as a shell does.

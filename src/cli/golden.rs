@@ -69,6 +69,12 @@ pub(super) const CLONE_OPTIONS: &[OptionHelp] = &[
     option(Some('h'), "help", None, "show this"),
 ];
 
+/// What the help of `diff` begins with.
+pub(super) const DIFF_INTRO: &str = "Show how far a machine has gone from its golden image: pages of memory, registers, devices.\n\
+     The other one is an image, too, or pid:N, a machine that runs in process N, as `matchstick run IMAGE`\n\
+     does. That one stands still while its memory and its registers are read; its devices cannot be seen.\n\
+     The status is 0 if there is no difference, and 1 if there is.";
+
 /// `snapshot` as it was typed, beside what it shares with `run`.
 #[derive(Debug, PartialEq)]
 pub struct SnapshotArgs {
@@ -119,19 +125,34 @@ fn some(text: &str) -> std::result::Result<u32, &'static str> {
     count(text).ok().filter(|&number| number > 0).ok_or("it is a whole number, 1 or more")
 }
 
+/// What a golden image is compared with.
+#[derive(Debug, PartialEq)]
+pub enum Other {
+    /// Another one.
+    Image(PathBuf),
+    /// The machine that runs in this process.
+    Process(i32),
+}
+
 /// The arguments of `diff`.
 pub(super) fn parse_diff(parser: &mut Parser) -> std::result::Result<Command, lexopt::Error> {
-    let mut images: Vec<PathBuf> = Vec::new();
+    let (mut image, mut other): (Option<PathBuf>, _) = (None, None);
     while let Some(arg) = parser.next()? {
         match arg {
             Arg::Short('h') | Arg::Long("help") => return Ok(help_on("diff")),
-            Arg::Value(path) if images.len() < 2 => images.push(path.into()),
+            Arg::Value(path) if image.is_none() => image = Some(path.into()),
+            Arg::Value(word) if other.is_none() => {
+                other = Some(match word.to_str().and_then(|word| word.strip_prefix("pid:")) {
+                    Some(number) => Other::Process(number.parse().map_err(|_| "pid:N takes a number")?),
+                    None => Other::Image(word.into()),
+                });
+            }
             other => return Err(other.unexpected()),
         }
     }
-    match images.try_into() {
-        Ok(images) => Ok(Command::Diff(images)),
-        Err(_) => Err("two golden images, please".into()),
+    match image.zip(other) {
+        Some((image, other)) => Ok(Command::Diff(image, other)),
+        None => Err("a golden image, please, and what to compare it with".into()),
     }
 }
 
@@ -341,9 +362,13 @@ fn memory_in_use() -> Option<u64> {
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib << 10)
 }
 
-/// Compares two images; 1 if they differ.
-pub(super) fn diff(one: &Path, other: &Path) -> Result<u8> {
-    let difference = Snapshot::open(one)?.differences(&Snapshot::open(other)?)?;
+/// Compares an image with another one or with a machine that runs; 1 if they differ.
+pub(super) fn diff(image: &Path, other: &Other) -> Result<u8> {
+    let image = Snapshot::open(image)?;
+    let difference = match other {
+        Other::Image(path) => image.differences(&Snapshot::open(path)?)?,
+        Other::Process(number) => image.drift(*number)?,
+    };
     print(&difference)?;
     Ok(u8::from(!difference.is_empty()))
 }

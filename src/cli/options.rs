@@ -75,10 +75,9 @@ pub const COMMANDS: &[CommandHelp] = &[
     },
     CommandHelp {
         name: "diff",
-        arguments: "IMAGE IMAGE",
-        about: "what two golden images differ in",
-        intro: "Show how far a machine has gone from its golden image: pages of memory, registers, devices.\n\
-                The status is 0 if there is no difference, and 1 if there is.",
+        arguments: "IMAGE IMAGE|pid:N",
+        about: "how far a machine has gone from its golden image",
+        intro: golden::DIFF_INTRO,
         options: &[],
         notes: "",
     },
@@ -207,8 +206,8 @@ pub enum Command {
     Snapshot(RunArgs, SnapshotArgs),
     /// Start many from one image.
     Clone(CloneArgs),
-    /// Compare two images.
-    Diff([PathBuf; 2]),
+    /// Compare an image with another one, or with a machine that runs.
+    Diff(PathBuf, golden::Other),
     /// List the gallery.
     Guests,
     /// Describe this host, as JSON or for people.
@@ -282,7 +281,8 @@ const BENCH_HINT: &str = "`matchstick bench --help` shows all options";
 const TRACE_HINT: &str = "`matchstick trace --help` shows all options";
 const SNAPSHOT_HINT: &str = "`matchstick snapshot --help` shows all options";
 const CLONE_HINT: &str = "`matchstick clone --help` shows all options";
-const DIFF_HINT: &str = "`matchstick diff IMAGE IMAGE` compares two golden images";
+const DIFF_HINT: &str =
+    "`matchstick diff IMAGE IMAGE` compares two, `matchstick diff IMAGE pid:N` a machine that runs";
 const GUESTS_HINT: &str = "`matchstick guests` takes no options";
 
 /// Reads the arguments, without the program's name.

@@ -10,12 +10,12 @@ use super::{Vcpu, host};
 use crate::error::{Error, Result};
 use kvm_bindings::{
     CpuId, KVM_MAX_CPUID_ENTRIES, KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, Msrs, kvm_cpuid_entry2,
-    kvm_debugregs, kvm_device_attr, kvm_lapic_state, kvm_mp_state, kvm_msr_entry, kvm_regs, kvm_sregs,
-    kvm_vcpu_events, kvm_xcrs, kvm_xsave,
+    kvm_debugregs, kvm_device_attr, kvm_lapic_state, kvm_mp_state, kvm_msr_entry, kvm_regs, kvm_run,
+    kvm_sregs, kvm_sync_regs, kvm_vcpu_events, kvm_xcrs, kvm_xsave,
 };
 use kvm_ioctls::SyncReg;
 use std::io;
-use std::mem::{MaybeUninit, size_of};
+use std::mem::{MaybeUninit, offset_of, size_of};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -195,6 +195,21 @@ impl VcpuState {
             self.parts.push((part, bytes));
         }
         fits
+    }
+
+    /// The registers that lie in the page that KVM shares (KVM API document, section 5 "The kvm_run structure",
+    /// `KVM_CAP_SYNC_REGS`): general ones, and system registers where KVM still puts them there.
+    pub fn in_shared_page(page: &[u8]) -> VcpuState {
+        let at = |offset: usize, len: usize| page.get(offset..offset + len);
+        let valid = at(offset_of!(kvm_run, kvm_valid_regs), size_of::<u64>()).and_then(value::<u64>);
+        let start = offset_of!(kvm_run, s);
+        let places = [
+            (SyncReg::Register, Part::Regs, offset_of!(kvm_sync_regs, regs), size_of::<kvm_regs>()),
+            (SyncReg::SystemRegister, Part::Sregs, offset_of!(kvm_sync_regs, sregs), size_of::<kvm_sregs>()),
+        ];
+        let there = places.iter().filter(|(sync, ..)| valid.is_some_and(|valid| valid & *sync as u64 != 0));
+        let part = |&(_, part, offset, len)| Some((part, at(start + offset, len)?.to_vec()));
+        VcpuState { parts: there.filter_map(part).collect() }
     }
 
     fn get<T: Plain>(&self, part: Part) -> Option<T> {

@@ -8,6 +8,7 @@
 //!   port 0x3f8   serial       COM1 ── pin 4 ─┐
 //!   port 0x600   power        ACPI's sleep registers, on a machine with ACPI tables
 //!   0xfec0_0000  ioapic       ◀──────────────┘ ──message──▶ local APICs, inside KVM
+//!                             ◀── pin 5: the generation id is a new one, on a machine with ACPI tables
 //! ```
 //!
 //! These are the customs of the PC and of QEMU, so that one guest image runs on both.
@@ -73,7 +74,7 @@ impl Board {
         cable: Cable,
     ) -> Result<Board, Overlap> {
         let (low, high) = (memory.min(layout::MMIO_START), memory.saturating_sub(layout::MMIO_START));
-        let extra_cpus = u8::try_from(cpus - 1).unwrap_or(u8::MAX);
+        let extra_cpus = u8::try_from(cpus.saturating_sub(1)).unwrap_or(u8::MAX);
         let mut ports = Bus::new();
         ports.insert(0x60, 5, None, Box::new(I8042::new()))?;
         ports.insert(0x70, 2, None, Box::new(Cmos::new(sys::unix_time, low, high, extra_cpus)))?;
@@ -204,6 +205,14 @@ impl Board {
         }
     }
 
+    /// Tells the guest that its generation id is a new one: a pulse at its pin. A guest that has not unmasked the pin
+    /// does not want to know.
+    pub fn tell_generation(&mut self) -> Option<Msi> {
+        let message = self.ioapic.set_line(acpi::GENERATION_PIN, true);
+        self.ioapic.set_line(acpi::GENERATION_PIN, false);
+        message
+    }
+
     fn places(&self) -> Vec<(Space, u64)> {
         let ports = self.ports.states().map(|(base, _)| (Space::Ports, base));
         let mmio = self.mmio.states().map(|(base, _)| (Space::Mmio, base));
@@ -267,6 +276,22 @@ mod tests {
             None
         });
         asked
+    }
+
+    #[test]
+    fn a_new_generation_is_told_by_one_message_to_who_wants_it() {
+        let mut board = board();
+        assert_eq!(board.tell_generation(), None);
+        // The redirection entry: vector 0x31, edge-triggered, not masked.
+        let select = 0x10 + 2 * acpi::GENERATION_PIN;
+        let mut write =
+            |address, value: u32| board.serve(&mut Exit::MmioWrite { address, data: &value.to_le_bytes() });
+        assert_eq!(write(layout::IOAPIC, select.into()), Action::Continue);
+        assert_eq!(write(layout::IOAPIC + 0x10, 0x31), Action::Continue);
+        for _ in 0..2 {
+            assert_eq!(board.tell_generation().map(|message| message.data), Some(0x31));
+        }
+        assert_eq!(board.settle(Err), Ok(()));
     }
 
     #[test]

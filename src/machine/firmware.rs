@@ -3,6 +3,7 @@
 use super::Outcome;
 use crate::error::{Error, Result};
 use crate::kvm::Memory;
+use crate::sys;
 use crate::x86::{acpi, layout};
 use vm_memory::{Bytes, GuestAddress};
 
@@ -19,7 +20,16 @@ pub(super) fn add(memory: &Memory, cpus: u32) -> Result<u64> {
         let outside = |_| Error::Config("there is no room for the firmware's tables".into());
         memory.write_slice(bytes, GuestAddress(address)).map_err(outside)?;
     }
+    new_generation(memory)?;
     Ok(layout::ACPI_TABLES)
+}
+
+/// Gives the guest a generation id that no machine had before.
+pub(super) fn new_generation(memory: &Memory) -> Result<()> {
+    let id: [u8; layout::GENERATION_ID_SIZE] =
+        sys::random().map_err(|source| Error::Host { what: "get random bytes", source })?;
+    let outside = |_| Error::Config("there is no room for the generation id".into());
+    memory.write_slice(&id, GuestAddress(layout::GENERATION_ID)).map_err(outside)
 }
 
 /// Looks where a BIOS would how the guest wants to be started again.

@@ -1,7 +1,7 @@
 //! Everything of a machine that is not its memory, as data: what a snapshot saves, and a restored machine begins with.
 
-use super::{Board, Config, Machine, Output, Remote, Shared, lock};
-use crate::device::{Action, Cable};
+use super::{Board, Config, Machine, Output, Remote, Shared, firmware, lock};
+use crate::device::{Action, Cable, Msi};
 use crate::error::{Error, Result};
 use crate::kvm::{Exit, Kvm, Memory, VcpuState};
 use crate::sys;
@@ -58,6 +58,21 @@ pub struct State {
     pub time: u64,
     /// All devices.
     pub devices: Vec<DeviceState>,
+}
+
+impl State {
+    /// Whether the devices are those of such a machine, and take what they are to remember; if not, why.
+    pub fn check_devices(&self) -> std::result::Result<(), String> {
+        self.board(None, Cable::default()).map(drop)
+    }
+
+    /// Its devices as they were.
+    fn board(&self, stop_at: Option<u8>, cable: Cable) -> std::result::Result<Board, String> {
+        let mut board = Board::new(self.memory, self.vcpus.len() as u32, self.acpi, stop_at, cable)
+            .map_err(|overlap| format!("two devices at one address: {overlap}"))?;
+        board.set_states(&self.devices)?;
+        Ok(board)
+    }
 }
 
 impl Machine {
@@ -145,6 +160,7 @@ impl Machine {
             vcpu.set_state_again(state, elapsed)?;
         }
         lock(&self.shared.board).set_states(&state.devices).map_err(Error::Snapshot)?;
+        self.shared.tell_generation()?;
         self.shared.cable.clear();
         self.shared.remote = Remote::default();
         self.has_ended = false;
@@ -206,10 +222,7 @@ impl Machine {
             }
         }
         let cable = Cable::default();
-        let mut board =
-            Board::new(state.memory, state.vcpus.len() as u32, state.acpi, config.stop_at, cable.clone())
-                .map_err(|overlap| Error::Config(format!("two devices at one address: {overlap}")))?;
-        board.set_states(&state.devices).map_err(Error::Snapshot)?;
+        let board = state.board(config.stop_at, cable.clone()).map_err(Error::Snapshot)?;
         let shared = Shared {
             vm,
             board: Mutex::new(board),
@@ -221,6 +234,20 @@ impl Machine {
             acpi: state.acpi,
             max_output: config.max_output,
         };
+        shared.tell_generation()?;
         Ok(Machine { vcpus, shared, has_ended: false })
+    }
+}
+
+impl Shared {
+    /// Lets a guest with ACPI tables know that it is a copy, which others may be, too: a new generation id, and the
+    /// interrupt that says so.
+    fn tell_generation(&self) -> Result<()> {
+        if !self.acpi {
+            return Ok(());
+        }
+        firmware::new_generation(self.vm.memory())?;
+        let message = lock(&self.board).tell_generation();
+        message.map_or(Ok(()), |Msi { address, data }| self.vm.signal_msi(address, data))
     }
 }

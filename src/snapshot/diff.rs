@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::kvm::{Part, VcpuState};
 use crate::machine::State;
 use crate::x86::layout::{ABOVE_HOLE, HIGH_MEMORY, LOW_MEMORY_END};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::hash::Hasher;
 use twox_hash::XxHash64;
@@ -33,9 +33,12 @@ impl Snapshot {
             };
             let _ = writeln!(text, "machine: {} became {}", shape(one), shape(two));
         }
-        pages(&mut text, &self.page_digests()?, &other.page_digests()?);
+        let (one_pages, two_pages) = (self.page_digests()?, other.page_digests()?);
+        let all: BTreeSet<u64> = one_pages.keys().chain(two_pages.keys()).copied().collect();
+        let changed = all.into_iter().filter(|page| one_pages.get(page) != two_pages.get(page));
+        pages(&mut text, &changed.collect::<Vec<_>>());
         for (n, (one, two)) in one.vcpus.iter().zip(&two.vcpus).enumerate() {
-            vcpus(&mut text, n, one, two);
+            vcpu(&mut text, n, &Part::ALL, one, two);
         }
         devices(&mut text, one, two);
         Ok(text)
@@ -56,10 +59,9 @@ impl Snapshot {
     }
 }
 
-fn pages(text: &mut String, one: &BTreeMap<u64, u64>, two: &BTreeMap<u64, u64>) {
-    let all: std::collections::BTreeSet<u64> = one.keys().chain(two.keys()).copied().collect();
-    let changed: Vec<u64> =
-        all.into_iter().filter(|page| one.get(page) != two.get(page)).map(address).collect();
+/// Names pages that differ, by their numbers in ascending order.
+pub(super) fn pages(text: &mut String, changed: &[u64]) {
+    let changed: Vec<u64> = changed.iter().copied().map(address).collect();
     for (n, &(start, name)) in REGIONS.iter().enumerate() {
         let end = REGIONS.get(n + 1).map_or(u64::MAX, |&(end, _)| end);
         let here: Vec<u64> = changed.iter().copied().filter(|at| (start..end).contains(at)).collect();
@@ -80,8 +82,9 @@ fn pages(text: &mut String, one: &BTreeMap<u64, u64>, two: &BTreeMap<u64, u64>) 
     }
 }
 
-fn vcpus(text: &mut String, n: usize, one: &VcpuState, two: &VcpuState) {
-    for part in Part::ALL {
+/// Tells in which of these parts two states of vCPU `n` differ.
+pub(super) fn vcpu(text: &mut String, n: usize, parts: &[Part], one: &VcpuState, two: &VcpuState) {
+    for &part in parts {
         let (was, is) = (one.part(part), two.part(part));
         if was == is || part == Part::Tsc {
             continue;

@@ -126,22 +126,28 @@ pub fn read(file: &File) -> Result<(Header, State), ImageError> {
     // One read for what is small, as it mostly is.
     let mut bytes = vec![0; len.min(PAGE as u64) as usize];
     file.read_exact_at(&mut bytes, 0).map_err(unreadable)?;
-    let (sections_len, header) = read_header(&bytes, len)?;
+    let (sections_len, _) = read_header(&bytes, len)?;
     let head_len = HEADER.saturating_add(sections_len);
     if head_len > bytes.len() {
         bytes.resize(head_len, 0);
         file.read_exact_at(&mut bytes, 0).map_err(unreadable)?;
     }
-    bytes.truncate(head_len);
-    let state = read_state(&bytes)?;
-    let end = header.memory_offset.checked_add(state.memory).filter(|&end| end <= len);
-    match end {
-        Some(_) => Ok((header, state)),
-        None => {
-            let end = header.memory_offset.saturating_add(state.memory);
-            Err(ImageError::Truncated { what: "the memory", end, len })
-        }
+    decode(&bytes, len)
+}
+
+/// The same for an image of `len` bytes that begins with `bytes`: at least its header and its sections.
+pub fn decode(bytes: &[u8], len: u64) -> Result<(Header, State), ImageError> {
+    let (sections_len, header) = read_header(bytes, len)?;
+    let head_len = HEADER.saturating_add(sections_len);
+    let Some(head) = bytes.get(..head_len) else {
+        return Err(ImageError::Truncated { what: "the state", end: head_len as u64, len });
+    };
+    let state = read_state(head)?;
+    let end = header.memory_offset.saturating_add(state.memory);
+    if end > len {
+        return Err(ImageError::Truncated { what: "the memory", end, len });
     }
+    Ok((header, state))
 }
 
 /// Damage in one of the parts.

@@ -8,6 +8,7 @@ use crate::x86::layout::{ABOVE_HOLE, MMIO_START};
 use std::fs::File;
 use std::hash::Hasher;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use twox_hash::XxHash64;
 use vm_memory::{Bytes, GuestMemoryBackend, GuestMemoryRegion};
@@ -82,11 +83,21 @@ pub fn each_page(
     file: &File,
     offset: u64,
     bytes: u64,
+    each: impl FnMut(u64, &[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    each_page_in(file, offset, 0..bytes, each)
+}
+
+/// The same for a part of it; the numbers are those in the whole.
+pub fn each_page_in(
+    file: &File,
+    offset: u64,
+    part: Range<u64>,
     mut each: impl FnMut(u64, &[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
-    let end = offset + bytes;
+    let end = offset + part.end;
     let mut chunk = vec![0; CHUNK * PAGE];
-    let mut at = offset;
+    let mut at = offset + part.start;
     while let Some(data) = crate::sys::next_data(file, at)?.filter(|&data| data < end) {
         // Where data begin is the file system's business; whole pages are ours.
         at = (data - data % PAGE as u64).max(at);

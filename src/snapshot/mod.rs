@@ -13,6 +13,7 @@ mod diff;
 mod format;
 mod memory;
 mod pool;
+mod running;
 
 use crate::error::{Error, ImageError, Result};
 use crate::kvm::{Kvm, Memory, allocate, map_file};
@@ -45,6 +46,12 @@ pub struct Snapshot {
 
 /// The most pages of an image that are copied into each machine.
 const COPIED_MAX: u64 = 32;
+
+/// What is wrong with devices that no machine of ours has.
+const FOREIGN_DEVICES: ImageError = ImageError::Damaged {
+    what: "the devices in the golden image",
+    why: "they are not those of such a machine, or do not take what they are to remember",
+};
 
 impl Machine {
     /// Saves the machine as it is now: one that has been stopped, by its probe, a
@@ -96,6 +103,14 @@ impl Snapshot {
         })
     }
 
+    /// The state in `bytes`, an image that begins there; its memory may be missing. All that a stranger's image is
+    /// asked before it is used, without KVM: for those who look for bytes that it does not survive.
+    pub fn decode(bytes: &[u8]) -> std::result::Result<State, ImageError> {
+        let (_, state) = format::decode(bytes, u64::MAX)?;
+        state.check_devices().map_err(|_| FOREIGN_DEVICES)?;
+        Ok(state)
+    }
+
     /// Whether `file` begins as a golden image does.
     pub fn is_one(file: &File) -> bool {
         let mut magic = [0; MAGIC.len()];
@@ -113,7 +128,8 @@ impl Snapshot {
         Err(Error::Image { name: self.name.clone(), source })
     }
 
-    /// Writes the image to `path`, for its owner alone: what the guest knew, it knows. Until it is whole it has another name there: nobody ever finds half of one.
+    /// Writes the image to `path`, for its owner alone: what the guest knew, it knows. Until it is whole it has another
+    /// name there: nobody ever finds half of one.
     pub fn save(&self, path: &Path) -> Result<()> {
         self.save_unless(path, || false)
     }
@@ -145,7 +161,10 @@ impl Snapshot {
     /// A new machine on `kvm` that goes on from here. Of `config` its limits and its sandbox count.
     pub fn start(&self, kvm: &Kvm, config: &Config, output: Box<dyn Write + Send>) -> Result<Machine> {
         self.check_host(kvm)?;
-        Machine::from_state(kvm, &self.state, || self.map(), config, output)
+        Machine::from_state(kvm, &self.state, || self.map(), config, output).map_err(|error| match error {
+            Error::Snapshot(_) => Error::Image { name: self.name.clone(), source: FOREIGN_DEVICES },
+            error => error,
+        })
     }
 
     /// The memory, to be written to privately. A large image is mapped. Of a small one the pages are copied, for that

@@ -14,6 +14,7 @@ use crate::machine::{Config, Machine, State};
 use crate::sys;
 use crate::x86::mode::{CR0_PG, CR4_LA57, EFER_LMA};
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::{self, Write};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
@@ -95,10 +96,11 @@ impl<'a> Pool<'a> {
     fn changed_pages(&self, machine: &Machine) -> Result<Vec<u64>> {
         let (mut was, mut is) = ([0; PAGE], [0; PAGE]);
         let mut changed = Vec::new();
+        let failed = |source| Error::Host { what: "see which pages the guest has written to", source };
+        let pagemap = File::open("/proc/self/pagemap").map_err(failed)?;
         for region in machine.memory().iter() {
             let pages = (region.len() / PAGE as u64) as usize;
-            let own = sys::own_pages(region.as_ptr() as usize, pages)
-                .map_err(|source| Error::Host { what: "see which pages the guest has written to", source })?;
+            let own = sys::own_pages(&pagemap, region.as_ptr() as usize, pages).map_err(failed)?;
             for number in own {
                 let at = region.start_addr().0 + (number * PAGE) as u64;
                 self.golden.read_slice(&mut was, GuestAddress(at)).map_err(outside)?;

@@ -8,6 +8,7 @@ mod confine;
 pub mod contents;
 mod host;
 pub mod spawn;
+pub mod stopped;
 
 pub use confine::{
     close_file_system, die_saying, drop_capabilities, limit_resources, on_forbidden_call, share_one_heap,
@@ -343,17 +344,16 @@ pub fn next_data(file: &File, offset: u64) -> io::Result<Option<u64>> {
     }
 }
 
-/// Which of `pages` pages from `address` on are this process's own, and no longer those of the file that is mapped
-/// there (kernel: admin-guide/mm/pagemap.rst).
-pub fn own_pages(address: usize, pages: usize) -> io::Result<Vec<usize>> {
+/// Which of `pages` pages from `address` on are the process's own, and no longer those of the file that is mapped
+/// there (kernel: admin-guide/mm/pagemap.rst). `pagemap` is that file of /proc.
+pub fn own_pages(pagemap: &File, address: usize, pages: usize) -> io::Result<Vec<usize>> {
     use std::os::unix::fs::FileExt;
     /// Bits of an entry: in memory, swapped, of a file.
     const PRESENT: u64 = 1 << 63;
     const SWAPPED: u64 = 1 << 62;
     const OF_A_FILE: u64 = 1 << 61;
     let mut entries = vec![0; pages * size_of::<u64>()];
-    File::open("/proc/self/pagemap")?
-        .read_exact_at(&mut entries, (address / 4096 * size_of::<u64>()) as u64)?;
+    pagemap.read_exact_at(&mut entries, (address / 4096 * size_of::<u64>()) as u64)?;
     let entries = entries.chunks_exact(8).filter_map(|entry| entry.try_into().ok()).map(u64::from_le_bytes);
     let is_own = |entry: u64| entry & (PRESENT | SWAPPED) != 0 && entry & OF_A_FILE == 0;
     Ok(entries.enumerate().filter(|&(_, entry)| is_own(entry)).map(|(number, _)| number).collect())
