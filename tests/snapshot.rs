@@ -222,12 +222,19 @@ fn a_file_that_cannot_be_finished_leaves_what_was_there() {
     let (snapshot, _) = golden();
     let dir = tempfile::tempdir().unwrap();
     assert!(snapshot.save(&dir.path().join("missing/golden.ms")).is_err());
-    // A directory cannot be replaced by a file: the last step fails.
     let taken = dir.path().join("taken");
     fs::create_dir(&taken).unwrap();
     assert!(snapshot.save(&taken).is_err());
-    let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left, ["taken"]);
+    // Nor is a socket, or a device, which root could do without noticing.
+    let socket = dir.path().join("socket");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    assert!(snapshot.save(&socket).is_err());
+    drop(listener);
+    let mut left: Vec<_> =
+        fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["socket", "taken"]);
+    assert!(!fs::metadata(&socket).unwrap().is_file());
 }
 
 /// Opens an image that consists of `bytes`.

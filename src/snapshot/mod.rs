@@ -137,6 +137,10 @@ impl Snapshot {
     /// The same, unless `is_over` says meanwhile that it is not wanted any more; then there is an error, and no file.
     pub fn save_unless(&self, path: &Path, is_over: fn() -> bool) -> Result<()> {
         let failed = |source| Error::Export { path: path.into(), source };
+        // Root could put a file in the place of a device: of /dev/null, of all things.
+        if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+            return Err(failed(io::Error::other("it is not a regular file")));
+        }
         let mut unfinished = path.as_os_str().to_owned();
         unfinished.push(format!(".{}", std::process::id()));
         let unfinished = Path::new(&unfinished);

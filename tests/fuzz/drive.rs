@@ -224,6 +224,8 @@ pub fn snapshot(bytes: &[u8]) {
     let Ok(file) = sys::memory_file() else { return };
     let mut bytes = bytes.to_vec();
     set_digest(&mut bytes);
+    // Its devices take what they are to remember, or do not.
+    let _ = Snapshot::decode(&bytes);
     file.write_all_at(&bytes, 0).expect("it fits memory");
     let read = |file: &std::fs::File| Snapshot::read("it", file.try_clone().expect("there are descriptors"));
     let image = read(&file).or_else(|_| {
