@@ -26,7 +26,7 @@ pub enum Phase {
     LocalApics,
     /// mmap and `KVM_SET_USER_MEMORY_REGION`.
     AddMemory,
-    /// The image, its tables and its arguments are in guest memory.
+    /// The image, its tables and its arguments are in guest memory; or a golden image was found to fit this host.
     Load,
     /// `KVM_CREATE_VCPU` for each processor.
     CreateVcpus,
@@ -34,8 +34,6 @@ pub enum Phase {
     Registers,
     /// The devices are on their bus.
     Devices,
-    /// In place of all since [`Phase::Prepare`]: the machine is there again, as its golden image has it.
-    Restore,
     /// Signals, timer, threads and the sandbox: everything that is left before the guest runs.
     Confine,
     /// The guest runs until its first byte leaves the serial port.
@@ -63,7 +61,6 @@ impl fmt::Display for Phase {
             Phase::CreateVcpus => "KVM_CREATE_VCPU",
             Phase::Registers => "vCPU registers",
             Phase::Devices => "devices",
-            Phase::Restore => "machine restored",
             Phase::Confine => "timer, sandbox",
             Phase::FirstByte => "guest: first byte",
             Phase::Post(READY_FOR_INPUT) => "guest: init runs",

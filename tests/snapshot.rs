@@ -341,7 +341,7 @@ fn an_image_is_run_in_another_process_and_as_often_as_one_likes() {
         for _ in 0..2 {
             matchstick(["run", &path]).run().silent().status(0).printed("2262 primes below 20000\n");
         }
-        matchstick(["run", "-k", &path, "--timings"]).run().status(0).says("\nmachine restored ");
+        matchstick(["run", "-k", &path, "--timings"]).run().status(0).says("\nvCPU registers ");
     }
 }
 
@@ -573,4 +573,49 @@ fn each_machine_from_an_image_has_a_generation_id_of_its_own() {
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), count);
+}
+
+#[test]
+fn every_guest_goes_on_in_another_process_when_the_first_is_gone() {
+    if !has_kvm() {
+        return;
+    }
+    for guest in GALLERY {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("golden.ms").display().to_string();
+        let mut kept = 0;
+        for exits in [0, 1, 3, 7] {
+            let at = format!("exit:{exits}");
+            let before = matchstick(["snapshot", "-q", guest.name, "--at", &at, "-o", &path]).run();
+            if before.status == Some(125) {
+                before.says("the guest ended before");
+                break;
+            }
+            before.silent().status(0);
+            let after = matchstick(["run", "-q", &path]).input(keys_for(guest)).run();
+            after.silent().status(guest.exit.into());
+            assert_expected(guest, &(before.text() + &after.text()));
+            kept += 1;
+        }
+        assert!(kept > 0, "{}", guest.name);
+    }
+}
+
+#[test]
+fn who_is_killed_while_writing_leaves_nothing_under_the_name_or_all_of_it() {
+    if !has_kvm() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("golden.ms");
+    for step in 0..24 {
+        let running = matchstick(["snapshot", "-q", "hello", "--at", "exit:0", "-o"]).args([&path]).start();
+        std::thread::sleep(Duration::from_millis(step));
+        running.signal(libc::SIGKILL);
+        running.end();
+        if path.exists() {
+            Snapshot::open(&path).unwrap().verify().unwrap();
+            fs::remove_file(&path).unwrap();
+        }
+    }
 }

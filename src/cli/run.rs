@@ -95,10 +95,9 @@ pub(super) fn start<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<(Image, R
     let mut machine = match golden {
         None => Machine::new(&image.config, &image.name, &image.bytes, output, probe)?,
         Some(golden) => {
-            let machine =
-                probe.call(|| Call::Restore, || golden.start(&Kvm::open()?, &image.config, output))?;
-            probe.mark(Phase::Restore);
-            machine
+            let kvm = probe.call(|| Call::Open, Kvm::open)?;
+            probe.mark(Phase::Open);
+            golden.start_watched(&kvm, &image.config, output, probe)?
         }
     };
     if args.verbose && !args.quiet {

@@ -54,7 +54,7 @@ pub enum Call {
         /// Whose writes.
         port: u16,
     },
-    /// All that a machine takes which goes on from a golden image.
+    /// Clock and vCPUs of a machine that goes on from a golden image.
     Restore,
     /// The end of a [`Vm`](super::Vm) and its vCPUs.
     Close,
@@ -75,9 +75,7 @@ impl Call {
             Call::MpState { .. } => "KVM_GET_MP_STATE",
             Call::SignalMsi { .. } => "KVM_SIGNAL_MSI",
             Call::CollectWrites { .. } => "mmap, KVM_REGISTER_COALESCED_MMIO",
-            Call::Restore => {
-                "open, KVM_CREATE_VM, KVM_ENABLE_CAP, mmap, KVM_SET_USER_MEMORY_REGION, KVM_CREATE_VCPU, KVM_SET_*"
-            }
+            Call::Restore => "KVM_SET_* for what differs",
             Call::Close => "close, munmap",
         }
     }
@@ -111,7 +109,7 @@ impl fmt::Display for Call {
             Call::CollectWrites { port } => {
                 write!(f, "KVM keeps what goes to port {port:#x} until the next exit")
             }
-            Call::Restore => f.write_str("a machine as its golden image has it: memory, processors, devices"),
+            Call::Restore => f.write_str("the clock and each processor, as its golden image has it"),
             Call::Close => f.write_str("processors, machine and memory are given back"),
             Call::MpState { index } => write!(f, "is vCPU {index} asleep for good?"),
             Call::SignalMsi { address, data } => {

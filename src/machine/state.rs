@@ -3,8 +3,9 @@
 use super::{Board, Config, Machine, Output, Remote, Shared, firmware, lock};
 use crate::device::{Action, Cable, Msi};
 use crate::error::{Error, Result};
-use crate::kvm::{Exit, Kvm, Memory, VcpuState};
+use crate::kvm::{Call, Exit, Kvm, Memory, VcpuState};
 use crate::sys;
+use crate::timeline::{Phase, Probe};
 use std::fmt;
 use std::io::Write;
 use std::sync::Mutex;
@@ -199,28 +200,39 @@ impl Machine {
     ///
     /// The order of the calls is that of [`Machine::new`]. `memory` is called when there is a VM: to create one costs
     /// more where its memory is mapped already.
-    pub fn from_state(
+    pub fn from_state<P: Probe>(
         kvm: &Kvm,
         state: &State,
         memory: impl FnOnce() -> Result<Memory>,
         config: &Config,
         output: Box<dyn Write + Send>,
+        probe: &mut P,
     ) -> Result<Machine> {
         let elapsed = Duration::from_nanos(sys::unix_nanos().saturating_sub(state.time));
-        let mut vm = kvm.create_vm()?;
-        vm.enable_local_apics()?;
-        vm.use_memory(memory()?)?;
-        let mut vcpus =
-            (0..state.vcpus.len() as u32).map(|index| vm.create_vcpu(index)).collect::<Result<Vec<_>>>()?;
-        if let Some(clock) = state.clock {
-            vm.set_clock(clock.saturating_add(elapsed.as_nanos() as u64))?;
-        }
-        for (vcpu, state) in vcpus.iter_mut().zip(&state.vcpus) {
-            vcpu.set_state(state, elapsed)?;
-            if state.tsc().is_some() {
-                vcpu.tell_pause();
+        let mut vm = probe.call(|| Call::CreateVm, || kvm.create_vm())?;
+        probe.mark(Phase::CreateVm);
+        probe.call(|| Call::LocalApics, || vm.enable_local_apics())?;
+        probe.mark(Phase::LocalApics);
+        let bytes = state.memory;
+        probe.call(|| Call::AddMemory { bytes }, || vm.use_memory(memory()?).map(drop))?;
+        probe.mark(Phase::AddMemory);
+        let mut create = |index| probe.call(|| Call::CreateVcpu { index }, || vm.create_vcpu(index));
+        let mut vcpus = (0..state.vcpus.len() as u32).map(&mut create).collect::<Result<Vec<_>>>()?;
+        probe.mark(Phase::CreateVcpus);
+        let restore = || -> Result<()> {
+            if let Some(clock) = state.clock {
+                vm.set_clock(clock.saturating_add(elapsed.as_nanos() as u64))?;
             }
-        }
+            for (vcpu, state) in vcpus.iter_mut().zip(&state.vcpus) {
+                vcpu.set_state(state, elapsed)?;
+                if state.tsc().is_some() {
+                    vcpu.tell_pause();
+                }
+            }
+            Ok(())
+        };
+        probe.call(|| Call::Restore, restore)?;
+        probe.mark(Phase::Registers);
         let cable = Cable::default();
         let board = state.board(config.stop_at, cable.clone()).map_err(Error::Snapshot)?;
         let shared = Shared {
@@ -235,6 +247,7 @@ impl Machine {
             max_output: config.max_output,
         };
         shared.tell_generation()?;
+        probe.mark(Phase::Devices);
         Ok(Machine { vcpus, shared, has_ended: false })
     }
 }

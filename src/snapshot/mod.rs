@@ -16,9 +16,10 @@ mod pool;
 mod running;
 
 use crate::error::{Error, ImageError, Result};
-use crate::kvm::{Kvm, Memory, allocate, map_file};
+use crate::kvm::{Call, Kvm, Memory, allocate, map_file};
 use crate::machine::{Config, Machine, State};
 use crate::sys;
+use crate::timeline::{Phase, Probe};
 use crate::x86::cpuid;
 use format::Header;
 use std::fs::{self, File};
@@ -164,8 +165,21 @@ impl Snapshot {
 
     /// A new machine on `kvm` that goes on from here. Of `config` its limits and its sandbox count.
     pub fn start(&self, kvm: &Kvm, config: &Config, output: Box<dyn Write + Send>) -> Result<Machine> {
-        self.check_host(kvm)?;
-        Machine::from_state(kvm, &self.state, || self.map(), config, output).map_err(|error| match error {
+        self.start_watched(kvm, config, output, &mut ())
+    }
+
+    /// The same, watched by `probe`.
+    pub fn start_watched<P: Probe>(
+        &self,
+        kvm: &Kvm,
+        config: &Config,
+        output: Box<dyn Write + Send>,
+        probe: &mut P,
+    ) -> Result<Machine> {
+        self.check_host(kvm, probe)?;
+        probe.mark(Phase::Load);
+        let memory = || self.map();
+        Machine::from_state(kvm, &self.state, memory, config, output, probe).map_err(|error| match error {
             Error::Snapshot(_) => Error::Image { name: self.name.clone(), source: FOREIGN_DEVICES },
             error => error,
         })
@@ -198,13 +212,13 @@ impl Snapshot {
 
     /// Whether the processor that the guest knows is one that this host can give it. A guest without a CPUID
     /// table knows none.
-    fn check_host(&self, kvm: &Kvm) -> Result<()> {
+    fn check_host<P: Probe>(&self, kvm: &Kvm, probe: &mut P) -> Result<()> {
         if self.fits.get().is_some() {
             return Ok(());
         }
         let tables: Vec<_> = self.state.vcpus.iter().filter_map(|vcpu| vcpu.cpuid()).collect();
         if !tables.is_empty() {
-            let supported = kvm.supported_cpuid()?;
+            let supported = probe.call(|| Call::SupportedCpuid, || kvm.supported_cpuid())?;
             if let Some(what) = tables.iter().find_map(|table| cpuid::lacks(&supported, table)) {
                 let source = ImageError::Foreign { what };
                 return Err(Error::Image { name: self.name.clone(), source });
