@@ -4,7 +4,7 @@ mod support;
 
 use matchstick::device::{Action, Device};
 use matchstick::guest::{GALLERY, Guest};
-use matchstick::kvm::{Kvm, Vcpu};
+use matchstick::kvm::{Exit, Kvm, Vcpu};
 use matchstick::machine::{Config, Machine, Outcome};
 use matchstick::snapshot::{Cleaned, Pool, Snapshot};
 use matchstick::timeline::Probe;
@@ -618,4 +618,32 @@ fn who_is_killed_while_writing_leaves_nothing_under_the_name_or_all_of_it() {
             fs::remove_file(&path).unwrap();
         }
     }
+}
+
+/// A kick may bring a waiting vCPU back before its SIPI, and what it was given to go on from must not come after that.
+#[test]
+fn what_a_vcpu_is_put_back_to_does_not_replace_what_its_sipi_set() {
+    if !has_kvm() {
+        return;
+    }
+    let mut vm = Kvm::open().unwrap().create_vm().unwrap();
+    vm.enable_local_apics().unwrap();
+    // mov al, status · out 0xf4, al: at SIPI's vector 8, and where it would go with the IP of a reset.
+    let memory = vm.add_memory(2 << 20).unwrap();
+    for (address, status) in [(0x8000, 7), (0x8000 + 0xfff0, 9)] {
+        memory.write_slice(&[0xb0, status, 0xe6, 0xf4], GuestAddress(address)).unwrap();
+    }
+    let _first = vm.create_vcpu(0).unwrap();
+    let mut second = vm.create_vcpu(1).unwrap();
+    let waiting = second.state(&[]).unwrap();
+    second.set_state_again(&waiting, Duration::ZERO, false).unwrap();
+    second.leave_at_once();
+    assert!(matches!(second.run().unwrap(), Exit::Interrupted));
+    // INIT, then SIPI, to the APIC with ID 1.
+    for message in [0x4500, 0x4608] {
+        vm.signal_msi(0xfee0_1000, message).unwrap();
+    }
+    assert!(second.asleep_for_good().unwrap().is_none());
+    let exit = second.run().unwrap();
+    assert!(matches!(exit, Exit::Out { port: 0xf4, data: [7], .. }), "{exit:?}");
 }

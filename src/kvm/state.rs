@@ -314,12 +314,15 @@ impl Vcpu {
     ///
     /// The order: what decides which bits exist before the bits, the APIC's base before the APIC, the APIC before
     /// the register that sets its deadline (KVM's own rules, and those of those who restore guests on it).
-    pub fn set_state(&mut self, state: &VcpuState, elapsed: Duration) -> Result<()> {
+    ///
+    /// Only the first vCPU (`is_first`) gets registers through the shared page. Another one may wait for its SIPI: what
+    /// lies in the page then would be taken from there after the SIPI, and replace what that has set.
+    pub fn set_state(&mut self, state: &VcpuState, elapsed: Duration, is_first: bool) -> Result<()> {
         let through_page = [Part::Regs, Part::Sregs, Part::Events];
         let is_small = state.parts().all(|(part, _)| through_page.contains(&part));
         for part in Part::ALL {
             let Some(bytes) = state.part(part) else { continue };
-            if is_small || matches!(part, Part::Regs | Part::Events) {
+            if is_first && (is_small || matches!(part, Part::Regs | Part::Events)) {
                 self.put_into_page(part, bytes);
             } else {
                 self.set_part(part, bytes, elapsed)?;
@@ -329,11 +332,13 @@ impl Vcpu {
     }
 
     /// The same for a vCPU that has run: its CPUID table is the one it has, and cannot be set again.
-    pub fn set_state_again(&mut self, state: &VcpuState, elapsed: Duration) -> Result<()> {
+    pub fn set_state_again(&mut self, state: &VcpuState, elapsed: Duration, is_first: bool) -> Result<()> {
+        // An INIT or SIPI that it has not taken in yet is taken in now, and not when it runs again.
+        self.fd.get_mp_state().map_err(host("read the vCPU's run state"))?;
         for part in Part::ALL.into_iter().filter(|&part| part != Part::Cpuid) {
             let Some(bytes) = state.part(part) else { continue };
             match part {
-                Part::Regs | Part::Events => self.put_into_page(part, bytes),
+                Part::Regs | Part::Events if is_first => self.put_into_page(part, bytes),
                 _ => self.set_part(part, bytes, elapsed)?,
             }
         }
@@ -384,7 +389,8 @@ impl Vcpu {
                 [tsc, khz] => self.set_tsc(tsc, khz, elapsed),
                 _ => Ok(()),
             },
-            Part::Regs | Part::Events => Ok(()),
+            Part::Regs => self.fd.set_regs(&one(bytes)?).map_err(host("set the vCPU's registers")),
+            Part::Events => self.fd.set_vcpu_events(&one(bytes)?).map_err(host("set the vCPU's events")),
         }
     }
 

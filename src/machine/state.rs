@@ -147,7 +147,7 @@ impl Machine {
     /// become of it since.
     pub fn rewind(&mut self, state: &State) -> Result<()> {
         let elapsed = Duration::from_nanos(sys::unix_nanos().saturating_sub(state.time));
-        for (vcpu, state) in self.vcpus.iter_mut().zip(&state.vcpus) {
+        for (index, (vcpu, state)) in self.vcpus.iter_mut().zip(&state.vcpus).enumerate() {
             // What it left for is completed first, or it would be completed with the new registers.
             loop {
                 vcpu.leave_at_once();
@@ -158,7 +158,7 @@ impl Machine {
                     break;
                 }
             }
-            vcpu.set_state_again(state, elapsed)?;
+            vcpu.set_state_again(state, elapsed, index == 0)?;
         }
         lock(&self.shared.board).set_states(&state.devices).map_err(Error::Snapshot)?;
         self.shared.tell_generation()?;
@@ -223,8 +223,8 @@ impl Machine {
             if let Some(clock) = state.clock {
                 vm.set_clock(clock.saturating_add(elapsed.as_nanos() as u64))?;
             }
-            for (vcpu, state) in vcpus.iter_mut().zip(&state.vcpus) {
-                vcpu.set_state(state, elapsed)?;
+            for (index, (vcpu, state)) in vcpus.iter_mut().zip(&state.vcpus).enumerate() {
+                vcpu.set_state(state, elapsed, index == 0)?;
                 if state.tsc().is_some() {
                     vcpu.tell_pause();
                 }
