@@ -5,7 +5,7 @@
 //! ratio is that of the medians. Teardown counts. `cargo bench -- --rounds N` changes the length.
 //!
 //! Not a comparison with containers. A bar that is missed is printed, as on a noisy machine it may be by chance;
-//! what misses it by half or more even in its fastest rounds, or takes too much memory, fails.
+//! what misses it by half or more even in its fastest rounds, or takes half as much memory again, fails.
 #![allow(unsafe_code)]
 
 #[path = "floor/floor.rs"]
@@ -98,12 +98,16 @@ fn main() {
     race(&mut processes, rounds);
     good &= show("Whole processes: exec to the first byte, and to reaped", &processes, BARS_PROCESS);
     let peak = peak_memory();
-    println!("Peak memory of `matchstick run timer`, a guest of 2 MiB: {peak} kB (bar: {BAR_MEMORY} kB)\n");
+    let missed = if peak > BAR_MEMORY { ", MISSED" } else { "" };
+    println!(
+        "Peak memory of `matchstick run timer`, a guest of 2 MiB: {peak} kB (bar: {BAR_MEMORY} kB{missed})\n"
+    );
     println!(
         "`--version` is what linking, libc and reading arguments cost before any VM; the floor without libc\n\
          is what is left when a program does without them."
     );
-    if !good || peak > BAR_MEMORY {
+    // By how many of the file's pages Linux maps around one, the same program differs by hundreds of kB from copy to copy.
+    if !good || peak > BAR_MEMORY * 3 / 2 {
         println!("FAILED: far from a bar");
         std::process::exit(1);
     }
