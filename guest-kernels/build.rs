@@ -52,6 +52,7 @@ const GALLERY: &[(&str, Kind)] = &[
 fn main() {
     println!("cargo::rerun-if-changed=guest-kernels");
     println!("cargo::rerun-if-changed=src/sandbox/rules.rs");
+    lay_out_the_start();
     println!("cargo::rerun-if-env-changed=RUSTC");
     look_for_kvm();
     let out = variable("OUT_DIR");
@@ -76,6 +77,13 @@ fn main() {
     for (name, text) in [("gallery.rs", gallery), ("filters.rs", filters::source())] {
         fs::write(Path::new(&out).join(name), text).unwrap_or_else(|e| fail(&format!("{name}: {e}")));
     }
+}
+
+/// The command's functions in the order of `src/cli/start.ld`, which says why.
+fn lay_out_the_start() {
+    let script = Path::new(&variable("CARGO_MANIFEST_DIR")).join("src/cli/start.ld");
+    println!("cargo::rerun-if-changed={}", script.display());
+    println!("cargo::rustc-link-arg-bins=-Wl,-T,{}", script.display());
 }
 
 /// The README's program is a test that starts a VM: without a /dev/kvm that may be used it is left out, and

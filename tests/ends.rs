@@ -127,7 +127,10 @@ fn a_machine_whose_parent_has_gone_ends_when_it_has_nobody_to_write_to() {
     running.stdout.wait_for("A");
     let family = children(running.id());
     assert_eq!(family.len(), 2, "the machine, and who reads");
-    let reader = *family.iter().find(|&&id| !children(id).is_empty()).expect("the one that sleeps");
+    // It prints first and sleeps then.
+    let parent = || family.iter().copied().find(|&id| !children(id).is_empty());
+    soon("nobody sleeps", || parent().is_some());
+    let reader = parent().unwrap();
     let machine = *family.iter().find(|&&id| id != reader).unwrap();
     let sleeper = children(reader)[0];
     running.signal(libc::SIGKILL);
