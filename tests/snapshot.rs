@@ -407,6 +407,11 @@ fn what_makes_no_sense_of_an_image_is_refused() {
     }
     matchstick(["snapshot", "hello", "-o", &path]).run().status(125).says("the guest ended before");
     matchstick(["snapshot", "hello"]).run().fails(125, "-o FILE", "");
+    // What cannot be written is known before the guest starts.
+    for nowhere in [dir.path().join("no/such"), dir.path().into()] {
+        let ended = matchstick(["snapshot", "primes", "-o"]).args([nowhere]).run();
+        ended.printed("").fails(125, "cannot write", "it goes to a file that you may write");
+    }
     matchstick(["snapshot", "-o", &path, "--at", "soon"]).run().fails(125, "is no moment", "");
     for wrong in [["-n", "0"], ["-n", "-1"], ["-j", "0"], ["-j", "many"]] {
         matchstick(["clone", &path]).args(wrong).run().fails(

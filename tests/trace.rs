@@ -175,6 +175,11 @@ fn what_cannot_be_written_is_known_before_the_guest_starts() {
         let nowhere = directory.path().join("no/such");
         let ended = matchstick(["trace", "hello", option]).args([nowhere]).run();
         ended.printed("").fails(125, "cannot write", "it goes to a file that you may write");
+        // Nor is an older one lost to a guest that is not there.
+        let kept = directory.path().join("kept");
+        std::fs::write(&kept, "an older story").unwrap();
+        matchstick(["trace", "no-such-guest", option]).args([&kept]).run().printed("").status(127);
+        assert_eq!(std::fs::read_to_string(&kept).unwrap(), "an older story");
     }
     if has_kvm() {
         matchstick(["trace", "hello", "-o", "/dev/full"]).run().status(125).says("No space left");

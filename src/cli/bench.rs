@@ -1,7 +1,9 @@
 //! `matchstick bench`: the race, from what was typed to a table, three lines and files.
 
-use super::options::{Command, OptionHelp, help_on, option};
+use super::options::{Command, help_on};
 use super::print;
+use super::table::{OptionHelp, option};
+use super::target::Target;
 use super::values::{count, time};
 use crate::bench::contest::Contest;
 use crate::bench::isolation::{self, View};
@@ -15,8 +17,6 @@ use crate::sys;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lexopt::{Arg, Parser, ValueExt};
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -240,15 +240,19 @@ fn race(args: BenchArgs) -> Result<u8> {
     let contest = args.contest.clone();
     let prepared = args.contest.prepare()?;
     // Before the race, not after it.
-    let exports = args.exports.into_iter().map(|(form, path)| Export::open(form, path));
+    let exports = args.exports.into_iter().map(|(form, path)| Ok((form, Target::open(path)?)));
     let exports = exports.collect::<Result<Vec<_>>>()?;
     let bar = progress_bar();
     let mut report = prepared.run(&mut |part, subject| show(&bar, part, subject))?;
     bar.finish_and_clear();
-    if exports.iter().any(|export| [Form::Json, Form::Html].contains(&export.form)) && !stop::asked() {
+    if exports.iter().any(|(form, _)| [Form::Json, Form::Html].contains(form)) && !stop::asked() {
         report.isolation = isolation_of(contest);
     }
-    let exported = exports.into_iter().map(|export| export.write(&report)).fold(Ok(()), Result::and);
+    let write = |(form, target): (Form, Target)| match export::text(&report, form) {
+        Ok(text) => target.write(&text),
+        Err(source) => Err(target.failed(source)),
+    };
+    let exported = exports.into_iter().map(write).fold(Ok(()), Result::and);
     let mut text = format!("{}\n{}", table::text(&report), words::text(&report));
     if let Some(then) = then {
         text += &format!("\n{}", compare::text(&then, &report));
@@ -279,38 +283,4 @@ fn read_report(path: &Path) -> Result<Report> {
     let text = std::fs::read_to_string(path);
     text.and_then(|text| Ok(serde_json::from_str(&text)?))
         .map_err(|source| Error::NoReport { path: path.into(), source })
-}
-
-/// A file for the report, known to be writable.
-struct Export {
-    form: Form,
-    path: PathBuf,
-    file: File,
-}
-
-impl Export {
-    /// What is in the file stays there until there is something better.
-    fn open(form: Form, path: PathBuf) -> Result<Export> {
-        let opened = File::options().write(true).create(true).truncate(false).open(&path);
-        match opened {
-            Ok(file) => Ok(Export { form, path, file }),
-            Err(source) => Err(Error::Export { path, source }),
-        }
-    }
-
-    fn write(mut self, report: &Report) -> Result<()> {
-        let mut write = || -> io::Result<()> {
-            let text = export::text(report, self.form)?;
-            // A pipe or a terminal has no length.
-            let is_file = self.file.metadata()?.is_file();
-            if is_file {
-                self.file.set_len(0)?;
-            }
-            self.file.write_all(text.as_bytes()).inspect_err(|_| {
-                // Half of it would be taken for all of it.
-                let _ = if is_file { self.file.set_len(0) } else { Ok(()) };
-            })
-        };
-        write().map_err(|source| Error::Export { path: self.path, source })
-    }
 }

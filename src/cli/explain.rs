@@ -1,8 +1,9 @@
 //! `matchstick explain`: a lesson in the terminal, with the figures of this machine.
 
 use super::lesson;
-use super::options::{Command, OptionHelp, help_on, option};
+use super::options::{Command, help_on};
 use super::page::{BOLD, PLAIN, Page, columns};
+use super::table::{OptionHelp, option};
 use crate::explain::figures::Figures;
 use crate::explain::{LANGUAGES, Language, Lesson, live, markdown, nearest};
 use lexopt::{Arg, Parser, ValueExt};

@@ -1,8 +1,9 @@
 //! Golden images on the command line: `snapshot`, `clone`, `diff`, and `run` of an image.
 
 use super::linux;
-use super::options::{Command, OptionHelp, RUN_OPTIONS, RunArgs, help_on, option};
+use super::options::{Command, RunArgs, help_on};
 use super::run;
+use super::table::{OptionHelp, RUN_OPTIONS, beside_run, option};
 use super::values::{Moment, count, time};
 use super::{complain, print};
 use crate::console;
@@ -24,7 +25,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// The options of `snapshot`, beside those of `run`.
-const OWN_OPTIONS: [OptionHelp; 2] = [
+const OWN_OPTIONS: &[OptionHelp] = &[
     option(Some('o'), "output", Some("FILE"), "the golden image to write"),
     option(
         None,
@@ -34,21 +35,9 @@ const OWN_OPTIONS: [OptionHelp; 2] = [
     ),
 ];
 
-/// Its own options, and those of `run` but for --timings.
-pub(super) const OPTIONS: [OptionHelp; OWN_OPTIONS.len() + RUN_OPTIONS.len() - 1] = {
-    let mut all = [OWN_OPTIONS[0]; OWN_OPTIONS.len() + RUN_OPTIONS.len() - 1];
-    let (mut from, mut to) = (0, 0);
-    while from < OWN_OPTIONS.len() + RUN_OPTIONS.len() {
-        let own = from < OWN_OPTIONS.len();
-        let option = if own { OWN_OPTIONS[from] } else { RUN_OPTIONS[from - OWN_OPTIONS.len()] };
-        if !matches!(option.long.as_bytes(), b"timings") {
-            all[to] = option;
-            to += 1;
-        }
-        from += 1;
-    }
-    all
-};
+/// Its own options, and those of `run` that it takes.
+pub(super) const OPTIONS: &[OptionHelp] =
+    &beside_run::<{ OWN_OPTIONS.len() + RUN_OPTIONS.len() - 1 }>(OWN_OPTIONS);
 
 /// What the help of `snapshot` begins with.
 pub(super) const INTRO: &str = "Start a guest as `matchstick run` does, stop it at a point, and write all of it to a file.\n\
@@ -176,6 +165,7 @@ impl Probe for Until {
 /// Runs a guest to its moment and writes it to a file.
 pub(super) fn snapshot(run: &RunArgs, args: &SnapshotArgs) -> Result<u8> {
     let Some(path) = &args.output else { return Ok(super::STATUS_FAILURE) };
+    Snapshot::can_be_saved(path)?;
     let mut machine = run::prepare(run, |config| match args.at {
         Moment::After(time) => config.timeout = Some(time),
         Moment::Post(code) => config.stop_at = Some(code),

@@ -1,6 +1,6 @@
-//! The help, made from the table of [`options`](super::options).
+//! The help, made from the table of [`table`](super::table).
 
-use super::options::{COMMANDS, CommandHelp, OptionHelp};
+use super::table::{COMMANDS, CommandHelp, OptionHelp};
 
 /// The help on one command, or on all of them.
 pub fn text(command: Option<&CommandHelp>) -> String {

@@ -1,7 +1,8 @@
 //! `matchstick host`: the stack under us, drawn; what is missing and what mends it; whether times can be trusted.
 
-use super::options::{Command, OptionHelp, help_on, option};
+use super::options::{Command, help_on};
 use super::page::{BAD, BOLD, CODE, GOOD, PLAIN, Page, WARN, columns};
+use super::table::{OptionHelp, option};
 use crate::error::{Error, Result};
 use crate::host::{Facts, Host, Layer, Need, Place, State, Typed, classify, gather, needs};
 use lexopt::{Arg, Parser};

@@ -14,11 +14,14 @@ mod near;
 mod options;
 pub mod page;
 mod run;
+mod table;
+mod target;
 mod timings;
 pub mod trace;
 mod values;
 
-pub use options::{COMMANDS, CommandHelp, OptionHelp, RUN_OPTIONS, RunArgs, Usage};
+pub use options::{RunArgs, Usage};
+pub use table::{COMMANDS, CommandHelp, OptionHelp, RUN_OPTIONS};
 
 use crate::console;
 use crate::error::Error;

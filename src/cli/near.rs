@@ -1,7 +1,7 @@
 //! What may have been meant by a word that nobody knows: complaints that say so.
 
 use super::linux;
-use super::options::COMMANDS;
+use super::table::COMMANDS;
 use crate::explain::nearest;
 use crate::guest::GALLERY;
 use std::ffi::OsStr;

@@ -1,16 +1,17 @@
 //! `matchstick trace`: the same as `run`, and then the story of it.
 
-use super::options::{OptionHelp, RUN_OPTIONS, RunArgs, option};
+use super::options::RunArgs;
+use super::table::{OptionHelp, RUN_OPTIONS, beside_run, option};
+use super::target::Target;
 use super::{STATUS_FAILURE, complain, run};
 use crate::console;
 use crate::debugger::{Address, Debugger};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::sandbox::Sandbox;
 use crate::trace::{Stepper, Tracer, html, json, step, story};
 use lexopt::{Parser, ValueExt};
-use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The options of `trace`, beside those of `run`.
 const OWN_OPTIONS: &[OptionHelp] = &[
@@ -22,21 +23,9 @@ const OWN_OPTIONS: &[OptionHelp] = &[
     option(None, "gdb", Some("ADDRESS"), "no story: wait for gdb at a PORT of this host, or unix:PATH"),
 ];
 
-/// Its own options, and those of `run` but for --timings: a trace has the times already.
-pub(super) const OPTIONS: [OptionHelp; OWN_OPTIONS.len() + RUN_OPTIONS.len() - 1] = {
-    let mut all = [OWN_OPTIONS[0]; OWN_OPTIONS.len() + RUN_OPTIONS.len() - 1];
-    let (mut from, mut to) = (0, 0);
-    while from < OWN_OPTIONS.len() + RUN_OPTIONS.len() {
-        let own = from < OWN_OPTIONS.len();
-        let option = if own { OWN_OPTIONS[from] } else { RUN_OPTIONS[from - OWN_OPTIONS.len()] };
-        if !matches!(option.long.as_bytes(), b"timings") {
-            all[to] = option;
-            to += 1;
-        }
-        from += 1;
-    }
-    all
-};
+/// Its own options, and those of `run` that it takes.
+pub(super) const OPTIONS: &[OptionHelp] =
+    &beside_run::<{ OWN_OPTIONS.len() + RUN_OPTIONS.len() - 1 }>(OWN_OPTIONS);
 
 /// What the help begins with.
 pub(super) const INTRO: &str = "Start a guest as `matchstick run` does, and tell how it went: every call to KVM with its cost,\n\
@@ -112,39 +101,19 @@ fn address(text: &str) -> std::result::Result<Address, &'static str> {
     }
 }
 
-/// A file that is open before the guest starts: what cannot be written is known at once.
-struct Target<'a> {
-    path: &'a Path,
-    file: File,
-}
-
-impl Target<'_> {
-    fn create(path: &Option<PathBuf>) -> Result<Option<Target<'_>>> {
-        let Some(path) = path else { return Ok(None) };
-        let file = File::create(path).map_err(|source| Error::Export { path: path.clone(), source })?;
-        Ok(Some(Target { path, file }))
-    }
-
-    /// All of it or nothing, where that can be had: not of a pipe or a terminal.
-    fn write(mut self, text: &str) -> Result<()> {
-        self.file.write_all(text.as_bytes()).map_err(|source| {
-            let _ = self.file.set_len(0);
-            Error::Export { path: self.path.into(), source }
-        })
-    }
-}
-
 /// Runs and traces a guest and returns the exit status.
 pub fn run(run: &RunArgs, args: &TraceArgs) -> Result<u8> {
     if let Some(address) = &args.gdb {
         return debug(run, address);
     }
-    let output = Target::create(&args.output)?;
+    // Before the guest starts: what cannot be written is known at once.
+    let open = |path: &Option<PathBuf>| path.clone().map(Target::open).transpose();
+    let output = open(&args.output)?;
     if args.step {
         return walk(run, args, output);
     }
-    let chrome = Target::create(&args.chrome)?;
-    let html = Target::create(&args.html)?;
+    let chrome = open(&args.chrome)?;
+    let html = open(&args.html)?;
     let mut tracer = Tracer::new();
     let (image, outcome) = run::start(&confined(run), &mut tracer)?;
     let recording = tracer.finish(&image.name);
@@ -183,7 +152,7 @@ fn debug(run: &RunArgs, address: &Address) -> Result<u8> {
 }
 
 /// `--step`: the same, instruction by instruction.
-fn walk(run: &RunArgs, args: &TraceArgs, output: Option<Target<'_>>) -> Result<u8> {
+fn walk(run: &RunArgs, args: &TraceArgs, output: Option<Target>) -> Result<u8> {
     let mut stepper = Stepper::new();
     let (image, outcome) = run::start(&confined(run), &mut stepper)?;
     let (steps, count) = stepper.finish()?;
@@ -197,7 +166,7 @@ fn walk(run: &RunArgs, args: &TraceArgs, output: Option<Target<'_>>) -> Result<u
 }
 
 /// Gives the story to whoever wanted it.
-fn hand_over(run: &RunArgs, output: Option<Target<'_>>, text: String) -> Result<()> {
+fn hand_over(run: &RunArgs, output: Option<Target>, text: String) -> Result<()> {
     match output {
         Some(output) => output.write(&text)?,
         // Should nobody read it there, that is no reason to lose the guest's status.

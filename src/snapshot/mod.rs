@@ -137,11 +137,7 @@ impl Snapshot {
 
     /// The same, unless `is_over` says meanwhile that it is not wanted any more; then there is an error, and no file.
     pub fn save_unless(&self, path: &Path, is_over: fn() -> bool) -> Result<()> {
-        let failed = |source| Error::Export { path: path.into(), source };
-        // Root could put a file in the place of a device: of /dev/null, of all things.
-        if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
-            return Err(failed(io::Error::other("it is not a regular file")));
-        }
+        may_replace(path)?;
         let mut unfinished = path.as_os_str().to_owned();
         unfinished.push(format!(".{}", std::process::id()));
         let unfinished = Path::new(&unfinished);
@@ -154,13 +150,28 @@ impl Snapshot {
                 }
                 fs::rename(unfinished, path)
             });
-        written.map_err(|error| {
+        written.map_err(|source| {
             // Only what is ours: a file of that name that was there before is not.
-            if error.kind() != io::ErrorKind::AlreadyExists {
+            if source.kind() != io::ErrorKind::AlreadyExists {
                 let _ = fs::remove_file(unfinished);
             }
-            failed(error)
+            Error::Export { path: path.into(), source }
         })
+    }
+
+    /// Whether [`save`](Self::save) would find a place for its file: better asked before the guest runs than after.
+    pub fn can_be_saved(path: &Path) -> Result<()> {
+        may_replace(path)?;
+        let directory =
+            path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // A file without a name: nothing stays of it, whatever ends us.
+        match File::options().write(true).custom_flags(libc::O_TMPFILE).open(directory) {
+            // Some file systems have only files with names.
+            Err(source) if source.raw_os_error() != Some(libc::EOPNOTSUPP) => {
+                Err(Error::Export { path: path.into(), source })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A new machine on `kvm` that goes on from here. Of `config` its limits and its sandbox count.
@@ -242,4 +253,13 @@ impl Snapshot {
     pub fn pages(&self) -> u64 {
         self.header.pages
     }
+}
+
+/// Root could put a file in the place of a device: of /dev/null, of all things.
+fn may_replace(path: &Path) -> Result<()> {
+    if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        let source = io::Error::other("it is not a regular file");
+        return Err(Error::Export { path: path.into(), source });
+    }
+    Ok(())
 }
