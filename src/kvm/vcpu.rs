@@ -8,9 +8,9 @@ use crate::x86::mode::{CR0_PE, CR0_PG, CR4_LA57, EFER_LMA, RFLAGS_DF, RFLAGS_IF,
 use crate::x86::{Entry, paging};
 use kvm_bindings::{
     CpuId, KVM_EXIT_DEBUG, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_IO,
-    KVM_EXIT_IO_OUT, KVM_EXIT_IOAPIC_EOI, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN, KVM_MP_STATE_HALTED,
-    KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_UNINITIALIZED, Msrs, kvm_msr_entry, kvm_regs, kvm_run,
-    kvm_sregs,
+    KVM_EXIT_IO_OUT, KVM_EXIT_IOAPIC_EOI, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN, KVM_MAX_MSR_ENTRIES,
+    KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_UNINITIALIZED, Msrs, kvm_msr_entry,
+    kvm_regs, kvm_run, kvm_sregs,
 };
 use kvm_ioctls::{SyncReg, VcpuFd};
 use std::cell::{Cell, OnceCell};
@@ -173,11 +173,17 @@ impl Vcpu {
 
     /// Sets model-specific registers, as far as this processor has them (`KVM_SET_MSRS`).
     pub fn set_msrs(&self, msrs: &[(u32, u64)]) -> Result<()> {
-        for &(index, data) in msrs {
-            let entry = kvm_msr_entry { index, data, ..Default::default() };
-            let one = Msrs::from_entries(&[entry]).expect("one entry fits a list");
-            // It returns how many were set: 0 for a register that is not there.
-            self.fd.set_msrs(&one).map_err(host("set the vCPU's model-specific registers"))?;
+        let entries = msrs.iter().map(|&(index, data)| kvm_msr_entry { index, data, ..Default::default() });
+        let entries: Vec<_> = entries.collect();
+        // In one call, as each costs as much as ten registers do.
+        let mut rest = &entries[..];
+        while !rest.is_empty() {
+            let some = &rest[..rest.len().min(KVM_MAX_MSR_ENTRIES)];
+            let list = Msrs::from_entries(some).expect("no more than fit a list");
+            let set = self.fd.set_msrs(&list).map_err(host("set the vCPU's model-specific registers"))?;
+            // It stops at a register that is not there, and says how many came before.
+            let done = if set < some.len() { set + 1 } else { set };
+            rest = &rest[done..];
         }
         Ok(())
     }

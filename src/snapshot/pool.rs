@@ -122,13 +122,12 @@ impl<'a> Pool<'a> {
         if !machine.has_page_tables_of(&self.state)? {
             return Ok(false);
         }
+        let (mut was, mut is) = ([0; PAGE], [0; PAGE]);
         for &at in changed.iter().filter(|at| tables.contains(at)) {
-            for entry in (at..at + PAGE as u64).step_by(8) {
-                let was: u64 = self.golden.read_obj(GuestAddress(entry)).map_err(outside)?;
-                let is: u64 = machine.memory().read_obj(GuestAddress(entry)).map_err(outside)?;
-                if (was ^ is) & !USED != 0 {
-                    return Ok(false);
-                }
+            self.golden.read_slice(&mut was, GuestAddress(at)).map_err(outside)?;
+            machine.memory().read_slice(&mut is, GuestAddress(at)).map_err(outside)?;
+            if entries(&was).zip(entries(&is)).any(|(was, is)| (was ^ is) & !USED != 0) {
+                return Ok(false);
             }
         }
         Ok(true)
@@ -162,9 +161,14 @@ fn follow(memory: &Memory, entry: u64, level: u32, tables: &mut BTreeSet<u64>) {
     if memory.read_slice(&mut bytes, GuestAddress(table)).is_err() || !tables.insert(table) || level == 1 {
         return;
     }
-    for entry in bytes.chunks_exact(8).filter_map(|entry| entry.try_into().ok()).map(u64::from_le_bytes) {
+    for entry in entries(&bytes) {
         if entry & PRESENT != 0 && (entry & LARGE == 0 || level == 4) {
             follow(memory, entry, level - 1, tables);
         }
     }
+}
+
+/// The entries of a page table.
+fn entries(table: &[u8; PAGE]) -> impl Iterator<Item = u64> {
+    table.as_chunks().0.iter().map(|&entry| u64::from_le_bytes(entry))
 }
