@@ -13,7 +13,8 @@ use super::subjects;
 use crate::error::{Error, Result};
 use crate::sys;
 use serde::{Deserialize, Serialize};
-use std::sync::Barrier;
+use std::io;
+use std::sync::{PoisonError, RwLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -109,22 +110,36 @@ fn level(
     time: Duration,
     limit: Duration,
 ) -> std::result::Result<Level, String> {
-    let barrier = Barrier::new(at_once + 1);
+    // What all threads wait for: whether they are to go on. Nobody sends a thing, either: each thread has a sender,
+    // and drops it when it is ready, or has panicked.
+    let word = RwLock::new(false);
+    let (ready_one, ready_all) = mpsc::channel::<()>();
     let (begin, threads) = thread::scope(|scope| {
-        let work = || {
-            // A subject stays in its thread: it is made there. All have to come to the barrier.
-            let subject = ready(name, payload, limit);
-            barrier.wait();
-            subject.map(|mut subject| start_until(subject.as_mut(), sys::monotonic() + time, limit))
+        let mut go = word.write().unwrap_or_else(PoisonError::into_inner);
+        let spawn = |_| {
+            let ready_one = ready_one.clone();
+            // A subject stays in its thread: it is made there.
+            thread::Builder::new().spawn_scoped(scope, || {
+                let subject = ready(name, payload, limit);
+                drop(ready_one);
+                if !*word.read().unwrap_or_else(PoisonError::into_inner) {
+                    return Err("another thread could not be started".into());
+                }
+                subject.map(|mut subject| start_until(subject.as_mut(), sys::monotonic() + time, limit))
+            })
         };
-        let threads: Vec<_> = (0..at_once).map(|_| scope.spawn(work)).collect();
-        barrier.wait();
+        let threads = (0..at_once).map(spawn).collect::<io::Result<Vec<_>>>();
+        let threads = threads.map_err(|error| format!("a thread cannot be started: {error}"))?;
+        drop(ready_one);
+        let _ = ready_all.recv();
         let begin = sys::monotonic();
+        *go = true;
+        drop(go);
         let done = threads.into_iter().map(|thread| {
             thread.join().unwrap_or_else(|_| Err("a thread of the measurement panicked".into()))
         });
-        (begin, done.collect::<Vec<_>>())
-    });
+        Ok::<_, String>((begin, done.collect::<Vec<_>>()))
+    })?;
     let done = threads.into_iter().collect::<std::result::Result<Vec<Done>, String>>()?;
     let end = done.iter().map(|done| done.end).max().unwrap_or(begin);
     let failures = done.iter().map(|done| done.failures).sum();
