@@ -17,7 +17,7 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
-use support::{assert_expected, has_kvm, is_match, keys_for, matchstick};
+use support::{Program, assert_expected, has_kvm, is_match, keys_for, matchstick};
 
 /// What a guest wrote.
 #[derive(Clone, Default)]
@@ -407,6 +407,15 @@ fn what_makes_no_sense_of_an_image_is_refused() {
     }
     matchstick(["snapshot", "hello", "-o", &path]).run().status(125).says("the guest ended before");
     matchstick(["snapshot", "hello"]).run().fails(125, "-o FILE", "");
+    // How the guest ended is told where it comes too early, with the status of `run`.
+    let snapshot = |args: &[&str]| matchstick(["snapshot", "-o", &path]).args(args).run();
+    snapshot(&["fault", "--", "triple"]).status(123).says("guest crashed: triple fault");
+    snapshot(&["hello", "--max-output", "0"]).status(120).says("wrote more than it may");
+    snapshot(&["echo", "--at", "post:1", "--timeout", "100ms"])
+        .status(124)
+        .says("did not end within its time");
+    snapshot(&["echo", "--at", "2", "--timeout", "2"]).fails(125, "--timeout is over before --at", "");
+    snapshot(&["hello", "--sandbox", "strict"]).fails(125, "invalid option '--sandbox'", "");
     // What cannot be written is known before the guest starts.
     for nowhere in [dir.path().join("no/such"), dir.path().into()] {
         let ended = matchstick(["snapshot", "primes", "-o"]).args([nowhere]).run();
@@ -422,7 +431,25 @@ fn what_makes_no_sense_of_an_image_is_refused() {
     }
     matchstick(["clone"]).run().fails(125, "which golden image", "");
     matchstick(["diff", &path]).run().fails(125, "what to compare it with", "pid:N");
-    matchstick(["clone", "nowhere.ms"]).run().status(127).says("cannot open nowhere.ms");
+    matchstick(["clone", "nowhere.ms"]).run().fails(127, "cannot open nowhere.ms", "makes a golden image");
+    matchstick(["diff", "pid:1", &path]).run().fails(125, "the golden image comes first", "");
+    let pipe = dir.path().join("pipe").display().to_string();
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for other in [pipe.as_str(), "/dev/null", "/tmp"] {
+        matchstick(["clone", other]).run().fails(
+            126,
+            "it is not a regular file",
+            "an image is a regular file",
+        );
+        matchstick(["diff", &path, other]).run().fails(
+            126,
+            "it is not a regular file",
+            "an image is a regular file",
+        );
+    }
+    let shell = r#"cat "$1" | "$0" run /dev/stdin"#;
+    let shell = Program::new("sh").args(["-c", shell, env!("CARGO_BIN_EXE_matchstick"), &path]);
+    shell.run().fails(126, "a golden image is mapped, and so no pipe", "an image is a regular file");
     let short = dir.path().join("short").display().to_string();
     fs::write(&short, &fs::read(&path).unwrap()[..20_000]).unwrap();
     matchstick(["run", &short]).run().fails(126, "cut short: the memory", "");

@@ -181,9 +181,31 @@ fn what_cannot_be_written_is_known_before_the_guest_starts() {
         matchstick(["trace", "no-such-guest", option]).args([&kept]).run().printed("").status(127);
         assert_eq!(std::fs::read_to_string(&kept).unwrap(), "an older story");
     }
-    if has_kvm() {
-        matchstick(["trace", "hello", "-o", "/dev/full"]).run().status(125).says("No space left");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "what was not written to is gone");
+    if !has_kvm() {
+        return;
     }
+    matchstick(["trace", "hello", "-o", "/dev/full"]).run().status(125).says("No space left");
+    // One that fails keeps neither the others back nor how the guest ended.
+    let story = directory.path().join("story");
+    let full = ["trace", "fault", "--chrome", "/dev/full", "-o"];
+    let ended = matchstick(full).args([&story]).args(["--", "triple"]).run();
+    ended.status(125).says("No space left").says("guest crashed: triple fault");
+    assert!(std::fs::read_to_string(&story).unwrap().contains("KVM_CREATE_VM"));
+}
+
+#[test]
+fn a_file_is_written_for_one_thing_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("one");
+    let ended = matchstick(["trace", "hello", "-o"]).args([&path]).args(["--html"]).args([&path]).run();
+    ended.printed("").fails(125, "meant for two things", "");
+    std::fs::write(&path, boot_sector(&[code::SERIAL])).unwrap();
+    matchstick(["trace", "-o"]).args([&path, &path]).run().printed("").fails(125, "it is the image", "");
+    assert_eq!(std::fs::read(&path).unwrap().len(), 512);
+    matchstick(["trace", "hello", "-o", "/dev/null", "--html", "/dev/null"]).run();
+    let strict = matchstick(["trace", "--gdb", "0", "--sandbox", "strict"]).run();
+    strict.fails(125, "--gdb runs without the sandbox", "");
 }
 
 #[test]

@@ -93,7 +93,8 @@ _matchstick() {
                         [[ $subcommand != trace ]] || _matchstick_words '-o --output --json --chrome --html --step --gdb'
                         [[ $subcommand != snapshot ]] || _matchstick_words '-o --output --at'
                         _matchstick_words '-k --kernel -i --initrd --initramfs --init --rootfs -p --cmdline --cmdline-only
-                            -c --cpus -m --memory --boot --timeout --max-output --sandbox -q --quiet -v --verbose -h --help'
+                            -c --cpus -m --memory --boot --timeout --max-output -q --quiet -v --verbose -h --help'
+                        [[ $subcommand == snapshot ]] || _matchstick_words '--sandbox'
                         [[ $subcommand != run ]] || _matchstick_words '--timings'
                     elif [[ -z $target ]]; then
                         _matchstick_words "$("$command" guests 2>/dev/null | cut -d ' ' -f 1)"

@@ -108,7 +108,7 @@ complete -c matchstick -n __matchstick_starts -l boot -x -d 'Boot protocol' \
     -a 'auto\t"From the image" flat16\t"A boot sector" flat64\t"Code without a header" elf\tELF64 multiboot\t"Multiboot 1" pvh\t"ELF with a PVH note" linux\t"Linux bzImage"'
 complete -c matchstick -n __matchstick_starts -l timeout -x -d 'End the guest after that time'
 complete -c matchstick -n __matchstick_starts -l max-output -x -d 'End the guest when it has written more'
-complete -c matchstick -n __matchstick_starts -l sandbox -x -a 'strict off' -d 'Confine this process'
+complete -c matchstick -n '__matchstick_in run; or __matchstick_in trace' -l sandbox -x -a 'strict off' -d 'Confine this process'
 complete -c matchstick -n '__matchstick_in run' -l timings -d 'Show each phase from exec to teardown'
 complete -c matchstick -n __matchstick_starts -s q -l quiet -d 'No remarks; a crash in one line'
 complete -c matchstick -n __matchstick_starts -s v -l verbose -d 'Say what is started and how it ended'

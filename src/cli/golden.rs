@@ -37,7 +37,7 @@ const OWN_OPTIONS: &[OptionHelp] = &[
 
 /// Its own options, and those of `run` that it takes.
 pub(super) const OPTIONS: &[OptionHelp] =
-    &beside_run::<{ OWN_OPTIONS.len() + RUN_OPTIONS.len() - 1 }>(OWN_OPTIONS);
+    &beside_run::<{ OWN_OPTIONS.len() + RUN_OPTIONS.len() - 2 }>(OWN_OPTIONS, false);
 
 /// What the help of `snapshot` begins with.
 pub(super) const INTRO: &str = "Start a guest as `matchstick run` does, stop it at a point, and write all of it to a file.\n\
@@ -129,6 +129,9 @@ pub(super) fn parse_diff(parser: &mut Parser) -> std::result::Result<Command, le
     while let Some(arg) = parser.next()? {
         match arg {
             Arg::Short('h') | Arg::Long("help") => return Ok(help_on("diff")),
+            Arg::Value(path) if image.is_none() && path.as_encoded_bytes().starts_with(b"pid:") => {
+                return Err("the golden image comes first, and pid:N second".into());
+            }
             Arg::Value(path) if image.is_none() => image = Some(path.into()),
             Arg::Value(word) if other.is_none() => {
                 other = Some(match word.to_str().and_then(|word| word.strip_prefix("pid:")) {
@@ -165,8 +168,10 @@ impl Probe for Until {
 /// Runs a guest to its moment and writes it to a file.
 pub(super) fn snapshot(run: &RunArgs, args: &SnapshotArgs) -> Result<u8> {
     let Some(path) = &args.output else { return Ok(super::STATUS_FAILURE) };
+    // What a link names is meant, not the link.
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.clone());
     Snapshot::can_be_saved(path)?;
-    let mut machine = run::prepare(run, |config| match args.at {
+    let (image, mut machine) = run::prepare(run, |config| match args.at {
         Moment::After(time) => config.timeout = Some(time),
         Moment::Post(code) => config.stop_at = Some(code),
         Moment::Exit(_) => {}
@@ -182,11 +187,12 @@ pub(super) fn snapshot(run: &RunArgs, args: &SnapshotArgs) -> Result<u8> {
         _ => matches!(outcome, Outcome::Stopped),
     };
     if !has_come {
-        let why = match outcome {
-            Outcome::TimedOut => "its time was over before it came to that point",
-            _ => "the guest ended before it came to that point",
+        // How it ended, where that says more; an end that is none of its faults is one here.
+        return match run::conclude(&image, &outcome, run) {
+            0 => Err(too_early()),
+            _ if matches!(outcome, Outcome::Exited(_)) => Err(too_early()),
+            status => Ok(status),
         };
-        return Err(Error::Snapshot(why.into()));
     }
     let snapshot = machine.snapshot()?;
     console::die_of_signal();
@@ -199,6 +205,10 @@ pub(super) fn snapshot(run: &RunArgs, args: &SnapshotArgs) -> Result<u8> {
         complain(&format!("{}: {stored} of {all} pages are not zero", path.display()), None);
     }
     Ok(0)
+}
+
+fn too_early() -> Error {
+    Error::Snapshot("the guest ended before it came to that point".into())
 }
 
 /// The golden image that `run` is about, if it is one.

@@ -51,6 +51,8 @@ mod tests {
             complaint(&lexopt::Error::UnexpectedOption(name.into()), OsStr::new(command))
         };
         assert_eq!(option("--memroy", "run"), "invalid option '--memroy': is it --memory?");
+        assert_eq!(option("--foo", "run"), "invalid option '--foo'");
+        assert_eq!(option("--at", "run"), "invalid option '--at'");
         assert_eq!(option("--timings", "snapshot"), "invalid option '--timings'");
         assert_eq!(
             (option("-z", "run"), option("--versio", "")),

@@ -9,7 +9,7 @@ use super::linux;
 use super::near;
 use super::table::{COMMANDS, CommandHelp};
 use super::trace::TraceArgs;
-use super::values::{count, moment, protocol, sandbox, size, time};
+use super::values::{Moment, count, moment, protocol, sandbox, size, time};
 use crate::boot::Protocol;
 use crate::guest::Guest;
 use crate::sandbox::Sandbox;
@@ -199,7 +199,7 @@ fn parse_run(parser: &mut Parser, starting: Starting) -> Result<Command, lexopt:
             Arg::Long("boot") => run.boot = parser.value()?.parse_with(protocol)?,
             Arg::Long("max-output") => run.max_output = Some(parser.value()?.parse_with(size)?),
             Arg::Long("timeout") => run.timeout = Some(parser.value()?.parse_with(time)?),
-            Arg::Long("sandbox") => run.sandbox = Some(parser.value()?.parse_with(sandbox)?),
+            Arg::Long("sandbox") if !saving => run.sandbox = Some(parser.value()?.parse_with(sandbox)?),
             Arg::Long("timings") if starting == Starting::Run => run.timings = true,
             Arg::Short('q') | Arg::Long("quiet") => run.quiet = true,
             Arg::Short('v') | Arg::Long("verbose") => run.verbose = true,
@@ -221,6 +221,14 @@ fn parse_run(parser: &mut Parser, starting: Starting) -> Result<Command, lexopt:
     }
     check(&run)?;
     trace.check()?;
+    if trace.gdb.is_some() && run.sandbox == Some(Sandbox::Strict) {
+        return Err("--gdb runs without the sandbox: a client is let in later".into());
+    }
+    if let (Moment::After(moment), Some(timeout)) = (snapshot.at, run.timeout)
+        && timeout <= moment
+    {
+        return Err("--timeout is over before --at".into());
+    }
     Ok(match starting {
         Starting::Run => Command::Run(run),
         Starting::Trace => Command::Trace(run, trace),

@@ -61,24 +61,34 @@ impl Image {
         };
         Image { name: golden.name().into(), bytes: Vec::new().into(), config, holds_input: false }
     }
+
+    /// For who wants to know what is started.
+    fn announce(&self, args: &RunArgs) {
+        if args.verbose && !args.quiet {
+            let Config { memory, cpus, .. } = self.config;
+            complain(&format!("starting {}: {} KiB of memory, {cpus} CPU(s)", self.name, memory >> 10), None);
+        }
+    }
 }
 
 /// A machine that is ready to run, without console and sandbox; `adapt` has the last word on its configuration.
-pub(super) fn prepare(args: &RunArgs, adapt: impl FnOnce(&mut Config)) -> Result<Machine> {
-    let mut image = match golden::image_of(args)? {
+pub(super) fn prepare(args: &RunArgs, adapt: impl FnOnce(&mut Config)) -> Result<(Image, Machine)> {
+    let golden = golden::image_of(args)?;
+    let mut image = match &golden {
         None => image(args)?,
-        Some(golden) => {
-            let mut config = Image::of(&golden, args).config;
-            adapt(&mut config);
-            return golden.start(&Kvm::open()?, &config, Box::new(stdout()?));
-        }
+        Some(golden) => Image::of(golden, args),
     };
     adapt(&mut image.config);
-    let machine = Machine::new(&image.config, &image.name, &image.bytes, Box::new(stdout()?), &mut ())?;
+    let output = Box::new(stdout()?);
+    let machine = match golden {
+        None => Machine::new(&image.config, &image.name, &image.bytes, output, &mut ())?,
+        Some(golden) => golden.start(&Kvm::open()?, &image.config, output)?,
+    };
+    image.announce(args);
     if image.holds_input {
         machine.cable().hold();
     }
-    Ok(machine)
+    Ok((image, machine))
 }
 
 /// Runs a guest to its end. Should a signal have ended it, that is left to the caller to say.
@@ -100,10 +110,7 @@ pub(super) fn start<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<(Image, R
             golden.start_watched(&kvm, &image.config, output, probe)?
         }
     };
-    if args.verbose && !args.quiet {
-        let Config { memory, cpus, .. } = image.config;
-        complain(&format!("starting {}: {} KiB of memory, {cpus} CPU(s)", image.name, memory >> 10), None);
-    }
+    image.announce(args);
     let os = |source| Error::Host { what: "set up signals and the terminal", source };
     console::catch_signals(machine.remote()).map_err(os)?;
     let announce = || {
@@ -155,7 +162,10 @@ pub(super) fn conclude(image: &Image, outcome: &Outcome, args: &RunArgs) -> u8 {
         }
         Outcome::PoweredOff | Outcome::Stopped => 0,
         Outcome::TimedOut => {
-            complain(&format!("error: {name} did not end within its time"), None);
+            complain(
+                &format!("error: {name} did not end within its time"),
+                Some("--timeout TIME is the limit"),
+            );
             STATUS_TIMEOUT
         }
         Outcome::TooMuchOutput => {
@@ -206,6 +216,11 @@ fn image(args: &RunArgs) -> Result<Image> {
                 }
                 error => error,
             })?;
+            // One in a regular file was known as such before.
+            if Snapshot::begins(&bytes) {
+                let source = io::Error::other("a golden image is mapped, and so no pipe");
+                return Err(Error::Unreadable { path: path.into(), source });
+            }
             let name = path.display().to_string();
             if boot::is_linux(&bytes) {
                 return linux_image(args, Some((name, bytes)));

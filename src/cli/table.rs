@@ -182,14 +182,19 @@ pub const RUN_OPTIONS: &[OptionHelp] = &[
     option(Some('h'), "help", None, "show this"),
 ];
 
-/// The options of a command that starts a guest as `run` does: its own, and those of `run` but for --timings.
-/// `N` is one less than both have together.
-pub(super) const fn beside_run<const N: usize>(own: &[OptionHelp]) -> [OptionHelp; N] {
+/// The options of a command that starts a guest as `run` does: its own, and those of `run` but for --timings and, where
+/// it is not `confined`, --sandbox. `N` is their number.
+pub(super) const fn beside_run<const N: usize>(own: &[OptionHelp], confined: bool) -> [OptionHelp; N] {
     let mut all = [own[0]; N];
     let (mut from, mut to) = (0, 0);
     while from < own.len() + RUN_OPTIONS.len() {
         let option = if from < own.len() { own[from] } else { RUN_OPTIONS[from - own.len()] };
-        if !matches!(option.long.as_bytes(), b"timings") {
+        let is_left_out = match option.long.as_bytes() {
+            b"timings" => true,
+            b"sandbox" => !confined,
+            _ => false,
+        };
+        if !is_left_out {
             all[to] = option;
             to += 1;
         }

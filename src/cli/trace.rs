@@ -11,7 +11,7 @@ use crate::sandbox::Sandbox;
 use crate::trace::{Stepper, Tracer, html, json, step, story};
 use lexopt::{Parser, ValueExt};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The options of `trace`, beside those of `run`.
 const OWN_OPTIONS: &[OptionHelp] = &[
@@ -25,7 +25,7 @@ const OWN_OPTIONS: &[OptionHelp] = &[
 
 /// Its own options, and those of `run` that it takes.
 pub(super) const OPTIONS: &[OptionHelp] =
-    &beside_run::<{ OWN_OPTIONS.len() + RUN_OPTIONS.len() - 1 }>(OWN_OPTIONS);
+    &beside_run::<{ OWN_OPTIONS.len() + RUN_OPTIONS.len() - 1 }>(OWN_OPTIONS, true);
 
 /// What the help begins with.
 pub(super) const INTRO: &str = "Start a guest as `matchstick run` does, and tell how it went: every call to KVM with its cost,\n\
@@ -36,7 +36,7 @@ pub(super) const NOTES: &str = "
 The guest's output goes to stdout, as with `run`; the story follows when the guest has ended.
 Runs of alike exits are told once. Of very many events the first and the last are kept, and what
 was dropped is said; the sums have everything. With several CPUs, CPU 0 is the one that is told of.
-The exit status is that of `run`.
+A debugger steers the guest without the sandbox. The exit status is that of `run`.
 ";
 
 /// `trace` as it was typed, beside what it shares with `run`.
@@ -109,23 +109,26 @@ pub fn run(run: &RunArgs, args: &TraceArgs) -> Result<u8> {
     // Before the guest starts: what cannot be written is known at once.
     let open = |path: &Option<PathBuf>| path.clone().map(Target::open).transpose();
     let output = open(&args.output)?;
+    let chrome = open(&args.chrome)?;
+    let html = open(&args.html)?;
+    let image = run.kernel.as_deref().or(run.target.as_deref().map(Path::new));
+    Target::all_differ([&output, &chrome, &html].into_iter().flatten(), image)?;
     if args.step {
         return walk(run, args, output);
     }
-    let chrome = open(&args.chrome)?;
-    let html = open(&args.html)?;
     let mut tracer = Tracer::new();
     let (image, outcome) = run::start(&confined(run), &mut tracer)?;
     let recording = tracer.finish(&image.name);
-    if let Some(chrome) = chrome {
-        chrome.write(&json::chrome(&recording))?;
-    }
-    if let Some(html) = html {
-        html.write(&html::page(&recording))?;
-    }
-    hand_over(run, output, if args.json { json::lines(&recording) } else { story::tell(&recording) })?;
+    // One that cannot be written is no reason to keep the others back, nor how the guest ended.
+    let written = [
+        chrome.map_or(Ok(()), |chrome| chrome.write(&json::chrome(&recording))),
+        html.map_or(Ok(()), |page| page.write(&html::page(&recording))),
+        hand_over(run, output, if args.json { json::lines(&recording) } else { story::tell(&recording) }),
+    ];
     console::die_of_signal();
-    Ok(run::conclude(&image, &outcome?, run))
+    let status = run::conclude(&image, &outcome?, run);
+    written.into_iter().collect::<Result<()>>()?;
+    Ok(status)
 }
 
 /// The same in the sandbox for a story, unless it is switched off.
@@ -160,9 +163,11 @@ fn walk(run: &RunArgs, args: &TraceArgs, output: Option<Target>) -> Result<u8> {
         true => step::json_lines(&steps, count),
         false => step::tell(&image.name, &steps, count),
     };
-    hand_over(run, output, text)?;
+    let written = hand_over(run, output, text);
     console::die_of_signal();
-    Ok(run::conclude(&image, &outcome?, run))
+    let status = run::conclude(&image, &outcome?, run);
+    written?;
+    Ok(status)
 }
 
 /// Gives the story to whoever wanted it.

@@ -174,7 +174,7 @@ impl Error {
 
     /// One line about what to do, where that is known.
     pub fn hint(&self) -> Option<&'static str> {
-        use io::ErrorKind::{NotFound, OutOfMemory, PermissionDenied, StorageFull};
+        use io::ErrorKind::{FileTooLarge, NotFound, OutOfMemory, PermissionDenied, StorageFull};
         Some(match self {
             Error::Host { what: "open /dev/kvm", source } if source.kind() == NotFound => {
                 "load the module: sudo modprobe kvm_intel (or kvm_amd); inside a VM, switch nested virtualisation on"
@@ -194,7 +194,9 @@ impl Error {
                 _ => "this host's KVM cannot do it; matchstick needs Linux 4.17 or newer",
             },
             Error::NoGuest { .. } => "`matchstick guests` lists the guests that need no file",
-            Error::NotFound { .. } => return None,
+            Error::NotFound { .. } => {
+                "`matchstick guests` lists what needs no file, and `matchstick snapshot -o FILE` makes a golden image"
+            }
             Error::Unreadable { .. } => "an image is a regular file that you may read",
             Error::Pack { source, .. } => match source {
                 PackError::Io(_) | PackError::NotAFile => {
@@ -253,6 +255,9 @@ impl Error {
             Error::Config(_) => "-m SIZE is the guest's memory, -c N its number of CPUs",
             Error::Race(_) => "`matchstick bench --help` shows all options",
             Error::Export { source, .. } if source.kind() == StorageFull => "make room where the file goes",
+            Error::Export { source, .. } | Error::Output(source) if source.kind() == FileTooLarge => {
+                "`ulimit -f` says how large a file may become"
+            }
             Error::Export { .. } => "it goes to a file that you may write, in a directory that is there",
             Error::NoReport { .. } => {
                 "`matchstick bench --export-json FILE` writes what can be compared with"

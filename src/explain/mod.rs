@@ -90,12 +90,12 @@ impl Lesson {
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let word = word.to_lowercase();
     let rank = |name: &'a str| {
-        if word.len() > 1 && (name.contains(&word) || word.contains(name)) {
+        if word.len().min(name.len()) > 2 && (name.contains(&word) || word.contains(name)) {
             return Some((1, name.len(), name));
         }
-        // Of a name of several words, one may be meant. About half of the letters may be wrong, but three at most.
-        let near =
-            |part: &str| Some(distance(&word, part)).filter(|&far| far <= part.len().div_ceil(2).min(3));
+        // Of a name of several words, one may be meant. A third of the letters may be wrong, but three at most.
+        let slips = |part: &str| word.len().min(part.len()).div_ceil(3).min(3);
+        let near = |part: &str| Some(distance(&word, part)).filter(|&far| far <= slips(part));
         let nearest = name.split('-').chain([name]).filter_map(near).min()?;
         Some((nearest, name.len(), name))
     };
@@ -104,19 +104,22 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<
     found.into_iter().map(|(.., name)| name).take(3).collect()
 }
 
-/// Levenshtein's distance: how many letters have to be put in, taken out or replaced.
+/// The optimal string alignment: how many letters have to be put in, taken out, replaced, or change places with the next.
 fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, &y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    // From the first i letters of `a` to the first j of `b`.
+    let mut table = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for (i, j) in (0..=a.len()).flat_map(|i| (0..=b.len()).map(move |j| (i, j))) {
+        table[i][j] = if i == 0 || j == 0 {
+            i + j
+        } else {
+            let replaced = table[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let swapped = i > 1 && j > 1 && a[i - 2..i] == [b[j - 1], b[j - 2]];
+            let swapped = if swapped { table[i - 2][j - 2] + 1 } else { replaced };
+            replaced.min(swapped).min(table[i - 1][j] + 1).min(table[i][j - 1] + 1)
+        };
     }
-    row[b.len()]
+    table[a.len()][b.len()]
 }
 
 #[cfg(test)]

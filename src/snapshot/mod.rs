@@ -81,12 +81,19 @@ impl Snapshot {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Image`] for a file that is something else, damaged, or of a newer version.
     pub fn open(path: &Path) -> Result<Snapshot> {
-        let file = File::open(path).map_err(|source| match source.kind() {
+        let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
                 Error::NotFound { path: path.into(), source }
             }
             _ => Error::Unreadable { path: path.into(), source },
-        })?;
+        };
+        // Asked before it is opened: that waits for whoever writes to a pipe.
+        let metadata = fs::metadata(path).map_err(failed)?;
+        if !metadata.is_file() {
+            let source = io::Error::other("it is not a regular file");
+            return Err(Error::Unreadable { path: path.into(), source });
+        }
+        let file = File::open(path).map_err(failed)?;
         Snapshot::read(&path.display().to_string(), file)
     }
 
@@ -115,7 +122,12 @@ impl Snapshot {
     /// Whether `file` begins as a golden image does.
     pub fn is_one(file: &File) -> bool {
         let mut magic = [0; MAGIC.len()];
-        file.read_exact_at(&mut magic, 0).is_ok() && magic == MAGIC
+        file.read_exact_at(&mut magic, 0).is_ok() && Snapshot::begins(&magic)
+    }
+
+    /// Whether `bytes` do.
+    pub fn begins(bytes: &[u8]) -> bool {
+        bytes.starts_with(&MAGIC)
     }
 
     /// Reads all of the memory and compares it with its digest.

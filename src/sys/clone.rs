@@ -109,10 +109,11 @@ fn begin_of<F: FnOnce() -> E, E>(_: &Shared<F, E>) -> Begin {
     extern "C" fn begin<F: FnOnce() -> E, E>(shared: *mut c_void) -> ! {
         // SAFETY: `until_exec` passed it, and does not touch it while we are here.
         let shared = unsafe { &mut *shared.cast::<Shared<F, E>>() };
-        // SAFETY: the set is what our parent had blocked. SIGPIPE is ignored in this program, and what is ignored
-        // stays so across exec.
+        // SAFETY: the set is what our parent had blocked. What is ignored in this program (`begin`) would
+        // stay so across exec.
         unsafe {
             libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+            libc::signal(libc::SIGXFSZ, libc::SIG_DFL);
             libc::sigprocmask(libc::SIG_SETMASK, &shared.signals, null_mut());
         }
         if let Some(child) = shared.child.take() {

@@ -382,7 +382,8 @@ pub fn memory_file() -> io::Result<File> {
 }
 
 /// What std does before `main`, for a program that is started without it: writing to a closed pipe is an
-/// error instead of a signal, and descriptors 0 to 2 are not free for the next file that is opened.
+/// error instead of a signal, and descriptors 0 to 2 are not free for the next file that is opened. Beside that, writing
+/// more than a file may hold (`ulimit -f`) is an error, too.
 ///
 /// A closed one becomes /dev/null, but opened for reading: what is written to it fails instead of vanishing.
 pub fn begin() {
@@ -391,6 +392,7 @@ pub fn begin() {
     // lowest free number, and we ask in ascending order.
     unsafe {
         libc::signal(libc::SIGPIPE, libc::SIG_IGN);
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
         libc::poll(standard.as_mut_ptr(), standard.len() as libc::nfds_t, 0);
         for closed in standard.iter().filter(|poll| poll.revents & libc::POLLNVAL != 0) {
             libc::open(c"/dev/null".as_ptr(), if closed.fd == 0 { libc::O_RDWR } else { libc::O_RDONLY });

@@ -121,6 +121,7 @@ impl Plan {
             done(libc::posix_spawnattr_setsigmask(&mut plan.attributes, set.as_ptr()))?;
             // Ignored here, and an ignored signal stays ignored across exec.
             libc::sigaddset(set.as_mut_ptr(), libc::SIGPIPE);
+            libc::sigaddset(set.as_mut_ptr(), libc::SIGXFSZ);
             done(libc::posix_spawnattr_setsigdefault(&mut plan.attributes, set.as_ptr()))?;
             done(libc::posix_spawnattr_setpgroup(&mut plan.attributes, 0))?;
             done(libc::posix_spawnattr_setflags(&mut plan.attributes, flags as _))?;
