@@ -109,7 +109,7 @@ extern "C" fn processor_main() {
 extern "C" fn main(_: rt::Boot) -> u8 {
     rt::out(0x70, 0x5f);
     let others = rt::inp(0x71) as usize;
-    println!("cpu 0 is up, and there are {others} more");
+    println!("cpu 0 is up, and there {} {others} more", if others == 1 { "is" } else { "are" });
     apic::enable();
     // SAFETY: nothing else uses the trampoline's page, and no other processor runs yet.
     unsafe {
@@ -124,6 +124,9 @@ extern "C" fn main(_: rt::Boot) -> u8 {
             println!("cpu {cpu} does not answer");
             return 1;
         }
+    }
+    if others >= MOST {
+        println!("the rest stays asleep: there are stacks for {MOST}");
     }
     0
 }

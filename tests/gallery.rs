@@ -105,7 +105,10 @@ fn smp_finds_as_many_processors_as_there_are() {
     matchstick(["run", "smp", "-c", "2"])
         .run()
         .status(0)
-        .printed("cpu 0 is up, and there are 1 more\ncpu 1 is up\n");
+        .printed("cpu 0 is up, and there is 1 more\ncpu 1 is up\n");
+    let of_many = |cpus| matchstick(["run", "smp", "-c", cpus]).run().status(0).text();
+    assert!(of_many("16").ends_with("\ncpu 15 is up\n"));
+    assert!(of_many("17").ends_with("\ncpu 15 is up\nthe rest stays asleep: there are stacks for 16\n"));
 }
 
 #[test]
