@@ -2,6 +2,7 @@
 
 use super::event::{DATA_MAX, Event, Leave, Reason, What};
 use super::{Recording, Split, Tally, code};
+use crate::kvm::Call;
 use crate::timeline::Phase;
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ pub fn tell(recording: &Recording) -> String {
     match recording.events.dropped() {
         0 => {}
         count => {
-            text += &format!("                     … {count} events were dropped here; the sums have them\n")
+            let events = if count == 1 { "event was" } else { "events were" };
+            text += &format!("                     … {count} {events} dropped here; the sums have them\n")
         }
     }
     lines(recording, recording.events.last().copied().collect(), &mut text);
@@ -55,7 +57,7 @@ fn in_order(mut events: Vec<Event>) -> Vec<Event> {
         let within = calls.iter().filter(|(at, _)| (event.at..event.at + event.took).contains(at));
         let rest = event.took.saturating_sub(within.map(|&(_, took)| took).sum());
         (event.at, event.took) = (event.at + (event.took - rest), rest);
-        told(phase).is_some()
+        told(phase, false).is_some()
     });
     events.sort_by_key(|event| event.at);
     events
@@ -82,7 +84,7 @@ fn line(recording: &Recording, alike: &[&Event]) -> String {
     let Some(first) = alike.first() else { return String::new() };
     let took: Duration = alike.iter().map(|event| event.took).sum();
     let what = match first.what {
-        What::Phase(phase) => told(phase).unwrap_or_default().into(),
+        What::Phase(phase) => told(phase, is_restored(recording)).unwrap_or_default().into(),
         What::Call(call) => format!("{}\n{:21}{call}", call.name(), ""),
         What::Leave(_) => leaves(recording, alike),
     };
@@ -93,9 +95,18 @@ fn row(at: Duration, took: Duration, what: &str) -> String {
     format!("{:>9.1} {:>9.1}  {what}\n", micros(at), micros(took))
 }
 
-/// A phase in which we make no call that is told by itself.
-fn told(phase: Phase) -> Option<&'static str> {
+/// Whether the machine goes on from a golden image.
+fn is_restored(recording: &Recording) -> bool {
+    recording.events.first().iter().any(|event| matches!(event.what, What::Call(Call::Restore)))
+}
+
+/// A phase in which we make no call that is told by itself. A golden image has the same ones, for something else.
+fn told(phase: Phase, is_restored: bool) -> Option<&'static str> {
     match phase {
+        Phase::Prepare if is_restored => {
+            Some("the command line is read, and all of the golden image but its memory")
+        }
+        Phase::Load if is_restored => Some("the golden image fits this host"),
         Phase::Prepare => Some("the command line is read, the image is in our memory"),
         Phase::Load => Some("the image, its tables and arguments are copied into the guest's memory"),
         Phase::Registers => Some("the first registers are in the page that KVM shares"),
