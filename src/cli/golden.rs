@@ -202,7 +202,8 @@ pub(super) fn snapshot(run: &RunArgs, args: &SnapshotArgs) -> Result<u8> {
     saved?;
     if !run.quiet {
         let (stored, all) = (snapshot.pages(), snapshot.state().memory / PAGE as u64);
-        complain(&format!("{}: {stored} of {all} pages are not zero", path.display()), None);
+        let are = if stored == 1 { "is" } else { "are" };
+        complain(&format!("{}: {stored} of {all} pages {are} not zero", path.display()), None);
     }
     Ok(0)
 }
@@ -325,7 +326,8 @@ fn report(
     let micros = |time: Duration| time.as_nanos() as f64 / 1000.0;
     let _ = writeln!(
         text,
-        "{count} clones in {:.1} ms, {:.0} a second; given back in {:.1} ms",
+        "{count} {} in {:.1} ms, {:.0} a second; given back in {:.1} ms",
+        if count == 1 { "clone" } else { "clones" },
         micros(took) / 1000.0,
         count as f64 / took.as_secs_f64(),
         micros(gone) / 1000.0

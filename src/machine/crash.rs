@@ -95,7 +95,7 @@ impl Crash {
                 0 => "none".into(),
                 limit => {
                     let gates = (u32::from(limit) + 1) / self.registers.gate_size();
-                    format!("{:#x}, {gates} gates", s.idt.base)
+                    format!("{:#x}, {gates} {}", s.idt.base, if gates == 1 { "gate" } else { "gates" })
                 }
             };
             line(format_args!("mode        {}", self.registers.mode()));

@@ -29,7 +29,7 @@ impl Snapshot {
         if (one.memory, one.vcpus.len(), one.acpi) != (two.memory, two.vcpus.len(), two.acpi) {
             let shape = |state: &State| {
                 let acpi = if state.acpi { ", ACPI" } else { "" };
-                format!("{} KiB, {} CPUs{acpi}", state.memory >> 10, state.vcpus.len())
+                format!("{} KiB, {}{acpi}", state.memory >> 10, counted(state.vcpus.len(), "CPU"))
             };
             let _ = writeln!(text, "machine: {} became {}", shape(one), shape(two));
         }
@@ -78,8 +78,13 @@ pub(super) fn pages(text: &mut String, changed: &[u64]) {
         let named: Vec<String> =
             ranges.iter().take(RANGES).map(|(start, end)| format!("{start:#x}..{end:#x}")).collect();
         let more = if ranges.len() > RANGES { ", …" } else { "" };
-        let _ = writeln!(text, "{name}: {} pages: {}{more}", here.len(), named.join(", "));
+        let _ = writeln!(text, "{name}: {}: {}{more}", counted(here.len(), "page"), named.join(", "));
     }
+}
+
+/// `1 page`, `2 pages`.
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Tells in which of these parts two states of vCPU `n` differ.
@@ -105,7 +110,7 @@ pub(super) fn vcpu(text: &mut String, n: usize, parts: &[Part], one: &VcpuState,
             }
             _ => Vec::new(),
         };
-        let details = if details.is_empty() { "differ".into() } else { details.join(", ") };
+        let details = if details.is_empty() { "changed".into() } else { details.join(", ") };
         let _ = writeln!(text, "cpu {n}, {}: {details}", part.name());
     }
 }
@@ -153,7 +158,8 @@ fn devices(text: &mut String, one: &State, two: &State) {
             Some(other) => {
                 let (was, is) = (device.bytes.len(), other.bytes.len());
                 let changed = device.bytes.iter().zip(&other.bytes).filter(|(was, is)| was != is).count();
-                format!("{} of its bytes differ", changed + was.abs_diff(is))
+                let count = changed + was.abs_diff(is);
+                format!("{count} of its bytes differ{}", if count == 1 { "s" } else { "" })
             }
             None => "is gone".into(),
         };

@@ -166,10 +166,11 @@ pub fn tell(name: &str, steps: &Kept<Step>, count: u64) -> String {
     text.extend(steps.first().iter().map(line));
     match steps.dropped() {
         0 => {}
+        1 => text += "            … 1 step was dropped here\n",
         dropped => text += &format!("            … {dropped} steps were dropped here\n"),
     }
     text.extend(steps.last().map(line));
-    text + &format!("\n{count} steps\n")
+    text + &format!("\n{count} {}\n", if count == 1 { "step" } else { "steps" })
 }
 
 fn line(step: &Step) -> String {
