@@ -5,6 +5,7 @@
 //! clone3(2). A version 1 cgroup has to be entered afterwards, which takes the kernel milliseconds, as it waits for
 //! all processors to pass a quiet point. So the version 2 tree is taken wherever there is one.
 
+use crate::sys;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -16,6 +17,10 @@ use std::time::Duration;
 
 /// The beginning of our cgroups' names; our process number and a count follow.
 const PREFIX: &str = "matchstick-";
+/// So long a cgroup is waited for until nothing is in it.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// So often it is tried before what is in it is killed: most of what is found there is ending already.
+const GENTLE: u32 = 20;
 
 /// A cgroup below which we may make others: our own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,27 +96,42 @@ fn here() -> Vec<Place> {
     places(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"))
 }
 
-/// Removes the cgroups of that name that others made, beside us or at the root of a tree, and forgot.
+/// Removes the cgroups of that name that others made, beside us or at the root of a tree, and forgot; and ends what
+/// still runs in them.
 pub fn remove_everywhere(name: &str) {
+    let end = sys::monotonic() + PATIENCE;
     let trees = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().filter_map(Result::ok);
     let roots = trees.map(|entry| entry.path()).chain(["/sys/fs/cgroup".into()]);
     let own = here().into_iter().map(|place| place.directory);
-    roots.chain(own).for_each(|directory| remove(&directory.join(name)));
+    roots.chain(own).for_each(|directory| remove(&directory.join(name), end));
 }
 
-/// Removes a cgroup and those in it. Processes that were just killed are in it until the kernel is done with them.
-fn remove(path: &Path) {
-    for _ in 0..1000 {
+/// Removes a cgroup and those in it, until `end` at the latest. Processes that were just killed are in it until the
+/// kernel is done with them. One that nobody killed, as it had left the group of whoever started it, is killed.
+fn remove(path: &Path, end: Duration) {
+    for tries in 0.. {
         match fs::remove_dir(path) {
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && sys::monotonic() < end => {
                 let entries = fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
                 let children = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-                children.for_each(|child| remove(&child.path()));
+                children.for_each(|child| remove(&child.path(), end));
+                if tries >= GENTLE {
+                    kill(path);
+                }
                 thread::sleep(Duration::from_micros(100));
             }
             _ => return,
         }
     }
+}
+
+/// Ends what is in a cgroup. It may fork meanwhile: once is not enough.
+fn kill(path: &Path) {
+    let processes = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+    // 0 is one that we cannot see, and to kill(2) our own group.
+    let processes =
+        processes.lines().filter_map(|line| line.parse().ok()).filter(|&process: &i32| process > 0);
+    processes.for_each(|process| sys::send_signal(process, libc::SIGKILL));
 }
 
 /// The same for a process: `mounts` is /proc/self/mountinfo, `own` /proc/self/cgroup.
@@ -197,7 +217,7 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        remove(&self.path);
+        remove(&self.path, sys::monotonic() + PATIENCE);
     }
 }
 
@@ -247,6 +267,19 @@ mod tests {
         let found = found(&mounts, &format!("{OWN_V1}0::/x\n"));
         assert_eq!(found[0], ("/sys/fs/cgroup/unified/x".to_owned(), Version::Two));
         assert_eq!(found.len(), 5);
+    }
+
+    /// As one that `runc` started and that has left its process group.
+    #[test]
+    fn what_still_runs_in_a_cgroup_is_ended_with_it() {
+        use std::os::unix::process::ExitStatusExt;
+        let Some(cgroup) = Place::find().and_then(|place| place.make().ok()) else { return };
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        fs::write(cgroup.path.join("cgroup.procs"), child.id().to_string()).unwrap();
+        let path = cgroup.path.clone();
+        drop(cgroup);
+        assert!(!path.exists(), "{}", path.display());
+        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
     }
 
     #[test]

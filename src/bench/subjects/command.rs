@@ -115,7 +115,11 @@ impl Subject for Command {
     }
 
     fn weigh(&mut self, limit: Duration) -> Option<u64> {
-        self.launcher.as_ref()?.weigh(limit)
+        let peak = self.launcher.as_ref()?.weigh(limit);
+        if let (None, Some(tidy)) = (peak, &mut self.tidy) {
+            tidy();
+        }
+        peak
     }
 }
 
