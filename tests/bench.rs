@@ -303,6 +303,24 @@ fn an_interrupted_race_writes_what_it_has_and_leaves_nothing() {
 }
 
 #[test]
+fn no_signal_that_ends_a_race_finds_it_unprepared() {
+    for signal in [1, 2, 3, 15] {
+        let dir = tempfile::tempdir().unwrap();
+        let race = bench(&dir, &["-r1000", "-w0", "--only=process", "--limit=1000s", "--with=a=sleep 1000"]);
+        let race = race.start();
+        let begin = std::time::Instant::now();
+        // As early as there is something to be removed.
+        while fs::read_dir(dir.path().join("tmp")).unwrap().next().is_none() {
+            assert!(begin.elapsed() < Duration::from_secs(25), "it does not start");
+            std::thread::yield_now();
+        }
+        race.signal(signal);
+        race.end().killed_by(signal);
+        left_nothing(&dir);
+    }
+}
+
+#[test]
 fn then_and_now_are_compared() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("a.json").display().to_string();

@@ -53,6 +53,7 @@ impl Contest {
     /// Checks what was asked for against what there is.
     pub fn prepare(self) -> Result<Prepared> {
         let host = |what| move |source| Error::Host { what, source };
+        stop::catch()?;
         let scratch = Scratch::new().map_err(host("make a directory for the race"))?;
         let payload = Payload::new(&self.payload, &scratch)?;
         let with = self.with.iter().map(|(name, line)| with(name, line, &payload));
@@ -208,7 +209,6 @@ impl World for Machine<'_> {
 impl Prepared {
     /// Runs it.
     pub fn run(mut self, progress: Progress<'_>) -> Result<Report> {
-        stop::catch().map_err(|source| Error::Host { what: "set up signals", source })?;
         let machine = Card::gather();
         let plan = &self.contest.plan;
         self.subjects.push(Box::new(Yardstick::new(&self.payload)));

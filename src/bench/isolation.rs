@@ -125,7 +125,7 @@ fn pair(text: &str) -> Option<(String, String)> {
 /// Looks around in each world that `contest` lets take part.
 pub fn look(contest: &Contest) -> Result<Vec<World>> {
     let host = |what| move |source| Error::Host { what, source };
-    stop::catch().map_err(host("set up signals"))?;
+    stop::catch()?;
     let scratch = Scratch::new().map_err(host("make a directory for the race"))?;
     let payload = Payload::probe(&scratch)?;
     let all = subjects::all(&payload);

@@ -110,7 +110,7 @@ fn student(freedom: f64) -> f64 {
 /// Measures each world that `contest` lets take part, with so many instances.
 pub fn measure(contest: &Contest, instances: u32, progress: &mut dyn FnMut(f64, &str)) -> Result<Vec<Cost>> {
     let host = |what| move |source| Error::Host { what, source };
-    stop::catch().map_err(host("set up signals"))?;
+    stop::catch()?;
     let scratch = Scratch::new().map_err(host("make a directory for the race"))?;
     let payload = Payload::idle(&scratch)?;
     let worlds = contest.choose_by(worlds(&payload, contest.plan.limit), |world| world.name)?;

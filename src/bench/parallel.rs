@@ -58,7 +58,7 @@ pub fn steps(processors: usize) -> Vec<usize> {
 /// Measures each world that `contest` lets take part. The plan's time is for all of it together.
 pub fn measure(contest: &Contest, progress: &mut dyn FnMut(f64, &str)) -> Result<Vec<Rates>> {
     let host = |what| move |source| Error::Host { what, source };
-    stop::catch().map_err(host("set up signals"))?;
+    stop::catch()?;
     let scratch = Scratch::new().map_err(host("make a directory for the race"))?;
     let payload = Payload::new(&contest.payload, &scratch)?;
     let is_asked_for = |name: &str| contest.only.iter().any(|only| only == name);

@@ -1,7 +1,8 @@
 //! Ctrl-C during a race: it is noted, whatever runs is ended, and what was measured is written.
 
+use crate::console::ENDING;
+use crate::error::{Error, Result};
 use crate::sys;
-use std::io;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 /// The signal that arrived, or 0.
@@ -11,11 +12,13 @@ extern "C" fn note(signal: i32) {
     SIGNAL.store(signal, Ordering::SeqCst);
 }
 
-/// From now on SIGINT, SIGTERM and SIGHUP do not end this process, but are noted.
-pub fn catch() -> io::Result<()> {
-    [libc::SIGINT, libc::SIGTERM, libc::SIGHUP]
-        .into_iter()
+/// From now on the signals of [`ENDING`] do not end this process, but are noted. Whoever makes something that is to be
+/// removed again calls it first.
+pub fn catch() -> Result<()> {
+    let mut signals = ENDING.into_iter();
+    signals
         .try_for_each(|signal| sys::on_signal_unless_ignored(signal, note))
+        .map_err(|source| Error::Host { what: "set up signals", source })
 }
 
 /// Whether one of them has come.

@@ -238,10 +238,13 @@ fn look(contest: &Contest) -> Result<u8> {
 fn race(args: BenchArgs) -> Result<u8> {
     let then = args.compare.as_deref().map(read_report).transpose()?;
     let contest = args.contest.clone();
+    // Before the race, not after it. A pipe is waited for until someone reads it, and from `prepare` on no signal ends
+    // the wait; a new file is made when there is nothing else to be refused.
+    let (there, new): (Vec<_>, Vec<_>) = args.exports.into_iter().partition(|(_, path)| path.exists());
+    let open = |(form, path)| Ok((form, Target::open(path)?));
+    let mut exports = there.into_iter().map(open).collect::<Result<Vec<_>>>()?;
     let prepared = args.contest.prepare()?;
-    // Before the race, not after it.
-    let exports = args.exports.into_iter().map(|(form, path)| Ok((form, Target::open(path)?)));
-    let exports = exports.collect::<Result<Vec<_>>>()?;
+    exports.extend(new.into_iter().map(open).collect::<Result<Vec<_>>>()?);
     let bar = progress_bar();
     let mut report = prepared.run(&mut |part, subject| show(&bar, part, subject))?;
     bar.finish_and_clear();
