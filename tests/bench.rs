@@ -176,6 +176,15 @@ fn what_cannot_be_raced_is_refused_before_anything_is_started() {
         (&["--with", "a='b"], "a quote is left open", help),
         (&["memory", "--export-json", "a.json"], "only a race is compared or exported", help),
         (&["--compare=a.json", "isolation"], "only a race is compared or exported", help),
+        (&["memory", "--pin", "999"], "`bench memory` takes no --pin", help),
+        (&["memory", "--time=1", "-r4"], "`bench memory` takes no --time", help),
+        (&["memory", "-r3"], "`bench memory` takes --runs 4 or more", help),
+        (&["--payload", "nope", "isolation"], "`bench isolation` takes no --payload", help),
+        (&["isolation", "--reference=vm", "--only=process"], "`bench isolation` takes no --reference", help),
+        (&["isolation", "--cold", "-t1", "--seed=3"], "`bench isolation` takes no --cold", help),
+        (&["isolation", "-w1"], "`bench isolation` takes no --warmup", help),
+        (&["parallel", "-r5"], "`bench parallel` takes no --runs", help),
+        (&["parallel", "--with", "a=b"], "`bench parallel` takes no --with", help),
         (&["vm"], "it is isolation, memory or parallel, or nothing", help),
         (
             &["--export-json", "/nonexistent/a.json"],
@@ -184,6 +193,13 @@ fn what_cannot_be_raced_is_refused_before_anything_is_started() {
         ),
         (&["--compare", "/nonexistent"], "cannot compare with /nonexistent: No such file", "--export-json"),
         (&["--export-csv", "/"], "cannot write /: Is a directory", "directory"),
+        (
+            &["--compare", "/dev/zero"],
+            "cannot compare with /dev/zero: it is not a regular file",
+            "--export-json",
+        ),
+        (&["--payload", "/dev/zero"], "/dev/zero is no payload: it is not a regular file", help),
+        (&["--payload", "/"], "/ is no payload: it is not a regular file", help),
     ] {
         let ended = bench(&dir, args).run();
         ended.fails(125, error, hint);
@@ -195,6 +211,14 @@ fn what_cannot_be_raced_is_refused_before_anything_is_started() {
     let other = dir.path().join("other.json");
     fs::write(&other, "{}").unwrap();
     bench(&dir, &["--compare", other.to_str().unwrap()]).run().fails(125, "missing field", "--export-json");
+    fs::File::create(&other).unwrap().set_len(8 << 30).unwrap();
+    let ended = bench(&dir, &["--compare", other.to_str().unwrap()]).run();
+    ended.fails(125, "it is larger than 64 MiB", "--export-json");
+    let ended = bench(&dir, &["--payload", other.to_str().unwrap()]).run();
+    ended.fails(125, "is no payload: it is larger than 256 MiB", help);
+    left_nothing(&dir);
+    let ended = matchstick(["bench", "-r1", "--only=process"]).env("TMPDIR", "/nonexistent").run();
+    ended.fails(126, "cannot make a directory for the race: No such file", "TMPDIR");
 }
 
 #[test]

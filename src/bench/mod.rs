@@ -8,6 +8,7 @@
 
 pub mod card;
 pub mod contest;
+pub mod file;
 pub mod isolation;
 pub mod launcher;
 pub mod memory;

@@ -3,6 +3,7 @@
 //! The programs are static and have no C library, for what a payload adds is the same for all and hides what is
 //! to be seen. They are built beside the guests (guest-kernels/linux/) and are part of this program.
 
+use super::file;
 use crate::error::{Error, Result};
 use crate::guest::Guest;
 use crate::sys;
@@ -138,10 +139,15 @@ impl Payload {
     }
 }
 
+/// Larger than any static program is. It is copied for each world, and some keep it in memory.
+const PROGRAM_MAX: u64 = 256 << 20;
+
 /// Reads a payload of the user's.
 fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|source| match source.kind() {
+    file::read(path, PROGRAM_MAX).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => Error::NotFound { path: path.into(), source },
+        // What the file is, and not what the system says.
+        io::ErrorKind::Other => Error::Race(format!("{} is no payload: {source}", path.display())),
         _ => Error::Unreadable { path: path.into(), source },
     })
 }

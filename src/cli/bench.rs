@@ -10,8 +10,7 @@ use crate::bench::isolation::{self, View};
 use crate::bench::plan::{Length, Plan};
 use crate::bench::report::export::{self, Form};
 use crate::bench::report::{Isolation, Report, compare, density, table, words, worlds};
-use crate::bench::stop;
-use crate::bench::{memory, parallel};
+use crate::bench::{file, memory, parallel, stop};
 use crate::error::{Error, Result};
 use crate::sys;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -56,8 +55,8 @@ pub const BENCH_OPTIONS: &[OptionHelp] = &[
 pub const BENCH_INTRO: &str = "Start the same payload in every world this machine has, again and again, and compare. Or look at\n\
      something else (--only, --skip and --limit apply to all):\n  \
      isolation  what a program sees of the host in each world\n  \
-     memory     what one more idle instance costs; --runs is how many\n  \
-     parallel   how many start in a second, by how many at once; --time is for all of it";
+     memory     what one more idle instance costs; --runs is how many, 4 or more [default: 16]\n  \
+     parallel   how many start in a second, by how many at once; --time is for all of it, --payload what starts";
 
 /// What a user of `bench` has to know besides the options.
 pub const BENCH_NOTES: &str = "
@@ -113,7 +112,9 @@ pub fn parse(parser: &mut Parser) -> std::result::Result<Command, lexopt::Error>
         pin: None,
     };
     let (mut what, mut compare, mut exports) = (What::Race, None, Vec::new());
+    let mut given = Vec::new();
     while let Some(arg) = parser.next()? {
+        given.extend(option_of(&arg));
         match arg {
             Arg::Short('r') | Arg::Long("runs") => {
                 contest.plan.length = Length::Rounds(parser.value()?.parse_with(runs)?);
@@ -146,7 +147,45 @@ pub fn parse(parser: &mut Parser) -> std::result::Result<Command, lexopt::Error>
     if what != What::Race && (compare.is_some() || !exports.is_empty()) {
         return Err("only a race is compared or exported".into());
     }
+    if let Some(option) = given.into_iter().find(|option| !what.takes(option)) {
+        return Err(format!("`bench {}` takes no --{option}", what.word()).into());
+    }
+    if let (What::Memory, Length::Rounds(..memory::INSTANCES_MIN)) = (what, contest.plan.length) {
+        return Err(format!("`bench memory` takes --runs {} or more", memory::INSTANCES_MIN).into());
+    }
     Ok(Command::Bench(Box::new(BenchArgs { what, contest, compare, exports })))
+}
+
+/// The long name of an option.
+fn option_of(arg: &Arg<'_>) -> Option<&'static str> {
+    let is_it = |option: &&OptionHelp| match arg {
+        Arg::Short(letter) => option.short == Some(*letter),
+        Arg::Long(name) => option.long == *name,
+        Arg::Value(_) => false,
+    };
+    BENCH_OPTIONS.iter().find(is_it).map(|option| option.long)
+}
+
+impl What {
+    /// Whether the option of that name changes anything of it.
+    fn takes(self, option: &str) -> bool {
+        match option {
+            "only" | "skip" | "limit" => true,
+            "runs" => matches!(self, What::Race | What::Memory),
+            "time" | "payload" => matches!(self, What::Race | What::Parallel),
+            _ => self == What::Race,
+        }
+    }
+
+    /// As it is typed.
+    fn word(self) -> &'static str {
+        match self {
+            What::Race => "",
+            What::Isolation => "isolation",
+            What::Memory => "memory",
+            What::Parallel => "parallel",
+        }
+    }
 }
 
 fn look_at(word: &str) -> std::result::Result<What, &'static str> {
@@ -200,7 +239,7 @@ pub fn bench(args: BenchArgs) -> Result<u8> {
 /// What an idle instance costs in each world.
 fn weigh(contest: &Contest) -> Result<u8> {
     let instances = match contest.plan.length {
-        Length::Rounds(rounds) => rounds.max(memory::INSTANCES_MIN),
+        Length::Rounds(rounds) => rounds,
         Length::Time(_) => memory::INSTANCES,
     };
     let bar = progress_bar();
@@ -282,8 +321,11 @@ fn progress_bar() -> ProgressBar {
     }
 }
 
+/// Far more than the samples of a day.
+const REPORT_MAX: u64 = 64 << 20;
+
 fn read_report(path: &Path) -> Result<Report> {
-    let text = std::fs::read_to_string(path);
-    text.and_then(|text| Ok(serde_json::from_str(&text)?))
+    let text = file::read(path, REPORT_MAX);
+    text.and_then(|text| Ok(serde_json::from_slice(&text)?))
         .map_err(|source| Error::NoReport { path: path.into(), source })
 }
