@@ -185,6 +185,12 @@ impl Error {
             Error::Host { what: "bind the race to that CPU", .. } => {
                 "--pin takes a number that /proc/cpuinfo has"
             }
+            Error::Host {
+                what: "make a directory for the race" | "put a program into the race's directory",
+                ..
+            } => {
+                "it is in /tmp, or in the directory that TMPDIR names, which takes room that you may write to"
+            }
             Error::Host { what: "set up the sandbox", .. } => "--sandbox off runs the guest without",
             Error::Host { source, .. } => match source.kind() {
                 _ if matches!(source.raw_os_error(), Some(libc::EAGAIN | libc::EMFILE | libc::ENFILE)) => {
