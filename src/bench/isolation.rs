@@ -55,8 +55,11 @@ pub struct Seen {
     pub uid_map: Vec<String>,
     /// Its effective capabilities.
     pub effective: u64,
-    /// Those that it could get.
+    /// Those that it could get by exec, unless `no_new_privileges`.
     pub bounding: u64,
+    /// Whether exec gives it nothing that it does not have (PR_SET_NO_NEW_PRIVS). Older reports do not say.
+    #[serde(default)]
+    pub no_new_privileges: bool,
     /// Whether a filter looks at its system calls.
     pub filtered: bool,
     /// Names of network interfaces.
@@ -106,6 +109,7 @@ impl Seen {
         match key {
             "CapEff:" => self.effective = set(),
             "CapBnd:" => self.bounding = set(),
+            "NoNewPrivs:" => self.no_new_privileges = value != "0",
             "Seccomp:" => self.filtered = value != "0",
             _ => {}
         }
@@ -207,6 +211,7 @@ mod tests {
         let seen = Seen::parse(PRINTED);
         assert_eq!((&*seen.release, seen.pid, seen.processes), ("6.1.0-9-amd64", 1, Some(3)));
         assert_eq!((seen.effective, seen.bounding, seen.filtered), (3, 255, true));
+        assert!(seen.no_new_privileges && !Seen::parse("status NoNewPrivs: 0\n").no_new_privileges);
         assert_eq!((&*seen.cgroup, &*seen.uid_map), (&["0::/".into()][..], &["0 1000 1".into()][..]));
         assert_eq!((&*seen.interfaces, seen.files, seen.devices), (&["lo".into()][..], 2, None));
         assert_eq!(seen.calls, Some((300, 57)));

@@ -144,7 +144,7 @@ fn namespaces(own: &[&str], all: usize, seen: &Seen) -> String {
 }
 
 fn capabilities(seen: &Seen) -> String {
-    let more = (seen.bounding & !seen.effective).count_ones();
+    let more = if seen.no_new_privileges { 0 } else { (seen.bounding & !seen.effective).count_ones() };
     let effective = seen.effective.count_ones();
     if more > 0 { format!("{effective} +{more}") } else { effective.to_string() }
 }
@@ -197,6 +197,13 @@ mod tests {
         assert!(line("docker").contains("300 of 350"), "{text}");
         assert!(line("vm").contains("monitor: filter 0 of the host's"), "{text}");
         assert!(line("crun").ends_with("not installed: apt install crun"), "{text}");
+    }
+
+    #[test]
+    fn a_bounding_set_is_nothing_to_get_where_exec_gives_nothing() {
+        let seen = Seen { effective: 1, bounding: 0xff, ..seen(true, true) };
+        assert_eq!(capabilities(&seen), "1 +7");
+        assert_eq!(capabilities(&Seen { no_new_privileges: true, ..seen }), "1");
     }
 
     #[test]
