@@ -45,9 +45,14 @@ fn a_race_prints_a_table_and_writes_its_files() {
     let ended = bench(&dir, &[&args[..], &exports].concat()).run();
     ended.silent().status(0);
     let text = ended.text();
-    for part in
-        ["processor ", "shuffled by seed 7", "\nprocess ", "\necho ", "\nlauncher ", "This says how long"]
-    {
+    for part in [
+        "processor ",
+        "shuffled by seed 7",
+        "\nprocess ",
+        "\necho ",
+        "\nlauncher ",
+        "This says how long a start and an end around one line of output take, once",
+    ] {
         assert!(text.contains(part), "{part:?} is not in\n{text}");
     }
     left_nothing(&dir);
@@ -149,6 +154,8 @@ fn virtual_machines_race_and_their_phases_are_known() {
         ended.silent().status(0);
         let report = json(&data);
         assert_eq!(names(&report["results"]), subjects);
+        // `vm-restore` is the world of `vm`: there is none to hold it against.
+        assert!(!ended.text().contains(" worlds, ") && !ended.text().contains("took so much"), "{ended:?}");
         for process in [2, 3] {
             assert!(report["results"][process]["peak_kib"].as_u64().is_some_and(|peak| peak > 500));
         }
@@ -258,6 +265,16 @@ fn a_race_too_short_to_drop_anyone_still_names_who_failed_each_time() {
         ended.text().contains("fails       dropped after a failure: it ended with status 1\n"),
         "{ended:?}"
     );
+    // Its third start fails; the first is weighed.
+    let mark = dir.path().join("mark");
+    let once =
+        "echo x >> MARK; test $(wc -l < MARK) -ne 3 && echo hi".replace("MARK", mark.to_str().unwrap());
+    let once = format!("--with=once=/bin/sh -c '{once}'");
+    let ended = bench(&dir, &["-r2", "-w0", "--only=process", &once]).run();
+    ended.silent().status(0);
+    for line in ["once        1 more start failed\n", "once        1 run says little"] {
+        assert!(ended.text().contains(line), "{ended:?}");
+    }
     // Nobody has figures: then there is no table of them.
     let ended = bench(&dir, &["-r2", "-w0", "--only=fails", "--with=fails=false"]).run();
     ended.silent().status(1);

@@ -6,6 +6,7 @@
 
 use super::random::Random;
 use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
 
 /// So many resamples make an interval; its ends then move by a few per cent of its width from seed to seed.
 const RESAMPLES: usize = 1000;
@@ -81,7 +82,7 @@ pub struct Ratio {
     pub value: f64,
     /// Where that lies.
     pub interval: Interval,
-    /// The part of resamples in which the one is larger than the other.
+    /// The part of resamples in which the one is larger than the other; where they are equal, half of one.
     pub larger: f64,
 }
 
@@ -94,7 +95,12 @@ impl Ratio {
         }
         let mut ratio = || resampled_median(&values, random) / resampled_median(&reference, random);
         let ratios: Vec<f64> = (0..RESAMPLES).map(|_| ratio()).collect();
-        let larger = ratios.iter().map(|&ratio| if ratio > 1.0 { 1.0 } else { 0.0 }).sum::<f64>();
+        let larger = |&ratio: &f64| match ratio.partial_cmp(&1.0) {
+            Some(Ordering::Greater) => 1.0,
+            Some(Ordering::Equal) => 0.5,
+            _ => 0.0,
+        };
+        let larger = ratios.iter().map(larger).sum::<f64>();
         Some(Ratio {
             value: quantile(&values, 0.5) / quantile(&reference, 0.5),
             interval: interval(ratios),
@@ -208,7 +214,10 @@ impl std::fmt::Display for Warning {
             Warning::SlowFirst(ratio) => {
                 write!(f, "the first run took {ratio:.1} times the median: --warmup N with more than now")
             }
-            Warning::Few(n) => write!(f, "{n} runs say little about a tail: --time or --runs for more"),
+            Warning::Few(n) => {
+                let runs = if *n == 1 { "1 run says".into() } else { format!("{n} runs say") };
+                write!(f, "{runs} little about a tail: --time or --runs for more")
+            }
             Warning::Drift(ratio) => write!(
                 f,
                 "the second half took {ratio:.2} times the first: the machine changed, which interleaving shares out"
@@ -300,6 +309,8 @@ mod tests {
         assert!(ratio.interval.low < ratio.value && ratio.value < ratio.interval.high);
         assert!(ratio.interval.high - ratio.interval.low < 0.03, "{ratio:?}");
         assert_eq!(ratio.certainty(), 1.0);
+        let same = Ratio::of(&[1.0; 5], &[1.0; 9], &mut random).unwrap();
+        assert_eq!(same.certainty(), 0.5);
         assert_eq!(Ratio::of(&[], &fast, &mut random), None);
         assert_eq!(Ratio::of(&slow, &[0.0], &mut random), None);
     }
@@ -339,6 +350,8 @@ mod tests {
             (0..).zip(&quiet).map(|(n, value)| value + if n < 30 { 0.0 } else { 12.0 }).collect();
         assert!(matches!(warnings(&drift)[..], [Warning::Drift(ratio)] if ratio > 1.1));
         assert_eq!(warnings(&quiet[..9]), [Warning::Few(9)]);
+        assert!(Warning::Few(9).to_string().starts_with("9 runs say little"));
+        assert!(Warning::Few(1).to_string().starts_with("1 run says little"));
         for warning in warned.iter().chain(&warnings(&slow_first)).chain(&warnings(&quiet[..9])) {
             assert!(warning.to_string().contains(": "), "no advice: {warning}");
         }

@@ -13,20 +13,16 @@ pub fn text(then: &Report, now: &Report) -> String {
         let Some(old) = then.entry(&entry.command) else { continue };
         let Some(ratio) = Ratio::of(&entry.times, &old.times, &mut Random::new(now.seed)) else { continue };
         common += 1;
-        let verdict = match ratio.certainty() {
-            certainty if certainty < 0.95 => "no difference to be seen",
-            _ if ratio.value > 1.0 => "slower",
-            _ => "faster",
-        };
+        let p = mann_whitney(&entry.times, &old.times);
         text += &format!(
-            "{:<11} {} → {} ms  × {} [{}]  {verdict}: {} likely, p {}\n",
+            "{:<11} {} → {} ms  × {} [{}]  {}, p {}\n",
             entry.command,
             millis(old.median),
             millis(entry.median),
             significant(ratio.value),
             range(ratio.interval, significant),
-            percent(ratio.certainty()),
-            probability(mann_whitney(&entry.times, &old.times)),
+            verdict(&ratio, p),
+            probability(p),
         );
     }
     if common == 0 {
@@ -42,6 +38,16 @@ pub fn text(then: &Report, now: &Report) -> String {
     text
 }
 
+/// A difference is one if both say so: few values have resamples that all agree by chance.
+fn verdict(ratio: &Ratio, p: f64) -> String {
+    let share = percent(ratio.certainty());
+    match ratio.certainty() >= 0.95 && p < 0.05 {
+        false => format!("no difference to be seen: the same direction in {share} of resamples"),
+        true if ratio.value > 1.0 => format!("slower: {share} likely"),
+        true => format!("faster: {share} likely"),
+    }
+}
+
 /// The share of resamples in which the medians differ in this direction; never certain.
 fn percent(share: f64) -> String {
     if share > 0.999 { "over 99.9 %".into() } else { format!("{:.1} %", 100.0 * share) }
@@ -49,4 +55,24 @@ fn percent(share: f64) -> String {
 
 fn probability(p: f64) -> String {
     if p < 0.0001 { "< 0.0001".into() } else { format!("{p:.4}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::stats::Interval;
+
+    fn of(value: f64, larger: f64, p: f64) -> String {
+        verdict(&Ratio { value, interval: Interval { low: value, high: value }, larger }, p)
+    }
+
+    #[test]
+    fn a_difference_takes_both_the_resamples_and_the_test() {
+        assert_eq!(of(1.2, 0.97, 0.01), "slower: 97.0 % likely");
+        assert_eq!(of(0.8, 0.0, 0.00001), "faster: over 99.9 % likely");
+        // Two values against many.
+        let none = "no difference to be seen: the same direction in";
+        assert_eq!(of(1.2, 0.999, 0.2398), format!("{none} 99.9 % of resamples"));
+        assert_eq!(of(0.9, 0.056, 0.01), format!("{none} 94.4 % of resamples"));
+    }
 }

@@ -123,7 +123,8 @@ fn beside(report: &Report) -> String {
     }
     for entry in &report.results {
         if entry.failures > 0 && !report.dropped.iter().any(|dropped| dropped.name == entry.command) {
-            text += &format!("{:<11} {} more starts failed\n", entry.command, entry.failures);
+            let starts = if entry.failures == 1 { "start" } else { "starts" };
+            text += &format!("{:<11} {} more {starts} failed\n", entry.command, entry.failures);
         }
         text.extend(entry.warnings.iter().map(|warning| format!("{:<11} {warning}\n", entry.command)));
     }

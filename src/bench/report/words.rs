@@ -5,8 +5,9 @@ use super::{Entry, Report};
 use crate::bench::random::Random;
 use crate::bench::stats::Ratio;
 
-/// Without a world around the payload, or without a process around the world: not what is to be compared.
-const APART: [&str; 4] = ["process", "vm-inproc", "vm-clone", "vm-pool"];
+/// Without a world around the payload, without a process around the world, or the same world that begins otherwise:
+/// not what is to be compared.
+const APART: [&str; 5] = ["process", "vm-inproc", "vm-clone", "vm-pool", "vm-restore"];
 /// What this program is about.
 const OURS: &str = "vm";
 
@@ -64,7 +65,7 @@ fn scope(report: &Report) -> String {
         _ => "a start and an end around this payload",
     };
     format!(
-        "This says how long {what} takes, once everything is warm; not how work runs, nor what isolates better: a \
+        "This says how long {what} take, once everything is warm; not how work runs, nor what isolates better: a \
          container uses a kernel that was booted long ago, and a tiny guest is not Linux. `matchstick bench isolation` \
          shows what each world shares with the host."
     )
