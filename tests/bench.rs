@@ -214,6 +214,14 @@ fn what_cannot_be_raced_is_refused_before_anything_is_started() {
         left_nothing(&dir);
     }
     bench(&dir, &["--pin", "100000"]).run().fails(126, "bind", "");
+    // Nothing stays of files that come to be for nothing; and one is not for two things.
+    let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+    let [one, two] = [&one, &two].map(|path| path.to_str().unwrap());
+    let ended = bench(&dir, &["--export-csv", one, "--export-json", one]).run();
+    ended.fails(125, "meant for two things", "");
+    let ended = bench(&dir, &["--payload", "/", "--export-csv", one, "--export-json", two]).run();
+    ended.fails(125, "is no payload", help);
+    assert!(!fs::exists(one).unwrap() && !fs::exists(two).unwrap());
     bench(&dir, &["--payload", "/nonexistent"]).run().status(127).says("error: cannot open /nonexistent");
     let other = dir.path().join("other.json");
     fs::write(&other, "{}").unwrap();

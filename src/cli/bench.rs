@@ -277,13 +277,12 @@ fn look(contest: &Contest) -> Result<u8> {
 fn race(args: BenchArgs) -> Result<u8> {
     let then = args.compare.as_deref().map(read_report).transpose()?;
     let contest = args.contest.clone();
-    // Before the race, not after it. A pipe is waited for until someone reads it, and from `prepare` on no signal ends
-    // the wait; a new file is made when there is nothing else to be refused.
-    let (there, new): (Vec<_>, Vec<_>) = args.exports.into_iter().partition(|(_, path)| path.exists());
+    // Before the race, not after it; and before `prepare`: a pipe is waited for until someone reads it, and from there on
+    // no signal ends the wait.
     let open = |(form, path)| Ok((form, Target::open(path)?));
-    let mut exports = there.into_iter().map(open).collect::<Result<Vec<_>>>()?;
+    let exports = args.exports.into_iter().map(open).collect::<Result<Vec<_>>>()?;
+    Target::all_differ(exports.iter().map(|(_, target)| target), None)?;
     let prepared = args.contest.prepare()?;
-    exports.extend(new.into_iter().map(open).collect::<Result<Vec<_>>>()?);
     let bar = progress_bar();
     let mut report = prepared.run(&mut |part, subject| show(&bar, part, subject))?;
     bar.finish_and_clear();
