@@ -44,19 +44,20 @@ impl Write for Output {
     }
 }
 
-/// Stops a run before it goes into the guest for the nth time.
+/// Stops a run after so many exits. A signal that calls the vCPU back makes none: where KVM emulates ring 0, it may come
+/// between an INT3 and its handler, and KVM does not tell of that (docs/snapshots.md).
 struct StopAt {
-    entries: u32,
+    exits: u32,
 }
 
 impl Probe for StopAt {
     fn enter(&mut self, _vcpu: &mut Vcpu) -> ControlFlow<()> {
-        match self.entries.checked_sub(1) {
-            None => ControlFlow::Break(()),
-            Some(left) => {
-                self.entries = left;
-                ControlFlow::Continue(())
-            }
+        if self.exits == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn exit(&mut self, exit: &Exit<'_>) {
+        if !matches!(exit, Exit::Interrupted) {
+            self.exits -= 1;
         }
     }
 }
@@ -90,12 +91,12 @@ fn memory_digest(machine: &Machine) -> u64 {
 const ALWAYS_THE_SAME: [&str; 9] =
     ["real", "protected", "long", "hello", "noop", "fault", "paging", "rings", "primes"];
 
-/// Runs `guest` to its `entries`th entry, goes on from a snapshot, and compares with what the guest promises and
+/// Runs `guest` to its `exits`th exit, goes on from a snapshot, and compares with what the guest promises and
 /// with the memory at the end of another run. False if it ended before.
-fn goes_on_from(guest: &Guest, entries: u32, memory: u64) -> bool {
+fn goes_on_from(guest: &Guest, exits: u32, memory: u64) -> bool {
     let output = Output::default();
     let mut original = machine(guest, &output);
-    let Outcome::Stopped = original.run(&mut StopAt { entries }).unwrap() else { return false };
+    let Outcome::Stopped = original.run(&mut StopAt { exits }).unwrap() else { return false };
     let snapshot = original.snapshot().unwrap();
     drop(original);
     snapshot.verify().unwrap();
@@ -104,10 +105,10 @@ fn goes_on_from(guest: &Guest, entries: u32, memory: u64) -> bool {
     let outcome = restored.run(&mut ()).unwrap();
     let name = guest.name;
     let is_right = matches!(outcome, Outcome::Exited(status) if status == guest.exit);
-    assert!(is_right, "{name} from entry {entries}: {outcome:?} after {:?}", output.text());
+    assert!(is_right, "{name} from exit {exits}: {outcome:?} after {:?}", output.text());
     assert_expected(guest, &output.text());
     if ALWAYS_THE_SAME.contains(&name) {
-        assert_eq!(memory_digest(&restored), memory, "{name} from entry {entries}: its memory");
+        assert_eq!(memory_digest(&restored), memory, "{name} from exit {exits}: its memory");
     }
     true
 }
@@ -124,7 +125,7 @@ fn every_guest_goes_on_from_any_exit_as_if_nothing_had_happened() {
         let memory = memory_digest(&undisturbed);
         // Without keys `echo` waits for ever, once it has said its line and set itself up.
         let last = if guest.needs("input") { 12 } else { 60 };
-        let count = (0..last).take_while(|&entries| goes_on_from(guest, entries, memory)).count();
+        let count = (0..last).take_while(|&exits| goes_on_from(guest, exits, memory)).count();
         assert!(count >= 1, "{}: not even from its first instruction", guest.name);
     }
 }
@@ -142,8 +143,8 @@ fn a_machine_that_was_saved_goes_on_itself_as_well() {
     }
     let output = Output::default();
     let mut machine = machine(Guest::find("paging").unwrap(), &output);
-    for entries in [0, 1, 1] {
-        assert!(matches!(machine.run(&mut StopAt { entries }).unwrap(), Outcome::Stopped));
+    for exits in [0, 1, 1] {
+        assert!(matches!(machine.run(&mut StopAt { exits }).unwrap(), Outcome::Stopped));
         machine.snapshot().unwrap();
     }
     machine.run(&mut ()).unwrap();

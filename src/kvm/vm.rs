@@ -58,8 +58,16 @@ impl Kvm {
 
     /// Creates a machine without memory, vCPUs or interrupt controllers (`KVM_CREATE_VM`).
     pub fn create_vm(&self) -> Result<Vm> {
-        let fd = self.fd.create_vm().map_err(host("create a VM"))?;
-        Ok(Vm { fd, memory: Memory::new() })
+        loop {
+            match self.fd.create_vm() {
+                // A signal came meanwhile. Its handler has run by now, and of the VM nothing is left.
+                Err(error) if error.errno() == libc::EINTR => {}
+                created => {
+                    let fd = created.map_err(host("create a VM"))?;
+                    return Ok(Vm { fd, memory: Memory::new() });
+                }
+            }
+        }
     }
 
     /// What CPUID may show a guest with [local APICs](Vm::enable_local_apics) on this host
