@@ -95,7 +95,11 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<
         }
         // Of a name of several words, one may be meant. A third of the letters may be wrong, but three at most.
         let slips = |part: &str| word.len().min(part.len()).div_ceil(3).min(3);
-        let near = |part: &str| Some(distance(&word, part)).filter(|&far| far <= slips(part));
+        let near = |part: &str| {
+            // A word may be as long as a command line. It is not looked at then.
+            let is_alike = word.len().abs_diff(part.len()) <= 3;
+            is_alike.then(|| distance(&word, part)).filter(|&far| far <= slips(part))
+        };
         let nearest = name.split('-').chain([name]).filter_map(near).min()?;
         Some((nearest, name.len(), name))
     };
