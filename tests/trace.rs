@@ -203,7 +203,13 @@ fn a_file_is_written_for_one_thing_only() {
     std::fs::write(&path, boot_sector(&[code::SERIAL])).unwrap();
     matchstick(["trace", "-o"]).args([&path, &path]).run().printed("").fails(125, "it is the image", "");
     assert_eq!(std::fs::read(&path).unwrap().len(), 512);
-    matchstick(["trace", "hello", "-o", "/dev/null", "--html", "/dev/null"]).run();
+    // A device is for as many as like; and a file that has a guest's name is not the guest.
+    std::fs::write(directory.path().join("hello"), "an older story").unwrap();
+    for outputs in ["-o /dev/null --html /dev/null", "-o hello"] {
+        let line = format!("cd \"$1\" && exec \"$0\" trace hello {outputs}");
+        let shell = support::Program::new("sh").args(["-c", &line, env!("CARGO_BIN_EXE_matchstick")]);
+        shell.args([directory.path()]).run().status(if has_kvm() { 0 } else { 126 });
+    }
     let strict = matchstick(["trace", "--gdb", "0", "--sandbox", "strict"]).run();
     strict.fails(125, "--gdb runs without the sandbox", "");
 }

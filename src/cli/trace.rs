@@ -7,6 +7,7 @@ use super::{STATUS_FAILURE, complain, run};
 use crate::console;
 use crate::debugger::{Address, Debugger};
 use crate::error::Result;
+use crate::guest::Guest;
 use crate::sandbox::Sandbox;
 use crate::trace::{Stepper, Tracer, html, json, step, story};
 use lexopt::{Parser, ValueExt};
@@ -111,7 +112,8 @@ pub fn run(run: &RunArgs, args: &TraceArgs) -> Result<u8> {
     let output = open(&args.output)?;
     let chrome = open(&args.chrome)?;
     let html = open(&args.html)?;
-    let image = run.kernel.as_deref().or(run.target.as_deref().map(Path::new));
+    let path = run.target.as_deref().filter(|name| name.to_str().and_then(Guest::find).is_none());
+    let image = run.kernel.as_deref().or(path.map(Path::new));
     Target::all_differ([&output, &chrome, &html].into_iter().flatten(), image)?;
     if args.step {
         return walk(run, args, output);
