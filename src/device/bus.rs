@@ -84,6 +84,15 @@ impl Bus {
         Action::Continue
     }
 
+    /// Writes a string of bytes, if it is not empty, to `address`, as [`Bus::write`] would each of them. What comes after the one that wants
+    /// more than [`Action::Continue`] is not written.
+    pub fn write_string(&mut self, address: u64, bytes: &[u8]) -> Action {
+        match self.claim(address, 1).0 {
+            Some((device, offset)) if !bytes.is_empty() => device.write_string(offset, bytes),
+            _ => Action::Continue,
+        }
+    }
+
     /// The name of the device that answers at `address`, if there is one.
     pub fn device_at(&mut self, address: u64) -> Option<&'static str> {
         self.claim(address, 1).0.map(|(device, _)| device.name())
@@ -194,6 +203,16 @@ mod tests {
     fn what_was_refused_leaves_no_trace() {
         let (mut bus, _) = bus(&[(0x10, 4), (0x0e, 4)]);
         assert_eq!(read(&mut bus, 0x0e), [0xff, 0xff, content(1, 0), content(1, 1)]);
+    }
+
+    #[test]
+    fn a_string_goes_to_one_address_until_somebody_wants_to_stop() {
+        let (mut bus, log) = bus(&[(0x10, 4), (0x14, 4)]);
+        assert_eq!(bus.write_string(0x13, &[1, 2]), Action::Continue);
+        assert_eq!(bus.write_string(0x20, &[3]), Action::Continue, "nobody is there");
+        assert_eq!(bus.write_string(0x14, &[4, 0xee, 5]), Action::Exit(2));
+        assert_eq!(bus.write_string(0x10, &[]), Action::Continue);
+        assert_eq!(*log.lock().unwrap(), [(1, 3, 1), (1, 3, 2), (2, 0, 4), (2, 0, 0xee)]);
     }
 
     #[test]

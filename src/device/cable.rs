@@ -132,9 +132,12 @@ impl Cable {
         bytes.iter().rev().for_each(|&byte| waiting.push_front(byte));
     }
 
-    /// Device side: guest to world.
-    pub(super) fn put(&self, byte: u8) {
-        lock(&self.queues.from_guest).push(byte);
+    /// Device side: guest to world. Returns how many bytes there were.
+    pub(super) fn put(&self, bytes: impl Iterator<Item = u8>) -> usize {
+        let mut written = lock(&self.queues.from_guest);
+        let before = written.len();
+        written.extend(bytes);
+        written.len().saturating_sub(before)
     }
 
     /// World side: what the guest has written, to be drained by the caller.

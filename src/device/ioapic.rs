@@ -111,7 +111,16 @@ impl Ioapic {
     ///
     /// Those are levels only: a line that is high, not masked, and not waiting for its end.
     pub fn take_message(&mut self) -> Option<Msi> {
-        (0..Ioapic::PINS).find_map(|pin| self.take_level(pin))
+        let mut high = self.lines;
+        while high != 0 {
+            let pin = high.trailing_zeros() as u8;
+            let message = self.take_level(pin);
+            if message.is_some() {
+                return message;
+            }
+            high &= !(1 << pin);
+        }
+        None
     }
 
     /// A local APIC ends the interrupt `vector`: levels sent by it may be sent again.

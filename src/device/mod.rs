@@ -71,6 +71,13 @@ pub trait Device: Send {
     /// The guest writes.
     fn write(&mut self, offset: u64, data: &[u8]) -> Action;
 
+    /// The guest writes a string: accesses of one byte, at least one, one after the other, all at `offset`. The first
+    /// one after which it is not [`Action::Continue`] is the last.
+    fn write_string(&mut self, offset: u64, bytes: &[u8]) -> Action {
+        let mut actions = bytes.chunks(1).map(|byte| self.write(offset, byte));
+        actions.find(|action| *action != Action::Continue).unwrap_or(Action::Continue)
+    }
+
     /// The level of the interrupt line, computed from the device's state each time it is asked.
     fn interrupt(&self) -> bool {
         false

@@ -21,6 +21,7 @@ pub struct Serial {
 
 /// So many looks at LSR without a byte to send are a guest that waits for input.
 const LOOKS_OF_A_LISTENER: u32 = 8;
+const THR: u8 = 0;
 const IER: u8 = 1;
 const FCR: u8 = 2;
 const LSR: u8 = 5;
@@ -48,6 +49,34 @@ impl Serial {
         }
         self.uart.wants_received() && !probing || self.looks >= LOOKS_OF_A_LISTENER
     }
+
+    /// One byte after the other to the same register.
+    fn write_register(&mut self, register: u8, bytes: &[u8]) {
+        self.touched = Some(register);
+        let uart = &mut self.uart;
+        match register {
+            THR => {
+                let sent = bytes.iter().filter_map(|&byte| uart.write(THR, byte));
+                if self.cable.put(sent) != 0 {
+                    self.sent = true;
+                    self.looks = 0;
+                }
+            }
+            FCR => bytes.iter().for_each(|&byte| self.set_fifo_up(byte)),
+            _ => bytes.iter().for_each(|&byte| {
+                uart.write(register, byte);
+            }),
+        }
+    }
+
+    /// To set the FIFO up may be to empty it; whoever sent what was in it will send again.
+    fn set_fifo_up(&mut self, value: u8) {
+        let unread: Vec<u8> = self.uart.unread().collect();
+        self.uart.write(FCR, value);
+        if self.uart.unread().next().is_none() {
+            self.cable.untake(&unread);
+        }
+    }
 }
 
 impl Device for Serial {
@@ -60,19 +89,14 @@ impl Device for Serial {
     }
 
     fn write(&mut self, offset: u64, data: &[u8]) -> Action {
-        for (register, &byte) in (offset as u8..).zip(data) {
-            self.touched = Some(register);
-            let unread: Vec<u8> = if register == FCR { self.uart.unread().collect() } else { Vec::new() };
-            if let Some(sent) = self.uart.write(register, byte) {
-                self.cable.put(sent);
-                self.sent = true;
-                self.looks = 0;
-            }
-            // To set the FIFO up is to empty it; whoever sent will send again.
-            if self.uart.unread().next().is_none() {
-                self.cable.untake(&unread);
-            }
+        for (register, byte) in (offset as u8..).zip(data.chunks(1)) {
+            self.write_register(register, byte);
         }
+        Action::Continue
+    }
+
+    fn write_string(&mut self, offset: u64, bytes: &[u8]) -> Action {
+        self.write_register(offset as u8, bytes);
         Action::Continue
     }
 
@@ -274,6 +298,23 @@ mod tests {
         let mut byte = [0];
         serial.read(THR, &mut byte);
         assert_eq!(byte, *b"e");
+    }
+
+    #[test]
+    fn a_string_is_its_bytes_one_after_the_other() {
+        const LCR: u64 = 3;
+        let cable = Cable::default();
+        let (mut one, mut other) = (Serial::new(cable.clone()), Serial::new(Cable::default()));
+        for (register, string) in [(THR, &b"sent"[..]), (LCR, b"\x03\x80"), (THR, b"a divisor"), (LCR, b"\0")]
+        {
+            assert_eq!(one.write_string(register, string), Action::Continue);
+            for &byte in string {
+                assert_eq!(other.write(register, &[byte]), Action::Continue);
+            }
+            assert_eq!(one.state(), other.state(), "{string:?}");
+        }
+        assert_eq!(*cable.written(), *other.cable.written());
+        assert_eq!(*cable.written(), b"sent");
     }
 
     #[test]

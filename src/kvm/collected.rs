@@ -14,15 +14,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The ring fills one page: two indices, then as many entries as fit.
 const PAGE: usize = 0x1000;
-const ENTRIES: u32 =
-    ((PAGE - offset_of!(kvm_coalesced_mmio_ring, coalesced_mmio)) / size_of::<kvm_coalesced_mmio>()) as u32;
+const ENTRIES: usize =
+    (PAGE - offset_of!(kvm_coalesced_mmio_ring, coalesced_mmio)) / size_of::<kvm_coalesced_mmio>();
 
-/// The writes of one machine that KVM keeps, in the order in which they were made, whichever vCPU made them.
+/// The bytes written to a port of one machine that KVM keeps, in the order in which they were written, whichever vCPU
+/// did.
 ///
 /// Whoever serves an exit takes them first, as they happened before it.
 pub struct Collected {
     /// A mapping of our own.
     ring: NonNull<kvm_coalesced_mmio_ring>,
+    port: u16,
 }
 
 // SAFETY: the mapping belongs to the process, not to a thread, and is used through `&mut` alone.
@@ -30,19 +32,19 @@ unsafe impl Send for Collected {}
 
 impl Collected {
     /// Maps the ring, which is that of the whole machine, through any of its vCPUs.
-    fn map(vcpu: &impl AsRawFd) -> io::Result<Collected> {
+    fn map(port: u16, vcpu: &impl AsRawFd) -> io::Result<Collected> {
         let offset = i64::from(KVM_COALESCED_MMIO_PAGE_OFFSET) * PAGE as i64;
         let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
         // SAFETY: a new mapping at an address of the kernel's choice; it fails where there is no such page.
         let page = unsafe { libc::mmap(null_mut(), PAGE, access, flags, vcpu.as_raw_fd(), offset) };
         match NonNull::new(page) {
-            Some(page) if page.as_ptr() != libc::MAP_FAILED => Ok(Collected { ring: page.cast() }),
+            Some(page) if page.as_ptr() != libc::MAP_FAILED => Ok(Collected { ring: page.cast(), port }),
             _ => Err(io::Error::last_os_error()),
         }
     }
 
-    /// The oldest write: the port, and one access of 1, 2 or 4 bytes in the first bytes of the array.
-    pub fn take(&mut self) -> Option<(u16, [u8; 4], usize)> {
+    /// Takes all there are: the port, and the bytes, as if they were one string.
+    pub fn drain<'b>(&mut self, bytes: &'b mut [u8; ENTRIES]) -> (u16, &'b [u8]) {
         // SAFETY: the page stays mapped as long as `self` lives. Both indices are in it, aligned; KVM moves
         // `last`, after it has written the entry, and nobody but us moves `first`.
         let (first, last) = unsafe {
@@ -52,16 +54,22 @@ impl Collected {
                 AtomicU32::from_ptr(addr_of_mut!((*ring).last)),
             )
         };
-        let at = first.load(Ordering::Relaxed) % ENTRIES;
-        if at == last.load(Ordering::Acquire) % ENTRIES {
-            return None;
+        let mut at = first.load(Ordering::Relaxed) as usize % ENTRIES;
+        let end = last.load(Ordering::Acquire) as usize % ENTRIES;
+        let mut count = 0;
+        while at != end {
+            // SAFETY: `at` is less than the number of entries in the page, and KVM does not touch this one until
+            // `first` has moved on. It is a write of one byte, as no other was asked for.
+            bytes[count] = unsafe { (*(*self.ring.as_ptr()).coalesced_mmio.as_ptr().add(at)).data[0] };
+            (at, count) = ((at + 1) % ENTRIES, count + 1);
         }
-        // SAFETY: `at` is less than the number of entries in the page, and KVM does not touch this one until
-        // `first` has moved on.
-        let entry = unsafe { (*self.ring.as_ptr()).coalesced_mmio.as_ptr().add(at as usize).read() };
-        first.store((at + 1) % ENTRIES, Ordering::Release);
-        let [a, b, c, d, ..] = entry.data;
-        Some((entry.phys_addr as u16, [a, b, c, d], (entry.len as usize).min(4)))
+        first.store(end as u32, Ordering::Release);
+        (self.port, &bytes[..count])
+    }
+
+    /// Room for all that may be there.
+    pub const fn room() -> [u8; ENTRIES] {
+        [0; ENTRIES]
     }
 }
 
@@ -78,7 +86,7 @@ impl Vm {
     /// `None` where this host's KVM refuses. One before Linux 4.20, which lacks `KVM_CAP_COALESCED_PIO`, takes the
     /// port for an address in memory, where there is nothing to collect, and goes on as before.
     pub fn collect_writes(&self, port: u16, vcpu: &Vcpu) -> Option<Collected> {
-        let collected = Collected::map(vcpu.fd()).ok()?;
+        let collected = Collected::map(port, vcpu.fd()).ok()?;
         self.fd.register_coalesced_mmio(IoEventAddress::Pio(port.into()), 1).ok()?;
         Some(collected)
     }

@@ -126,9 +126,6 @@ impl Registers {
     }
 }
 
-/// Bytes of a `rep outsb` that one exit may carry.
-const STRING_MAX: usize = 256;
-
 /// One virtual processor.
 pub struct Vcpu {
     pub(super) fd: VcpuFd,
@@ -136,7 +133,7 @@ pub struct Vcpu {
     /// What [`Vcpu::set_cpuid`] was given. KVM does not tell it again as it was: some show the host's bits.
     pub(super) cpuid: OnceCell<CpuId>,
     /// The bytes of a string that was finished for KVM; see [`Vcpu::finish_outs`].
-    string: [u8; STRING_MAX],
+    string: Vec<u8>,
     /// RIP after the last OUT that turned out not to be a string: not worth a second look.
     plain_out: u64,
 }
@@ -145,7 +142,7 @@ impl Vcpu {
     pub(super) fn new(mut fd: VcpuFd, memory: Memory) -> Vcpu {
         fd.set_sync_valid_reg(SyncReg::Register);
         fd.set_sync_valid_reg(SyncReg::SystemRegister);
-        Vcpu { fd, memory, cpuid: OnceCell::new(), string: [0; STRING_MAX], plain_out: u64::MAX }
+        Vcpu { fd, memory, cpuid: OnceCell::new(), string: Vec::new(), plain_out: u64::MAX }
     }
 
     /// For what is mapped beside the page shared with KVM.
@@ -307,13 +304,14 @@ impl Vcpu {
         let (left, next) = (regs.rcx & mask, regs.rsi & mask);
         let from = next.checked_sub(1)?;
         let linear = data.wrapping_add(from);
-        let more = left.min(0xfff - (linear & 0xfff)).min(STRING_MAX as u64 - 1);
+        let more = left.min(0xfff - (linear & 0xfff));
         if more == 0 || from.checked_add(more)? > limit {
             return None;
         }
         let len = 1 + more as usize;
-        let mut string = [0; STRING_MAX];
-        self.read_as(&sregs, linear, &mut string[..len])?;
+        let mut string = std::mem::take(&mut self.string);
+        string.resize(len, 0);
+        self.read_as(&sregs, linear, &mut string)?;
         if string[0] != first {
             return None;
         }

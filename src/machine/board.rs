@@ -110,10 +110,11 @@ impl Board {
 
     /// Brings what KVM has collected to its device: it came before whatever is served next.
     pub fn deliver(&mut self) {
-        while let Some((port, data, len)) = self.collected.as_mut().and_then(Collected::take) {
-            // To send a byte ends nothing.
-            let _ = self.ports.write(port.into(), &data[..len]);
-        }
+        let Some(collected) = &mut self.collected else { return };
+        let mut room = Collected::room();
+        let (port, bytes) = collected.drain(&mut room);
+        // To send a byte ends nothing.
+        let _ = self.ports.write_string(port.into(), bytes);
     }
 
     /// Answers an access to a port or an address. Other exits are not the board's business.
@@ -121,7 +122,8 @@ impl Board {
         self.deliver();
         self.bursts.note(exit);
         match *exit {
-            // A string is its elements, one after the other, all at the same port.
+            Exit::Out { port, size: 1, data } => return self.ports.write_string(port.into(), data),
+            // A string of words is its elements, one after the other, all at the same port.
             Exit::Out { port, size, data } => {
                 for access in data.chunks_exact(size) {
                     let action = self.ports.write(port.into(), access);
