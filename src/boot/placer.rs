@@ -65,7 +65,7 @@ impl<'m> Placer<'m> {
         if end > self.end {
             return Err(ImageError::Outside { what, start, end, memory: self.end });
         }
-        if let Some(other) = self.placed.iter().find(|other| start < other.end && other.start < end) {
+        if let Some(other) = self.in_the_way(start, end) {
             return Err(ImageError::Overlap { what, start, end, other: other.what });
         }
         self.placed.push(Placed { what, start, end });
@@ -98,15 +98,32 @@ impl<'m> Placer<'m> {
         self.memory.write_slice(bytes, GuestAddress(start)).map_err(outside)
     }
 
-    /// Puts `bytes` as high as they fit below `limit`, at the start of a page, and returns where that is.
+    /// Something that lies in a range already.
+    fn in_the_way(&self, start: u64, end: u64) -> Option<&Placed> {
+        self.placed.iter().find(|other| start < other.end && other.start < end)
+    }
+
+    /// Puts `bytes` as high as they fit below `limit`, at the start of a page, and returns where that is: at the end of
+    /// memory, or right below something that is there, but not in the first megabyte if there is more.
     ///
     /// # Errors
     /// [`ImageError::TooLarge`] if there is less memory than that, and [`ImageError::Overlap`] if that
-    /// much is not free at the end of memory.
+    /// much is free nowhere, with what is at the end of memory.
     pub fn write_high(&mut self, what: &'static str, bytes: &[u8], limit: u64) -> Result<u64, ImageError> {
         let (size, limit) = (bytes.len() as u64, self.end.min(limit));
         let too_large = ImageError::TooLarge { what, size, limit };
-        let start = limit.checked_sub(size).ok_or(too_large)? & !WITHIN_PAGE;
+        let highest = limit.checked_sub(size).ok_or(too_large)? & !WITHIN_PAGE;
+        let mut start = highest;
+        while let Some(other) = self.in_the_way(start, start.saturating_add(size)) {
+            let below = other.start.checked_sub(size).map(|start| start & !WITHIN_PAGE);
+            match below.filter(|&below| below >= HIGH_MEMORY) {
+                Some(below) => start = below,
+                None => {
+                    start = highest;
+                    break;
+                }
+            }
+        }
         self.write(what, start, bytes)?;
         Ok(start)
     }
@@ -186,6 +203,11 @@ mod tests {
         let mut placer = Placer::new(&memory);
         assert_eq!(placer.write_high("one", &[1; 0x1001], u64::MAX), Ok(SIZE as u64 - 0x2000));
         assert_eq!(read(&memory, SIZE as u64 - 0x1000, 2), [1, 0]);
+        assert_eq!(placer.write_high("another", &[2], u64::MAX), Ok(SIZE as u64 - 0x3000), "right below");
+        placer.reserve("middle", AT + 0x8_0000, 0x7_0000).unwrap();
+        assert_eq!(placer.write_high("more", &[3; 0xd001], u64::MAX), Ok(AT + 0x7_2000), "below the middle");
+        let why = ImageError::Overlap { what: "most", start: AT + 0x8_0000, end: SIZE as u64, other: "one" };
+        assert_eq!(placer.write_high("most", &[4; 0x8_0000], u64::MAX), Err(why), "and not below a megabyte");
         let large = Placer::new(&memory).write_high("large", &vec![0; SIZE + 1], u64::MAX);
         let limit = SIZE as u64;
         assert_eq!(large, Err(ImageError::TooLarge { what: "large", size: limit + 1, limit }));
