@@ -11,11 +11,13 @@
 //! there as it is here.
 #![allow(unsafe_code)]
 
+mod busy;
 mod call;
 mod collected;
 mod debug;
 mod memory;
 mod state;
+mod tsc;
 mod vcpu;
 mod vm;
 

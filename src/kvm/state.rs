@@ -4,19 +4,18 @@
 //! the same on every host. What a new vCPU has anyway is left out by [`VcpuState::without`], for setting costs an
 //! ioctl each; registers and events go through the shared page and cost none.
 //!
-//! Sources: KVM API document, the sections of the ioctls named at each part, and devices/vcpu.rst for the TSC.
+//! Source: KVM API document, the sections of the ioctls named at each part.
 
+use super::busy::for_this_processor;
+use super::tsc::IA32_TSC;
 use super::{Vcpu, host};
 use crate::error::{Error, Result};
 use kvm_bindings::{
-    CpuId, KVM_MAX_CPUID_ENTRIES, KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, Msrs, kvm_cpuid_entry2,
-    kvm_debugregs, kvm_device_attr, kvm_lapic_state, kvm_mp_state, kvm_msr_entry, kvm_regs, kvm_run,
-    kvm_sregs, kvm_sync_regs, kvm_vcpu_events, kvm_xcrs, kvm_xsave,
+    CpuId, KVM_MAX_CPUID_ENTRIES, Msrs, kvm_cpuid_entry2, kvm_debugregs, kvm_lapic_state, kvm_mp_state,
+    kvm_msr_entry, kvm_regs, kvm_run, kvm_sregs, kvm_sync_regs, kvm_vcpu_events, kvm_xcrs, kvm_xsave,
 };
 use kvm_ioctls::SyncReg;
-use std::io;
 use std::mem::{MaybeUninit, offset_of, size_of};
-use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 /// One part of a vCPU's state. The numbers are those of the file format.
@@ -109,14 +108,8 @@ impl Part {
 /// The most bytes of MSRs: KVM knows a few hundred.
 const MSRS_MAX: usize = 4096 * size_of::<kvm_msr_entry>();
 
-/// IA32_TIME_STAMP_COUNTER. It never stands still, so it has a part of its own.
-const IA32_TSC: u32 = 0x10;
 /// The MSRs of Hyper-V, which no guest of ours is told of; among them clocks that cannot be set.
 const HYPERV_MSRS: std::ops::Range<u32> = 0x4000_0000..0x4000_0200;
-
-/// `_IOW(KVMIO, 0xe1, struct kvm_device_attr)` and `_IOW(KVMIO, 0xe2, …)`, for a vCPU.
-const KVM_SET_DEVICE_ATTR: libc::c_ulong = 0x4018_aee1;
-const KVM_GET_DEVICE_ATTR: libc::c_ulong = 0x4018_aee2;
 
 /// A struct of KVM's that is nothing but numbers.
 ///
@@ -295,15 +288,13 @@ impl Vcpu {
         parts.push((Part::Events, bytes(&[events])));
         if let Some(cpuid) = self.cpuid.get() {
             parts.push((Part::Cpuid, bytes(cpuid.as_slice())));
-            let khz = self.fd.get_tsc_khz().map_err(read("read the rate of the vCPU's TSC"))?;
-            let tsc = self.msr(IA32_TSC).map_or(0, |entry| entry.data);
-            parts.push((Part::Tsc, bytes(&[tsc, khz.into()])));
+            parts.push((Part::Tsc, bytes(&self.tsc()?)));
         }
         Ok(VcpuState { parts })
     }
 
     /// One register, if this processor has it.
-    fn msr(&self, index: u32) -> Option<kvm_msr_entry> {
+    pub(super) fn msr(&self, index: u32) -> Option<kvm_msr_entry> {
         let mut one = Msrs::from_entries(&[kvm_msr_entry { index, ..Default::default() }]).ok()?;
         let count = self.fd.get_msrs(&mut one).ok()?;
         one.as_slice().first().filter(|_| count == 1).copied()
@@ -350,7 +341,10 @@ impl Vcpu {
         let page = self.fd.sync_regs_mut();
         let sync = match part {
             Part::Regs => value(bytes).map(|regs| page.regs = regs).map(|()| SyncReg::Register),
-            Part::Sregs => value(bytes).map(|sregs| page.sregs = sregs).map(|()| SyncReg::SystemRegister),
+            Part::Sregs => value(bytes).map(|sregs| {
+                page.sregs = for_this_processor(sregs);
+                SyncReg::SystemRegister
+            }),
             _ => value(bytes).map(|events| page.events = events).map(|()| SyncReg::VcpuEvents),
         };
         if let Some(sync) = sync {
@@ -364,7 +358,10 @@ impl Vcpu {
             value(bytes).ok_or_else(|| Error::Config("a part of a vCPU's state has another length".into()))
         }
         match part {
-            Part::Sregs => self.fd.set_sregs(&one(bytes)?).map_err(host("set the vCPU's system registers")),
+            Part::Sregs => {
+                let sregs = for_this_processor(one(bytes)?);
+                self.fd.set_sregs(&sregs).map_err(host("set the vCPU's system registers"))
+            }
             Part::MpState => self.fd.set_mp_state(one(bytes)?).map_err(host("set the vCPU's run state")),
             Part::DebugRegs => {
                 self.fd.set_debug_regs(&one(bytes)?).map_err(host("set the vCPU's debug registers"))
@@ -391,46 +388,6 @@ impl Vcpu {
             },
             Part::Regs => self.fd.set_regs(&one(bytes)?).map_err(host("set the vCPU's registers")),
             Part::Events => self.fd.set_vcpu_events(&one(bytes)?).map_err(host("set the vCPU's events")),
-        }
-    }
-
-    /// Lets the TSC go on from `tsc`, which it was `elapsed` ago.
-    ///
-    /// By its offset from the host's (`KVM_VCPU_TSC_OFFSET`): a value that is written is adjusted by some kernels
-    /// to what they think was meant.
-    fn set_tsc(&self, tsc: u64, khz: u64, elapsed: Duration) -> Result<()> {
-        let what = "let the guest's time-stamp counter go on at its rate";
-        let own: u64 = self.fd.get_tsc_khz().map_err(host(what))?.into();
-        if own != khz {
-            let wanted = u32::try_from(khz)
-                .map_err(|_| Error::Host { what, source: io::ErrorKind::InvalidData.into() })?;
-            // Within 250 ppm KVM calls it the same rate; else it needs a processor that can scale.
-            self.fd.set_tsc_khz(wanted).map_err(host(what))?;
-        }
-        let passed = (elapsed.as_nanos() * u128::from(khz) / 1_000_000) as u64;
-        let now = tsc.wrapping_add(passed);
-        let before = self.msr(IA32_TSC).map_or(0, |entry| entry.data);
-        let mut offset = 0;
-        if self.tsc_offset(KVM_GET_DEVICE_ATTR, &mut offset).is_ok() {
-            offset = offset.wrapping_add(now.wrapping_sub(before));
-            return self.tsc_offset(KVM_SET_DEVICE_ATTR, &mut offset).map_err(host(what));
-        }
-        self.set_msrs(&[(IA32_TSC, now)])
-    }
-
-    /// Reads or sets the offset of the guest's TSC from the host's; Linux 5.16 and newer know it.
-    fn tsc_offset(&self, request: libc::c_ulong, offset: &mut u64) -> io::Result<()> {
-        let attribute = kvm_device_attr {
-            flags: 0,
-            group: KVM_VCPU_TSC_CTRL,
-            attr: KVM_VCPU_TSC_OFFSET.into(),
-            addr: std::ptr::from_mut(offset) as u64,
-        };
-        // SAFETY: the descriptor is the vCPU's. The attribute is one u64, which `addr` points to, and both outlive
-        // the call.
-        match unsafe { libc::ioctl(self.fd.as_raw_fd(), request, std::ptr::from_ref(&attribute)) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
         }
     }
 
