@@ -57,7 +57,7 @@ fn busybox(kernel: &Path) -> Option<PathBuf> {
     let beside = kernel.parent()?.parent()?.join("bin/busybox");
     let is_static = |path: &PathBuf| {
         let args = RunArgs { init: Some(path.clone()), ..RunArgs::default() };
-        userland(&args, 1 << 30).is_ok()
+        userland(&args, 1 << 30, false).is_ok()
     };
     let found = [beside, "/bin/busybox".into()].into_iter().find(is_static);
     if found.is_none() {
@@ -79,7 +79,7 @@ fn args(init: Option<&Path>, words: &[&str]) -> RunArgs {
 fn boot(kernel: &Path, args: &RunArgs, terminal: Option<&str>, talk: impl FnOnce(&mut Running)) -> Ended {
     let _turn = TURNS.iter().find_map(|turn| turn.try_lock().ok());
     let _turn = _turn.unwrap_or_else(|| TURNS[0].lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
-    let userland = userland(args, 256 << 20).unwrap();
+    let userland = userland(args, 256 << 20, false).unwrap();
     let (_dir, initramfs) = support::file(userland.initramfs.as_ref().unwrap());
     let cmdline = String::from_utf8(userland.cmdline(args, terminal)).unwrap();
     let mut running = Program::new(QEMU)

@@ -8,6 +8,7 @@ use core::ffi::CStr;
 
 pub const STDIN: i32 = 0;
 pub const STDOUT: i32 = 1;
+pub const STDERR: i32 = 2;
 
 // A program begins with its arguments on the stack: their number, their addresses up to a zero, and the
 // same for the environment. (System V ABI for AMD64, "Initial Stack and Register State".)
@@ -43,13 +44,16 @@ unsafe fn call(number: usize, args: [usize; 6]) -> Result<usize> {
     if (-4095..0).contains(&result) { Err(Errno(-result as i32)) } else { Ok(result as usize) }
 }
 
-/// A system call: its number, then its arguments, each of which becomes a `usize`.
+/// A system call: its number, then its arguments, each of which becomes a `usize`. The others are zero.
 macro_rules! syscall {
-    ($number:literal $(, $arg:expr)*) => {{
-        let mut args = [$($arg as usize),*].into_iter();
-        let args = [(); 6].map(|()| args.next().unwrap_or(0));
-        call($number, args)
-    }};
+    ($number:literal $(, $arg:expr)*) => { syscall!(@ $number [$($arg as usize,)*] 0 0 0 0 0 0) };
+    // Until there are six, a zero joins them; then the zeroes that are left go.
+    (@ $number:literal [$a:expr, $b:expr, $c:expr, $d:expr, $e:expr, $f:expr,] $($zero:literal)*) => {
+        call($number, [$a, $b, $c, $d, $e, $f])
+    };
+    (@ $number:literal [$($arg:expr,)*] $zero:literal $($more:literal)*) => {
+        syscall!(@ $number [$($arg,)* $zero,] $($more)*)
+    };
 }
 
 // Safe, all of them: what is passed is a number, a string that ends in zero, or memory that Rust lends.
@@ -110,6 +114,56 @@ pub fn ioctl_number(fd: i32, request: u32, argument: usize) -> Result<usize> {
 
 pub fn getpid() -> usize {
     unsafe { syscall!(39) }.unwrap_or(0)
+}
+
+/// A pipe: where it is read, and where it is written. Neither stays open in another program.
+pub fn pipe() -> Result<[i32; 2]> {
+    let mut ends = [0; 2];
+    unsafe { syscall!(293, ends.as_mut_ptr(), CLOSE_ON_EXEC) }?;
+    Ok(ends)
+}
+
+/// Reading gives an error when there is nothing, instead of waiting.
+pub fn do_not_wait(fd: i32) {
+    const F_SETFL: i32 = 4;
+    const O_NONBLOCK: i32 = 0o4000;
+    let _ = unsafe { syscall!(72, fd, F_SETFL, O_NONBLOCK) };
+}
+
+/// `number` means what `fd` means from now on, in other programs too.
+pub fn duplicate(fd: i32, number: i32) {
+    let _ = unsafe { syscall!(33, fd, number) };
+}
+
+/// Waits until one of two can be read, or will never be again: which of them. A negative one never can.
+pub fn poll(fds: [i32; 2]) -> Result<[bool; 2]> {
+    const POLLIN: u32 = 1;
+    // struct pollfd: the number, what is asked (16 bits), what is told (16 bits).
+    let mut polled = fds.map(|fd| [fd as u32, POLLIN]);
+    unsafe { syscall!(7, polled.as_mut_ptr(), polled.len(), -1isize) }?;
+    Ok(polled.map(|[_, events]| events >> 16 != 0))
+}
+
+/// From now on the end of a child is something to be read instead of a signal.
+pub fn children() -> Result<i32> {
+    block(CHILD)?;
+    unsafe { syscall!(289, -1isize, &CHILD as *const u64, size_of_val(&CHILD), CLOSE_ON_EXEC) }
+        .map(|fd| fd as i32)
+}
+
+/// All signals come, as they do to a program that does not care.
+pub fn unblock() {
+    let _ = block(0);
+}
+
+/// The one signal in the set: SIGCHLD, number 17.
+const CHILD: u64 = 1 << (17 - 1);
+const CLOSE_ON_EXEC: i32 = 0o2_000_000;
+
+/// The signals in `set`, and no others, have to wait.
+fn block(set: u64) -> Result<usize> {
+    const SIG_SETMASK: i32 = 2;
+    unsafe { syscall!(14, SIG_SETMASK, &raw const set, 0, size_of_val(&set)) }
 }
 
 /// Zero in the child.
@@ -188,15 +242,25 @@ pub fn exit(status: u8) -> ! {
 
 /// Waits until some child ends: its number, and how it ended.
 pub fn wait() -> Result<(usize, i32)> {
-    wait_for_usage().map(|(child, status, _)| (child, status))
+    wait_for(0).map(|(child, status, _)| (child, status))
 }
 
-/// The same, and the most memory in KiB that it, or one that it waited for, had resident.
+/// The same without waiting: no child, number 0, if none has ended.
+pub fn ended() -> Result<(usize, i32)> {
+    const WNOHANG: i32 = 1;
+    wait_for(WNOHANG).map(|(child, status, _)| (child, status))
+}
+
+/// Like [`wait`], and the most memory in KiB that it, or one that it waited for, had resident.
 pub fn wait_for_usage() -> Result<(usize, i32, u64)> {
+    wait_for(0)
+}
+
+fn wait_for(options: i32) -> Result<(usize, i32, u64)> {
     let mut status = 0;
     // struct rusage: two times of two words each, then ru_maxrss.
     let mut usage = [0u64; 18];
-    let child = unsafe { syscall!(61, -1isize, &raw mut status, 0, &raw mut usage) }?;
+    let child = unsafe { syscall!(61, -1isize, &raw mut status, options, &raw mut usage) }?;
     Ok((child, status, usage[4]))
 }
 
@@ -267,9 +331,23 @@ pub fn since_boot() -> u64 {
 
 /// Writes a byte to a port, which takes permission first.
 pub fn out(port: u16, value: u8) {
-    if unsafe { syscall!(173, port, 1, 1) }.is_ok() {
+    if permit(port).is_ok() {
         unsafe { asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack)) };
     }
+}
+
+/// Writes a string to a port, byte after byte in one instruction. An error if that is not permitted.
+pub fn outs(port: u16, bytes: &[u8]) -> Result<()> {
+    permit(port)?;
+    unsafe {
+        asm!("rep outsb", in("dx") port, inout("rsi") bytes.as_ptr() => _, inout("rcx") bytes.len() => _,
+            options(readonly, nostack));
+    }
+    Ok(())
+}
+
+fn permit(port: u16) -> Result<()> {
+    unsafe { syscall!(173, port, 1, 1) }.map(drop)
 }
 
 /// Switches the machine off. Comes back if that cannot be done.

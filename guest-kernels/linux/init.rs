@@ -7,6 +7,11 @@
 //! console as its input and output, and its exit status becomes that of the machine: through port 0xf4, as
 //! with every guest here, for Linux itself has no way to switch a machine off with a number.
 //!
+//! If there is a file /.matchstick/strings beside it, nobody sits at a terminal behind the serial port, and the port takes
+//! a string as fast as it comes: then the program's output is a pipe, as it is to any program whose output goes to
+//! a file, and this one carries what comes out of it to the port, a page at a time. Linux's own driver would need an exit
+//! to the VMM for each byte.
+//!
 //! Otherwise it says what it finds. The word `echo` among its arguments (the kernel hands over what follows
 //! `--` on its command line) makes it send back each line until Ctrl-D. In the end it switches the machine off.
 #![no_std]
@@ -16,11 +21,15 @@ mod calls;
 #[path = "../mem.rs"]
 mod mem;
 
-use calls::{Errno, Line, STDIN, STDOUT};
+use calls::{Errno, Line, STDERR, STDIN, STDOUT};
 use core::ffi::CStr;
 
 /// The program to run and its arguments, each with a zero byte at its end.
 const ARGS: &CStr = c"/.matchstick/args";
+/// It is there if the serial port takes strings.
+const STRINGS: &CStr = c"/.matchstick/strings";
+/// Where it takes them: the transmitter of COM1.
+const COM1: u16 = 0x3f8;
 /// The byte written here ends the machine and is its status.
 const EXIT: u16 = 0xf4;
 /// The port of milestones; and ours, for which the input waits: the console is set up.
@@ -124,29 +133,109 @@ fn reseed() {
 
 /// Runs the program that `words` are, and returns its status as a shell does.
 fn run(words: &[u8], environment: *const *const u8) -> u8 {
+    let carrier = Carrier::new();
     let child = match calls::fork() {
-        Ok(0) => become_program(words, environment),
+        Ok(0) => become_program(words, environment, carrier.as_ref()),
         Ok(child) => child,
         Err(error) => return cannot("start a process", error),
     };
-    // Processes that lose their parent become children of process 1. It hears of the end of each.
+    let status = match carrier {
+        Some(carrier) => carrier.carry_until_the_end_of(child),
+        None => wait_for(child),
+    };
+    match status {
+        Ok(status) => exit_status(status),
+        Err(error) => cannot("wait for the program", error),
+    }
+}
+
+/// Processes that lose their parent become children of process 1. It hears of the end of each.
+fn wait_for(child: usize) -> Result<i32, Errno> {
     loop {
-        match calls::wait() {
-            Ok((ended, status)) if ended == child => return exit_status(status),
-            Ok(_) => {}
-            Err(error) => return cannot("wait for the program", error),
+        let (ended, status) = calls::wait()?;
+        if ended == child {
+            return Ok(status);
         }
     }
 }
 
 /// A session of its own with the console as its terminal, so that Ctrl-C reaches it; and off it goes.
-fn become_program(words: &[u8], environment: *const *const u8) -> ! {
+fn become_program(words: &[u8], environment: *const *const u8, carrier: Option<&Carrier>) -> ! {
     const TIOCSCTTY: u32 = 0x540e;
     let _ = calls::setsid();
     let _ = calls::ioctl_number(STDIN, TIOCSCTTY, 0);
+    if let Some(carrier) = carrier {
+        calls::duplicate(carrier.to, STDOUT);
+        calls::duplicate(carrier.to, STDERR);
+        calls::unblock();
+    }
     let error = calls::execve(words, environment);
     Line::new().text("init: cannot run ").string(words).text(": ").error(error).print();
     calls::exit(if error == calls::ENOENT { 127 } else { 126 })
+}
+
+/// Carries a program's output to the serial port.
+struct Carrier {
+    /// The pipe that is the program's output, where it is read and where it is written.
+    from: i32,
+    to: i32,
+    /// What there is to read when a child has ended.
+    children: i32,
+    page: &'static mut [u8],
+}
+
+impl Carrier {
+    const PAGE: usize = 4096;
+    /// What a pipe holds, in pages: pipe(7).
+    const PIPE: usize = 16;
+
+    /// `None` where it is not wanted, or a system call of it is missing.
+    fn new() -> Option<Carrier> {
+        calls::close(calls::open(STRINGS).ok()?);
+        let [from, to] = calls::pipe().ok()?;
+        let page = calls::map(None, Carrier::PAGE).ok()?;
+        Some(Carrier { from, to, children: calls::children().ok()?, page })
+    }
+
+    /// The status of `child`. What it has written before it ended is written then; what others write after that is not.
+    fn carry_until_the_end_of(mut self, child: usize) -> Result<i32, Errno> {
+        let status = loop {
+            let [is_output, is_end] = calls::poll([self.from, self.children])?;
+            if is_output {
+                self.carry();
+            }
+            if is_end && let Some(status) = self.end_of(child)? {
+                break status;
+            }
+        };
+        // As much as a pipe holds is what was in it; others may go on writing for ever.
+        calls::do_not_wait(self.from);
+        let _ = (0..Carrier::PIPE).all(|_| self.carry());
+        Ok(status)
+    }
+
+    /// Carries what is there, a page at most. False if there is nothing.
+    fn carry(&mut self) -> bool {
+        let Ok(count @ 1..) = calls::read(self.from, self.page) else { return false };
+        let bytes = &self.page[..count];
+        if calls::outs(COM1, bytes).is_err() {
+            calls::write(STDOUT, bytes);
+        }
+        true
+    }
+
+    /// The status of `child`, if that is who has ended.
+    fn end_of(&self, child: usize) -> Result<Option<i32>, Errno> {
+        // One notice may stand for several ends.
+        let _ = calls::read(self.children, &mut [0; 128]);
+        loop {
+            match calls::ended()? {
+                (0, _) => return Ok(None),
+                (ended, status) if ended == child => return Ok(Some(status)),
+                _ => {}
+            }
+        }
+    }
 }
 
 /// What wait(2) tells of an end: bits 0 to 6 the signal, else bits 8 to 15 the status.

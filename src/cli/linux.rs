@@ -27,6 +27,10 @@ const CMDLINE: &str = "console=ttyS0,115200n8r panic=-1 reboot=panic_warm crypto
 /// The same for one that is there to run programs: what it has to say itself does not mix with what they say, unless
 /// it panics.
 const QUIET: &str = "loglevel=0";
+/// The same for one with less memory than [`LITTLE`]: no directory for each event that could be traced. They take nine
+/// megabytes for good, without which a distribution's kernel comes up in 64 MiB, and with them it does not.
+const FRUGAL: &str = "initcall_blacklist=tracer_init_tracefs";
+const LITTLE: u64 = 128 << 20;
 
 /// Whether a kernel with this command line does a warm reset when it panics, and at no other time.
 ///
@@ -54,6 +58,8 @@ pub fn tells_panic(cmdline: &[u8]) -> bool {
 
 /// Where our init looks for the program that it is to run, see `guest-kernels/linux/init.rs`.
 const ARGS: &str = ".matchstick/args";
+/// Where it looks whether the serial port takes strings, and so what that program writes.
+const STRINGS: &str = ".matchstick/strings";
 /// Our init in a directory that may have an /init of its own.
 const INIT_BESIDE: &str = ".matchstick/init";
 
@@ -119,8 +125,9 @@ pub struct Userland {
     pub is_ours: bool,
 }
 
-/// Makes the root file system that `args` ask for, of at most `limit` bytes.
-pub fn userland(args: &RunArgs, limit: u64) -> Result<Userland> {
+/// Makes the root file system that `args` ask for, of at most `limit` bytes. If `strings`, what a program of `--init`
+/// writes comes through a pipe, and from there to the serial port in strings: only our port takes them as fast as that.
+pub fn userland(args: &RunArgs, limit: u64, strings: bool) -> Result<Userland> {
     let own_init = match (&args.init, &args.rootfs) {
         (None, Some(root)) => init_of(root)?,
         _ => None,
@@ -159,6 +166,9 @@ pub fn userland(args: &RunArgs, limit: u64) -> Result<Userland> {
     let words = [program.as_os_str()].into_iter().chain(args.args.iter().map(OsString::as_os_str));
     let words: Vec<u8> = words.flat_map(|word| word.as_bytes().iter().chain(&[0])).copied().collect();
     archive.file(ARGS, 0o644, &words)?;
+    if strings {
+        archive.file(STRINGS, 0o644, &[])?;
+    }
     Ok(Userland { initramfs: Some(archive.finish()?.into()), init, args: Vec::new(), is_ours: true })
 }
 
@@ -192,6 +202,7 @@ impl Userland {
         if args.cmdline_only.is_none() {
             words.push(CMDLINE.as_bytes());
             words.extend(is_meant(args).then_some(QUIET.as_bytes()));
+            words.extend((args.memory.unwrap_or(MEMORY) < LITTLE).then_some(FRUGAL.as_bytes()));
             words.push(term.as_bytes());
             words.extend(init.as_ref().map(|word| word.as_bytes()));
         }
@@ -274,7 +285,7 @@ mod tests {
     }
 
     fn line(args: RunArgs, terminal: Option<&str>) -> String {
-        let userland = userland(&args, 1 << 30).unwrap();
+        let userland = userland(&args, 1 << 30, false).unwrap();
         String::from_utf8(userland.cmdline(&args, terminal)).unwrap()
     }
 
@@ -290,6 +301,9 @@ mod tests {
             format!("{CMDLINE} {QUIET} TERM=xterm-256color maxcpus=1 -- echo now")
         );
         assert_eq!(line(RunArgs::default(), Some("x panic=0")), format!("{CMDLINE} TERM=dumb"));
+        let with = |memory| RunArgs { memory: Some(memory), ..RunArgs::default() };
+        assert_eq!(line(with(LITTLE), None), format!("{CMDLINE} TERM=dumb"));
+        assert_eq!(line(with(LITTLE - 1), None), format!("{CMDLINE} {FRUGAL} TERM=dumb"));
     }
 
     #[test]
@@ -331,7 +345,7 @@ mod tests {
             init: init.map(PathBuf::from),
             ..RunArgs::default()
         };
-        let error = userland(&with(None), 1 << 30).err().unwrap();
+        let error = userland(&with(None), 1 << 30, false).err().unwrap();
         assert!(matches!(error, Error::Pack { source: PackError::NoInit, .. }));
         assert!(line(with(Some("bin/sh")), None).ends_with(" rdinit=/.matchstick/init"));
         fs::create_dir(root.join("sbin")).unwrap();

@@ -20,7 +20,7 @@ use crate::sys::contents::Contents;
 use crate::timeline::{Phase, Probe};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, IsTerminal, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
@@ -247,7 +247,7 @@ fn linux_image(args: &RunArgs, kernel: Option<(String, Contents)>) -> Result<Ima
     let userland = match (&args.initrd, &kernel) {
         (Some(path), _) => Userland::given(Some(read(path, memory)?), args),
         (None, Some(_)) => Userland::given(None, args),
-        (None, None) => linux::userland(args, memory)?,
+        (None, None) => linux::userland(args, memory, !io::stdout().is_terminal())?,
     };
     let (name, bytes) = match kernel {
         Some(kernel) => kernel,
