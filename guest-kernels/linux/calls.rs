@@ -149,6 +149,7 @@ pub fn children() -> Result<i32> {
     block(CHILD)?;
     unsafe { syscall!(289, -1isize, &CHILD as *const u64, size_of_val(&CHILD), CLOSE_ON_EXEC) }
         .map(|fd| fd as i32)
+        .inspect_err(|_| unblock())
 }
 
 /// All signals come, as they do to a program that does not care.

@@ -22,8 +22,11 @@ const KERNELS: &str = "/boot";
 
 /// What every kernel is told. Its console is the serial port, with RTS lowered when its buffers are full, so that
 /// nothing is lost of what comes faster than any line (`r`). A panic is a warm reboot, by which it can be told
-/// from any other. The kernel does not test its cryptography first: that is most of the start of a distribution's.
-const CMDLINE: &str = "console=ttyS0,115200n8r panic=-1 reboot=panic_warm cryptomgr.notests";
+/// from any other. Two things that a distribution's kernel does first, and that are most of its start, it does not do: it
+/// does not test its cryptography, nor look at each function that can be traced whether it is one that another replaces
+/// (these are shown as what they are, when somebody looks).
+const CMDLINE: &str = "console=ttyS0,115200n8r panic=-1 reboot=panic_warm cryptomgr.notests \
+                       initcall_blacklist=ftrace_check_for_weak_functions";
 /// The same for one that is there to run programs: what it has to say itself does not mix with what they say, unless
 /// it panics.
 const QUIET: &str = "loglevel=0";
