@@ -123,11 +123,18 @@ pub fn pipe() -> Result<[i32; 2]> {
     Ok(ends)
 }
 
-/// Reading gives an error when there is nothing, instead of waiting.
-pub fn do_not_wait(fd: i32) {
-    const F_SETFL: i32 = 4;
-    const O_NONBLOCK: i32 = 0o4000;
-    let _ = unsafe { syscall!(72, fd, F_SETFL, O_NONBLOCK) };
+/// Lets a pipe hold no more than `bytes`.
+pub fn limit_pipe(fd: i32, bytes: usize) {
+    const F_SETPIPE_SZ: i32 = 1031;
+    let _ = unsafe { syscall!(72, fd, F_SETPIPE_SZ, bytes) };
+}
+
+/// How many bytes wait to be read.
+pub fn readable(fd: i32) -> Result<usize> {
+    const FIONREAD: u32 = 0x541b;
+    let mut count = 0_i32;
+    ioctl(fd, FIONREAD, &mut count)?;
+    Ok(count as usize)
 }
 
 /// `number` means what `fd` means from now on, in other programs too.

@@ -7,10 +7,10 @@
 //! console as its input and output, and its exit status becomes that of the machine: through port 0xf4, as
 //! with every guest here, for Linux itself has no way to switch a machine off with a number.
 //!
-//! If there is a file /.matchstick/strings beside it, nobody sits at a terminal behind the serial port, and the port takes
-//! a string as fast as it comes: then the program's output is a pipe, as it is to any program whose output goes to
-//! a file, and this one carries what comes out of it to the port, a page at a time. Linux's own driver would need an exit
-//! to the VMM for each byte.
+//! If there is a file /.matchstick/strings beside it, nobody sits at a terminal behind the serial port, and the
+//! port takes a string as fast as it comes: then the program's output is a pipe, as it is to any program whose
+//! output goes to a file, and this one carries what comes out of it to the port, a page at a time. Linux's own
+//! driver would leave the guest for each byte.
 //!
 //! Otherwise it says what it finds. The word `echo` among its arguments (the kernel hands over what follows
 //! `--` on its command line) makes it send back each line until Ctrl-D. In the end it switches the machine off.
@@ -186,42 +186,44 @@ struct Carrier {
 
 impl Carrier {
     const PAGE: usize = 4096;
-    /// What a pipe holds, in pages: pipe(7).
-    const PIPE: usize = 16;
 
     /// `None` where it is not wanted, or a system call of it is missing.
     fn new() -> Option<Carrier> {
         calls::close(calls::open(STRINGS).ok()?);
         let [from, to] = calls::pipe().ok()?;
+        // What is in it is lost when the program itself switches the machine off, or the kernel panics.
+        calls::limit_pipe(to, Carrier::PAGE);
         let page = calls::map(None, Carrier::PAGE).ok()?;
         Some(Carrier { from, to, children: calls::children().ok()?, page })
     }
 
-    /// The status of `child`. What it has written before it ended is written then; what others write after that is not.
+    /// The status of `child`. What was written before it ended is carried then; what others write after that is not.
     fn carry_until_the_end_of(mut self, child: usize) -> Result<i32, Errno> {
         let status = loop {
             let [is_output, is_end] = calls::poll([self.from, self.children])?;
             if is_output {
-                self.carry();
+                self.carry(Carrier::PAGE)?;
             }
             if is_end && let Some(status) = self.end_of(child)? {
                 break status;
             }
         };
-        // As much as a pipe holds is what was in it; others may go on writing for ever.
-        calls::do_not_wait(self.from);
-        let _ = (0..Carrier::PIPE).all(|_| self.carry());
+        // The program may have made its pipe larger, and others may go on writing for ever.
+        let mut left = calls::readable(self.from)?;
+        while left > 0 {
+            left -= self.carry(left)?;
+        }
         Ok(status)
     }
 
-    /// Carries what is there, a page at most. False if there is nothing.
-    fn carry(&mut self) -> bool {
-        let Ok(count @ 1..) = calls::read(self.from, self.page) else { return false };
+    /// Carries some of what is there, and returns how much that was.
+    fn carry(&mut self, most: usize) -> Result<usize, Errno> {
+        let count = calls::read(self.from, &mut self.page[..most.min(Carrier::PAGE)])?;
         let bytes = &self.page[..count];
         if calls::outs(COM1, bytes).is_err() {
             calls::write(STDOUT, bytes);
         }
-        true
+        Ok(count)
     }
 
     /// The status of `child`, if that is who has ended.

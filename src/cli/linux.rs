@@ -22,16 +22,17 @@ const KERNELS: &str = "/boot";
 
 /// What every kernel is told. Its console is the serial port, with RTS lowered when its buffers are full, so that
 /// nothing is lost of what comes faster than any line (`r`). A panic is a warm reboot, by which it can be told
-/// from any other. Two things that a distribution's kernel does first, and that are most of its start, it does not do: it
-/// does not test its cryptography, nor look at each function that can be traced whether it is one that another replaces
-/// (these are shown as what they are, when somebody looks).
-const CMDLINE: &str = "console=ttyS0,115200n8r panic=-1 reboot=panic_warm cryptomgr.notests \
-                       initcall_blacklist=ftrace_check_for_weak_functions";
+/// from any other. The kernel does not test its cryptography first: that is most of the start of a distribution's.
+const CMDLINE: &str = "console=ttyS0,115200n8r panic=-1 reboot=panic_warm cryptomgr.notests";
+/// The same for one whose first program is ours, and which is there to be quick: it does not look first at each function
+/// that can be traced, whether another one replaces it. That is a fifth of a distribution's start. Without it, such
+/// functions are listed all the same, but the kernel warns in its log of the first one that it finds when it lists them.
+const HASTY: &str = "initcall_blacklist=ftrace_check_for_weak_functions";
 /// The same for one that is there to run programs: what it has to say itself does not mix with what they say, unless
 /// it panics.
 const QUIET: &str = "loglevel=0";
-/// The same for one with less memory than [`LITTLE`]: no directory for each event that could be traced. They take nine
-/// megabytes for good, without which a distribution's kernel comes up in 64 MiB, and with them it does not.
+/// The same for one with less memory than [`LITTLE`]: next to nothing of tracefs, whose directories for events take nine
+/// megabytes for good. Without them a distribution's kernel comes up in 64 MiB, and with them it does not.
 const FRUGAL: &str = "initcall_blacklist=tracer_init_tracefs";
 const LITTLE: u64 = 128 << 20;
 
@@ -204,6 +205,7 @@ impl Userland {
         let mut words: Vec<&[u8]> = Vec::new();
         if args.cmdline_only.is_none() {
             words.push(CMDLINE.as_bytes());
+            words.extend(self.is_ours.then_some(HASTY.as_bytes()));
             words.extend(is_meant(args).then_some(QUIET.as_bytes()));
             words.extend((args.memory.unwrap_or(MEMORY) < LITTLE).then_some(FRUGAL.as_bytes()));
             words.push(term.as_bytes());
@@ -296,12 +298,12 @@ mod tests {
     fn the_users_words_come_after_ours_and_those_for_init_last() {
         assert_eq!(line(RunArgs::default(), None), format!("{CMDLINE} TERM=dumb"));
         let linux = || RunArgs { target: Some(NAME.into()), ..RunArgs::default() };
-        assert_eq!(line(linux(), None), format!("{CMDLINE} {QUIET} TERM=dumb"));
+        assert_eq!(line(linux(), None), format!("{CMDLINE} {HASTY} {QUIET} TERM=dumb"));
         let args =
             RunArgs { cmdline: Some("maxcpus=1".into()), args: vec!["echo".into(), "now".into()], ..linux() };
         assert_eq!(
             line(args, Some("xterm-256color")),
-            format!("{CMDLINE} {QUIET} TERM=xterm-256color maxcpus=1 -- echo now")
+            format!("{CMDLINE} {HASTY} {QUIET} TERM=xterm-256color maxcpus=1 -- echo now")
         );
         assert_eq!(line(RunArgs::default(), Some("x panic=0")), format!("{CMDLINE} TERM=dumb"));
         let with = |memory| RunArgs { memory: Some(memory), ..RunArgs::default() };

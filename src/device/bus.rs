@@ -84,8 +84,8 @@ impl Bus {
         Action::Continue
     }
 
-    /// Writes a string of bytes, if it is not empty, to `address`, as [`Bus::write`] would each of them. What comes after the one that wants
-    /// more than [`Action::Continue`] is not written.
+    /// Writes a string of bytes, if it is not empty, to `address`, as [`Bus::write`] would each of them. What comes after
+    /// the one that wants more than [`Action::Continue`] is not written.
     pub fn write_string(&mut self, address: u64, bytes: &[u8]) -> Action {
         match self.claim(address, 1).0 {
             Some((device, offset)) if !bytes.is_empty() => device.write_string(offset, bytes),

@@ -18,7 +18,7 @@ use std::ptr::{addr_of_mut, null_mut};
 use vm_memory::{Bytes, GuestAddress};
 
 /// Why the guest stopped and the VMM has the word. It borrows the page that KVM shares with us, so an
-/// exit allocates nothing.
+/// exit allocates nothing, but for room for the first long string.
 #[derive(Debug)]
 pub enum Exit<'a> {
     /// OUT: `data` holds one access of `size` bytes, or several in a row after a `rep outs`.
@@ -311,11 +311,12 @@ impl Vcpu {
         let len = 1 + more as usize;
         let mut string = std::mem::take(&mut self.string);
         string.resize(len, 0);
-        self.read_as(&sregs, linear, &mut string)?;
-        if string[0] != first {
+        let is_read = self.read_as(&sregs, linear, &mut string);
+        self.string = string;
+        is_read?;
+        if self.string[0] != first {
             return None;
         }
-        self.string = string;
         regs.rcx = regs.rcx & !mask | (left - more);
         regs.rsi = regs.rsi & !mask | (next.wrapping_add(more) & mask);
         self.fd.sync_regs_mut().regs = regs;
