@@ -294,9 +294,14 @@ mod tests {
         String::from_utf8(userland.cmdline(&args, terminal)).unwrap()
     }
 
+    /// The same for a kernel that is given, and no initramfs of ours.
+    fn line_of_given(args: RunArgs, terminal: Option<&str>) -> String {
+        String::from_utf8(Userland::given(None, &args).cmdline(&args, terminal)).unwrap()
+    }
+
     #[test]
     fn the_users_words_come_after_ours_and_those_for_init_last() {
-        assert_eq!(line(RunArgs::default(), None), format!("{CMDLINE} TERM=dumb"));
+        assert_eq!(line_of_given(RunArgs::default(), None), format!("{CMDLINE} TERM=dumb"));
         let linux = || RunArgs { target: Some(NAME.into()), ..RunArgs::default() };
         assert_eq!(line(linux(), None), format!("{CMDLINE} {HASTY} {QUIET} TERM=dumb"));
         let args =
@@ -305,10 +310,10 @@ mod tests {
             line(args, Some("xterm-256color")),
             format!("{CMDLINE} {HASTY} {QUIET} TERM=xterm-256color maxcpus=1 -- echo now")
         );
-        assert_eq!(line(RunArgs::default(), Some("x panic=0")), format!("{CMDLINE} TERM=dumb"));
+        assert_eq!(line_of_given(RunArgs::default(), Some("x panic=0")), format!("{CMDLINE} TERM=dumb"));
         let with = |memory| RunArgs { memory: Some(memory), ..RunArgs::default() };
-        assert_eq!(line(with(LITTLE), None), format!("{CMDLINE} TERM=dumb"));
-        assert_eq!(line(with(LITTLE - 1), None), format!("{CMDLINE} {FRUGAL} TERM=dumb"));
+        assert_eq!(line_of_given(with(LITTLE), None), format!("{CMDLINE} TERM=dumb"));
+        assert_eq!(line_of_given(with(LITTLE - 1), None), format!("{CMDLINE} {FRUGAL} TERM=dumb"));
     }
 
     #[test]
