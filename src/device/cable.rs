@@ -73,6 +73,7 @@ impl Cable {
     pub fn clear(&self) {
         lock(&self.queues.to_guest).clear();
         lock(&self.queues.from_guest).clear();
+        self.queues.taken.notify_all();
         self.resume();
     }
 
@@ -115,13 +116,14 @@ impl Cable {
             return false;
         }
         let mut waiting = lock(&self.queues.to_guest);
+        let was_full = waiting.len() >= WAITING_MAX;
         let count = room.min(waiting.len());
         waiting.drain(..count).for_each(&mut each);
-        let is_more = !waiting.is_empty();
+        let (is_more, is_full) = (!waiting.is_empty(), waiting.len() >= WAITING_MAX);
         drop(waiting);
-        // Waking nobody is a system call all the same.
-        if count > 0 {
-            self.queues.taken.notify_one();
+        // Nobody waits but for this, and waking nobody is a system call all the same.
+        if was_full && !is_full {
+            self.queues.taken.notify_all();
         }
         is_more
     }
@@ -143,5 +145,32 @@ impl Cable {
     /// World side: what the guest has written, to be drained by the caller.
     pub fn written(&self) -> MutexGuard<'_, Vec<u8>> {
         lock(&self.queues.from_guest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    #[test]
+    fn a_sender_that_waits_goes_on_as_soon_as_there_is_room() {
+        let cable = Cable::default();
+        cable.send(&[1; WAITING_MAX]);
+        let take_one = |cable: &Cable| assert!(cable.take(1, drop));
+        for make_room in [take_one, Cable::clear] {
+            let (tell, told) = mpsc::channel();
+            let end = cable.clone();
+            thread::spawn(move || {
+                end.send(&[2; WAITING_MAX]);
+                tell.send(()).unwrap();
+            });
+            let too_soon = told.recv_timeout(Duration::from_millis(50));
+            assert_eq!(too_soon, Err(mpsc::RecvTimeoutError::Timeout));
+            make_room(&cable);
+            assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(()));
+        }
     }
 }
