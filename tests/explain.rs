@@ -2,7 +2,7 @@
 
 mod support;
 
-use matchstick::cli::page::columns;
+use matchstick::cli::terminal::columns;
 use matchstick::explain::markdown::{Block, parse};
 use matchstick::explain::{LANGUAGES, Language, Lesson, figures, live};
 use std::collections::BTreeSet;

@@ -4,7 +4,7 @@
 
 mod support;
 
-use matchstick::cli::page::{Page, columns};
+use matchstick::cli::terminal::{self, columns};
 use matchstick::host::{Facts, Host, Need, State, classify, needs};
 use serde_json::{Value, json, to_value};
 use std::fs;
@@ -241,5 +241,5 @@ fn a_host_without_anything_to_read_is_still_described() {
 
 #[test]
 fn the_page_that_is_drawn_on_is_no_wider_than_can_be_read() {
-    assert!(Page::of_stdout().width <= 100);
+    assert!(terminal::Terminal::of_stdout().width <= 100);
 }

@@ -1,9 +1,9 @@
 //! `matchstick bench`: the race, from what was typed to a table, three lines and files.
 
 use super::options::{Command, help_on};
+use super::output_file::OutputFile;
 use super::print;
 use super::table::{OptionHelp, option};
-use super::target::Target;
 use super::values::{count, time};
 use crate::bench::contest::Contest;
 use crate::bench::isolation::{self, View};
@@ -279,9 +279,9 @@ fn race(args: BenchArgs) -> Result<u8> {
     let contest = args.contest.clone();
     // Before the race, not after it; and before `prepare`: a pipe is waited for until someone reads it, and from there on
     // no signal ends the wait.
-    let open = |(form, path)| Ok((form, Target::open(path)?));
+    let open = |(form, path)| Ok((form, OutputFile::open(path)?));
     let exports = args.exports.into_iter().map(open).collect::<Result<Vec<_>>>()?;
-    Target::all_differ(exports.iter().map(|(_, target)| target), None)?;
+    OutputFile::all_differ(exports.iter().map(|(_, file)| file), None)?;
     let prepared = args.contest.prepare()?;
     let bar = progress_bar();
     let mut report = prepared.run(&mut |part, subject| show(&bar, part, subject))?;
@@ -289,9 +289,9 @@ fn race(args: BenchArgs) -> Result<u8> {
     if exports.iter().any(|(form, _)| [Form::Json, Form::Html].contains(form)) && !stop::asked() {
         report.isolation = isolation_of(contest);
     }
-    let write = |(form, target): (Form, Target)| match export::text(&report, form) {
-        Ok(text) => target.write(&text),
-        Err(source) => Err(target.failed(source)),
+    let write = |(form, file): (Form, OutputFile)| match export::text(&report, form) {
+        Ok(text) => file.write(&text),
+        Err(source) => Err(file.failed(source)),
     };
     let exported = exports.into_iter().map(write).fold(Ok(()), Result::and);
     let mut text = format!("{}\n{}", table::text(&report), words::text(&report));

@@ -2,8 +2,8 @@
 
 use super::lesson;
 use super::options::{Command, help_on};
-use super::page::{BOLD, PLAIN, Page, columns};
 use super::table::{OptionHelp, option};
+use super::terminal::{BOLD, PLAIN, Terminal, columns};
 use crate::explain::figures::Figures;
 use crate::explain::{LANGUAGES, Language, Lesson, live, markdown, nearest};
 use lexopt::{Arg, Parser, ValueExt};
@@ -54,22 +54,22 @@ fn topic(word: &str) -> Result<&'static str, String> {
     })
 }
 
-/// The lesson that was asked for, or the list of all, on `page`.
-pub fn text(request: &Request, page: &Page) -> String {
+/// The lesson that was asked for, or the list of all, on `terminal`.
+pub fn text(request: &Request, terminal: &Terminal) -> String {
     let by_locale = || locale_language(|name| std::env::var(name).ok());
     let language = match request.language {
         Some(code) => Language::find(code),
-        // A language that such a page cannot show would be no help.
-        None => Language::find(&by_locale()).filter(|language| page.unicode || language.code == "en"),
+        // A language that such a terminal cannot show would be no help.
+        None => Language::find(&by_locale()).filter(|language| terminal.unicode || language.code == "en"),
     };
     let language = language.unwrap_or(&LANGUAGES[0]);
     // Whoever asks for it by name gets its letters, whatever the locale says.
-    let page = &Page { unicode: page.unicode || language.code != "en", ..*page };
+    let terminal = &Terminal { unicode: terminal.unicode || language.code != "en", ..*terminal };
     let lines = match request.topic.and_then(|topic| language.lesson(topic)) {
-        Some(lesson) => read(lesson, page),
-        None => list(language, page),
+        Some(lesson) => read(lesson, terminal),
+        None => list(language, terminal),
     };
-    lines.iter().map(|line| page.finish(line).trim_end().to_owned() + "\n").collect()
+    lines.iter().map(|line| terminal.finish(line).trim_end().to_owned() + "\n").collect()
 }
 
 /// `ko` of `ko_KR.UTF-8`: LC_ALL, else LC_MESSAGES, else LANG.
@@ -79,17 +79,17 @@ fn locale_language(variable: impl Fn(&'static str) -> Option<String>) -> String 
     locale.split(['_', '.', '@']).next().unwrap_or("").to_owned()
 }
 
-fn read(lesson: &Lesson, page: &Page) -> Vec<String> {
+fn read(lesson: &Lesson, terminal: &Terminal) -> Vec<String> {
     let mut figures = Figures::default();
     let text = live::fill(lesson.text, |name| figures.value(name));
-    lesson::draw(&markdown::parse(&text), page)
+    lesson::draw(&markdown::parse(&text), terminal)
 }
 
-fn list(language: &Language, page: &Page) -> Vec<String> {
+fn list(language: &Language, terminal: &Terminal) -> Vec<String> {
     let width = language.lessons.iter().map(|lesson| columns(lesson.topic)).max().unwrap_or(0);
     let line = |lesson: &Lesson| {
         let space = " ".repeat(width - columns(lesson.topic) + 2);
-        page.hang(&format!("{BOLD}{}{PLAIN}{space}", lesson.topic), lesson.title())
+        terminal.hang(&format!("{BOLD}{}{PLAIN}{space}", lesson.topic), lesson.title())
     };
     language.lessons.iter().flat_map(line).collect()
 }
@@ -113,8 +113,8 @@ mod tests {
 
     #[test]
     fn a_list_names_every_lesson() {
-        let page = Page { width: 80, unicode: true, colour: false };
-        let text = text(&Request { language: Some("en"), topic: None }, &page);
+        let terminal = Terminal { width: 80, unicode: true, colour: false };
+        let text = text(&Request { language: Some("en"), topic: None }, &terminal);
         assert_eq!(text.lines().count(), LANGUAGES[0].lessons.len());
     }
 }

@@ -1,8 +1,8 @@
 //! `matchstick host`: the stack under us, drawn; what is missing and what mends it; whether times can be trusted.
 
 use super::options::{Command, help_on};
-use super::page::{BAD, BOLD, CODE, GOOD, PLAIN, Page, WARN, columns};
 use super::table::{OptionHelp, option};
+use super::terminal::{BAD, BOLD, CODE, GOOD, PLAIN, Terminal, WARN, columns};
 use crate::error::{Error, Result};
 use crate::host::{Facts, Host, Layer, Need, Place, State, Typed, classify, gather, needs};
 use lexopt::{Arg, Parser};
@@ -27,16 +27,18 @@ pub fn parse(parser: &mut Parser) -> std::result::Result<Command, lexopt::Error>
     Ok(Command::Host { json })
 }
 
-/// Everything about this host, as text for `page`, or as JSON.
-pub fn describe(json: bool, page: &Page) -> Result<String> {
+/// Everything about this host, as text for `terminal`, or as JSON.
+pub fn describe(json: bool, terminal: &Terminal) -> Result<String> {
     let facts = gather();
     let host = classify(&facts);
     let needs = needs(&facts, &host);
     if json {
         return as_json(&facts, &host, &needs);
     }
-    let lines = [stack(&host, page), types(&host, page), lacks(&needs, page), timings(&host, page)].concat();
-    Ok(lines.iter().map(|line| page.finish(line).trim_end().to_owned() + "\n").collect())
+    let lines =
+        [stack(&host, terminal), types(&host, terminal), lacks(&needs, terminal), timings(&host, terminal)]
+            .concat();
+    Ok(lines.iter().map(|line| terminal.finish(line).trim_end().to_owned() + "\n").collect())
 }
 
 fn as_json(facts: &Facts, host: &Host, needs: &[Need]) -> Result<String> {
@@ -51,18 +53,18 @@ fn as_json(facts: &Facts, host: &Host, needs: &[Need]) -> Result<String> {
 }
 
 /// The layers, the guest on top. KVM is drawn inside the kernel, VMM and guest inside the container.
-fn stack(host: &Host, page: &Page) -> Vec<String> {
-    let width = page.width;
+fn stack(host: &Host, terminal: &Terminal) -> Vec<String> {
+    let width = terminal.width;
     let draw = |place, width, inner: &[String]| match host.layer(place) {
-        Some(layer) => layer_box(layer, host.judgement(place), width, inner, page),
+        Some(layer) => layer_box(layer, host.judgement(place), width, inner, terminal),
         None => inner.to_vec(),
     };
     let within = match host.container {
-        Some(_) => page.inside(width),
+        Some(_) => terminal.inside(width),
         None => width,
     };
     let ours = [draw(Place::Guest, within, &[]), draw(Place::Vmm, within, &[])].concat();
-    let kvm = draw(Place::Kvm, page.inside(width), &[]);
+    let kvm = draw(Place::Kvm, terminal.inside(width), &[]);
     [
         draw(Place::Container, width, &ours),
         draw(Place::Kernel, width, &kvm),
@@ -77,7 +79,7 @@ fn layer_box(
     judgement: Option<&Typed>,
     width: usize,
     inner: &[String],
-    page: &Page,
+    terminal: &Terminal,
 ) -> Vec<String> {
     let title = match layer.place {
         Place::Hardware => "hardware",
@@ -89,25 +91,25 @@ fn layer_box(
         Place::Guest => "guest",
     };
     let title = format!("{title}: {}", layer.name);
-    let notes = layer.notes.iter().flat_map(|note| page.wrap(note, page.inside(width)));
+    let notes = layer.notes.iter().flat_map(|note| terminal.wrap(note, terminal.inside(width)));
     let lines: Vec<String> = inner.iter().cloned().chain(notes).collect();
-    page.frame(&title, judgement.map(|typed| typed.mark.label()), &lines, width)
+    terminal.frame(&title, judgement.map(|typed| typed.mark.label()), &lines, width)
 }
 
-fn types(host: &Host, page: &Page) -> Vec<String> {
-    let mut lines = heading("Type 1 or Type 2", page);
+fn types(host: &Host, terminal: &Terminal) -> Vec<String> {
+    let mut lines = heading("Type 1 or Type 2", terminal);
     for typed in &host.types {
         let name = host.layer(typed.place).map_or("", |layer| &layer.name);
         let label = typed.mark.label();
-        lines.extend(page.wrap(&format!("{BOLD}{name}{PLAIN}: {WARN}{label}{PLAIN}"), page.width));
-        lines.extend(page.hang("  ", &typed.why));
-        lines.extend(typed.evidence.iter().flat_map(|seen| page.hang("  - ", seen)));
+        lines.extend(terminal.wrap(&format!("{BOLD}{name}{PLAIN}: {WARN}{label}{PLAIN}"), terminal.width));
+        lines.extend(terminal.hang("  ", &typed.why));
+        lines.extend(typed.evidence.iter().flat_map(|seen| terminal.hang("  - ", seen)));
     }
     lines
 }
 
-fn lacks(needs: &[Need], page: &Page) -> Vec<String> {
-    let mut lines = heading("What matchstick needs", page);
+fn lacks(needs: &[Need], terminal: &Terminal) -> Vec<String> {
+    let mut lines = heading("What matchstick needs", terminal);
     let width = needs.iter().map(|need| columns(need.what)).max().unwrap_or(0);
     for need in needs {
         let (colour, word) = match need.state {
@@ -116,30 +118,30 @@ fn lacks(needs: &[Need], page: &Page) -> Vec<String> {
             State::Lacking => (BAD, "MISS"),
         };
         let head = format!("{colour}{word}{PLAIN}  {:<width$}  ", need.what);
-        lines.extend(page.hang(&head, &need.found));
+        lines.extend(terminal.hang(&head, &need.found));
         if let Some(mend) = &need.mend {
-            lines.extend(page.hang("      ", &format!("{CODE}{mend}{PLAIN}")));
+            lines.extend(terminal.hang("      ", &format!("{CODE}{mend}{PLAIN}")));
         }
     }
     let verdict = match needs.iter().any(|need| need.state == State::Lacking) {
         true => format!("{BAD}Guests cannot run on this host yet.{PLAIN}"),
         false => format!("{GOOD}Guests can run on this host{PLAIN}: matchstick run hello"),
     };
-    lines.extend(page.wrap(&verdict, page.width));
+    lines.extend(terminal.wrap(&verdict, terminal.width));
     lines
 }
 
-fn timings(host: &Host, page: &Page) -> Vec<String> {
-    let mut lines = heading("Whether times measured here hold elsewhere", page);
+fn timings(host: &Host, terminal: &Terminal) -> Vec<String> {
+    let mut lines = heading("Whether times measured here hold elsewhere", terminal);
     if host.timings.is_empty() {
-        lines.extend(page.wrap("Nothing speaks against it.", page.width));
+        lines.extend(terminal.wrap("Nothing speaks against it.", terminal.width));
     }
-    lines.extend(host.timings.iter().flat_map(|reason| page.hang("- ", reason)));
+    lines.extend(host.timings.iter().flat_map(|reason| terminal.hang("- ", reason)));
     lines
 }
 
-fn heading(text: &str, page: &Page) -> Vec<String> {
+fn heading(text: &str, terminal: &Terminal) -> Vec<String> {
     let mut lines = vec![String::new()];
-    lines.extend(page.wrap(&format!("{BOLD}{text}{PLAIN}"), page.width));
+    lines.extend(terminal.wrap(&format!("{BOLD}{text}{PLAIN}"), terminal.width));
     lines
 }

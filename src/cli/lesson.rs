@@ -1,6 +1,6 @@
-//! Markdown on a page: what a lesson looks like in a terminal.
+//! Markdown in lines for a terminal.
 
-use super::page::{BOLD, CODE, DIM, PLAIN, Page, columns};
+use super::terminal::{BOLD, CODE, DIM, PLAIN, Terminal, columns};
 use crate::explain::markdown::Block;
 
 /// A column of a table is not made narrower than this.
@@ -8,8 +8,8 @@ const COLUMN_MIN: usize = 8;
 /// What separates columns.
 const GAP: usize = 2;
 
-/// The lines of `blocks` on `page`, one empty line between blocks that do not belong together.
-pub fn draw(blocks: &[Block], page: &Page) -> Vec<String> {
+/// The lines of `blocks` on `terminal`, one empty line between blocks that do not belong together.
+pub fn draw(blocks: &[Block], terminal: &Terminal) -> Vec<String> {
     let mut lines = Vec::new();
     let mut last: Option<&Block> = None;
     for block in blocks {
@@ -17,31 +17,31 @@ pub fn draw(blocks: &[Block], page: &Page) -> Vec<String> {
         if last.is_some() && !goes_on {
             lines.push(String::new());
         }
-        lines.extend(draw_block(block, page));
+        lines.extend(draw_block(block, terminal));
         last = Some(block);
     }
     lines
 }
 
-fn draw_block(block: &Block, page: &Page) -> Vec<String> {
+fn draw_block(block: &Block, terminal: &Terminal) -> Vec<String> {
     match block {
-        Block::Heading(_, title) => page.wrap(&format!("{BOLD}{title}{PLAIN}"), page.width),
-        Block::Paragraph(text) => page.wrap(&inline(text), page.width),
+        Block::Heading(_, title) => terminal.wrap(&format!("{BOLD}{title}{PLAIN}"), terminal.width),
+        Block::Paragraph(text) => terminal.wrap(&inline(text), terminal.width),
         Block::Item(depth, mark, text) => {
-            page.hang(&format!("{}{mark} ", "  ".repeat(*depth)), &inline(text))
+            terminal.hang(&format!("{}{mark} ", "  ".repeat(*depth)), &inline(text))
         }
-        Block::Quote(text) => page.hang("  ", &inline(text)),
-        Block::Code(code) => code.iter().flat_map(|line| code_line(line, page)).collect(),
-        Block::Table(rows) => table(rows, page),
+        Block::Quote(text) => terminal.hang("  ", &inline(text)),
+        Block::Code(code) => code.iter().flat_map(|line| code_line(line, terminal)).collect(),
+        Block::Table(rows) => table(rows, terminal),
     }
 }
 
 /// A line of code is not broken between words: its spaces count. What does not fit goes on below.
-fn code_line(line: &str, page: &Page) -> Vec<String> {
-    let indent = if page.width < 30 { "" } else { "    " };
-    let width = page.width - indent.len();
+fn code_line(line: &str, terminal: &Terminal) -> Vec<String> {
+    let indent = if terminal.width < 30 { "" } else { "    " };
+    let width = terminal.width - indent.len();
     let mut lines = vec![String::new()];
-    for c in page.fit(line).chars() {
+    for c in terminal.fit(line).chars() {
         if columns(lines.last().map_or("", String::as_str)) + columns(c.encode_utf8(&mut [0; 4])) > width {
             lines.push(String::new());
         }
@@ -50,7 +50,7 @@ fn code_line(line: &str, page: &Page) -> Vec<String> {
     lines.iter().map(|line| format!("{indent}{CODE}{line}{PLAIN}")).collect()
 }
 
-/// `code`, **bold**, *this* and [links](of.any/kind), as the page's own emphasis. A link to another page of the book is its
+/// `code`, **bold**, *this* and [links](of.any/kind), as the terminal's own emphasis. A link to another page of the book is its
 /// text; one to the outside shows where it goes.
 fn inline(text: &str) -> String {
     let mut drawn = String::new();
@@ -89,16 +89,16 @@ fn span(text: &str) -> Option<(String, &str)> {
     Some((drawn, after))
 }
 
-fn table(rows: &[Vec<String>], page: &Page) -> Vec<String> {
+fn table(rows: &[Vec<String>], terminal: &Terminal) -> Vec<String> {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let cell = |row: &Vec<String>, column: usize| {
         let text = inline(row.get(column).map_or("", String::as_str));
-        page.fit(&text)
+        terminal.fit(&text)
     };
     let natural = |column| rows.iter().map(|row| columns(&cell(row, column))).max().unwrap_or(0);
-    let widths = widths((0..count).map(natural).collect(), page.width);
-    if count == 0 || widths.iter().sum::<usize>() + GAP * (count - 1) > page.width {
-        return list(rows, page);
+    let widths = widths((0..count).map(natural).collect(), terminal.width);
+    if count == 0 || widths.iter().sum::<usize>() + GAP * (count - 1) > terminal.width {
+        return list(rows, terminal);
     }
     let mut lines = Vec::new();
     for (number, row) in rows.iter().enumerate() {
@@ -107,7 +107,7 @@ fn table(rows: &[Vec<String>], page: &Page) -> Vec<String> {
             .map(|column| {
                 let text = cell(row, column);
                 let text = if is_head { format!("{BOLD}{text}{PLAIN}") } else { text };
-                page.wrap(&text, widths[column])
+                terminal.wrap(&text, widths[column])
             })
             .collect();
         let height = cells.iter().map(Vec::len).max().unwrap_or(0);
@@ -120,7 +120,7 @@ fn table(rows: &[Vec<String>], page: &Page) -> Vec<String> {
             lines.push(line.trim_end().to_owned());
         }
         if is_head {
-            let rule = if page.unicode { "─" } else { "-" };
+            let rule = if terminal.unicode { "─" } else { "-" };
             let rules: Vec<String> = widths.iter().map(|&width| rule.repeat(width)).collect();
             lines.push(format!("{DIM}{}{PLAIN}", rules.join(&" ".repeat(GAP))));
         }
@@ -141,14 +141,14 @@ fn widths(mut widths: Vec<usize>, room: usize) -> Vec<usize> {
 }
 
 /// A table where there is no room for one: each row as a list of its cells.
-fn list(rows: &[Vec<String>], page: &Page) -> Vec<String> {
+fn list(rows: &[Vec<String>], terminal: &Terminal) -> Vec<String> {
     let Some((head, rows)) = rows.split_first() else { return Vec::new() };
     let mut lines = Vec::new();
     for row in rows {
         for (name, cell) in head.iter().zip(row) {
             let text =
                 if name.is_empty() { inline(cell) } else { format!("{}: {}", inline(name), inline(cell)) };
-            lines.extend(page.hang("- ", &text));
+            lines.extend(terminal.hang("- ", &text));
         }
     }
     lines
@@ -160,8 +160,8 @@ mod tests {
     use crate::explain::markdown::parse;
 
     fn drawn(text: &str, width: usize) -> Vec<String> {
-        let page = Page { width, unicode: true, colour: false };
-        draw(&parse(text), &page).iter().map(|line| page.finish(line)).collect()
+        let terminal = Terminal { width, unicode: true, colour: false };
+        draw(&parse(text), &terminal).iter().map(|line| terminal.finish(line)).collect()
     }
 
     #[test]

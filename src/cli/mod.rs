@@ -12,10 +12,10 @@ mod lesson;
 pub mod linux;
 mod near;
 mod options;
-pub mod page;
+mod output_file;
 mod run;
 mod table;
-mod target;
+pub mod terminal;
 mod timings;
 pub mod trace;
 mod values;
@@ -26,12 +26,12 @@ pub use table::{COMMANDS, CommandHelp, OptionHelp, RUN_OPTIONS};
 use crate::console;
 use crate::error::Error;
 use options::Command;
-use page::Page;
 use std::error::Error as _;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
+use terminal::Terminal;
 
 /// The guest wrote more than it was allowed to.
 pub const STATUS_OUTPUT: u8 = 120;
@@ -67,8 +67,8 @@ pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
         Command::Clone(args) => golden::clone(&args),
         Command::Diff(image, other) => golden::diff(&image, &other),
         Command::Guests => print(&guests::list()),
-        Command::Host { json } => host::describe(json, &Page::of_stdout()).and_then(|text| print(&text)),
-        Command::Explain(request) => print(&explain::text(&request, &Page::of_stdout())),
+        Command::Host { json } => host::describe(json, &Terminal::of_stdout()).and_then(|text| print(&text)),
+        Command::Explain(request) => print(&explain::text(&request, &Terminal::of_stdout())),
         Command::Help(command) => print(&help::text(command)),
         Command::Version => print(concat!("matchstick ", env!("CARGO_PKG_VERSION"), "\n")),
     };

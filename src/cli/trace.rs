@@ -1,8 +1,8 @@
 //! `matchstick trace`: the same as `run`, and then the story of it.
 
 use super::options::RunArgs;
+use super::output_file::OutputFile;
 use super::table::{OptionHelp, RUN_OPTIONS, beside_run, option};
-use super::target::Target;
 use super::{STATUS_FAILURE, complain, run};
 use crate::console;
 use crate::debugger::{Address, Debugger};
@@ -108,13 +108,13 @@ pub fn run(run: &RunArgs, args: &TraceArgs) -> Result<u8> {
         return debug(run, address);
     }
     // Before the guest starts: what cannot be written is known at once.
-    let open = |path: &Option<PathBuf>| path.clone().map(Target::open).transpose();
+    let open = |path: &Option<PathBuf>| path.clone().map(OutputFile::open).transpose();
     let output = open(&args.output)?;
     let chrome = open(&args.chrome)?;
     let html = open(&args.html)?;
     let path = run.target.as_deref().filter(|name| name.to_str().and_then(Guest::find).is_none());
     let image = run.kernel.as_deref().or(path.map(Path::new));
-    Target::all_differ([&output, &chrome, &html].into_iter().flatten(), image)?;
+    OutputFile::all_differ([&output, &chrome, &html].into_iter().flatten(), image)?;
     if args.step {
         return walk(run, args, output);
     }
@@ -157,7 +157,7 @@ fn debug(run: &RunArgs, address: &Address) -> Result<u8> {
 }
 
 /// `--step`: the same, instruction by instruction.
-fn walk(run: &RunArgs, args: &TraceArgs, output: Option<Target>) -> Result<u8> {
+fn walk(run: &RunArgs, args: &TraceArgs, output: Option<OutputFile>) -> Result<u8> {
     let mut stepper = Stepper::new();
     let (image, outcome) = run::start(&confined(run), &mut stepper)?;
     let (steps, count) = stepper.finish()?;
@@ -173,7 +173,7 @@ fn walk(run: &RunArgs, args: &TraceArgs, output: Option<Target>) -> Result<u8> {
 }
 
 /// Gives the story to whoever wanted it.
-fn hand_over(run: &RunArgs, output: Option<Target>, text: String) -> Result<()> {
+fn hand_over(run: &RunArgs, output: Option<OutputFile>, text: String) -> Result<()> {
     match output {
         Some(output) => output.write(&text)?,
         // Should nobody read it there, that is no reason to lose the guest's status.

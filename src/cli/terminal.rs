@@ -44,7 +44,7 @@ const FRAME_MIN: usize = 24;
 
 /// Where text goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Page {
+pub struct Terminal {
     /// Columns.
     pub width: usize,
     /// Whether more than ASCII can be shown.
@@ -53,21 +53,21 @@ pub struct Page {
     pub colour: bool,
 }
 
-impl Page {
+impl Terminal {
     /// What standard output is.
-    pub fn of_stdout() -> Page {
+    pub fn of_stdout() -> Terminal {
         let variable = |name| env::var(name).ok().filter(|value| !value.is_empty());
         let columns = variable("COLUMNS").and_then(|columns| columns.parse().ok());
         let width = sys::columns(&stdout()).or(columns).unwrap_or(WIDTH_DEFAULT);
         let has_colour = stdout().is_terminal() && variable("NO_COLOR").is_none();
-        Page {
+        Terminal {
             width: width.clamp(1, WIDTH_MAX),
             unicode: charset(&locale(variable)) == "UTF-8",
             colour: has_colour && variable("TERM").is_some_and(|term| term != "dumb"),
         }
     }
 
-    /// `text` with what this page cannot show replaced by what it can.
+    /// `text` with what this terminal cannot show replaced by what it can.
     pub fn fit(&self, text: &str) -> String {
         if self.unicode {
             text.to_owned()
@@ -104,7 +104,7 @@ impl Page {
         lines
     }
 
-    /// `head`, then `text` wrapped behind it; on a page too narrow for that, below it.
+    /// `head`, then `text` wrapped behind it; on a terminal too narrow for that, below it.
     pub fn hang(&self, head: &str, text: &str) -> Vec<String> {
         /// Less room for the text than this, and it is better off below.
         const ROOM: usize = 16;
@@ -244,8 +244,8 @@ fn ascii(c: char) -> Option<String> {
 mod tests {
     use super::*;
 
-    const WIDE: Page = Page { width: 80, unicode: true, colour: false };
-    const PLAIN_PAGE: Page = Page { width: 80, unicode: false, colour: false };
+    const WIDE: Terminal = Terminal { width: 80, unicode: true, colour: false };
+    const PLAIN_TERMINAL: Terminal = Terminal { width: 80, unicode: false, colour: false };
 
     #[test]
     fn lines_break_between_words_and_within_one_that_is_too_long() {
@@ -271,7 +271,7 @@ mod tests {
             lines.iter().map(|line| WIDE.finish(line)).collect::<Vec<_>>(),
             ["one", "two", "thre", "e"]
         );
-        let colour = Page { colour: true, ..WIDE };
+        let colour = Terminal { colour: true, ..WIDE };
         assert_eq!(colour.finish(&lines[0]), "\x1b[1mone\x1b[0m");
         assert_eq!(colour.finish(&lines[1]), "\x1b[1mtwo\x1b[0m");
     }
@@ -280,9 +280,10 @@ mod tests {
     fn every_frame_is_as_wide_as_it_is_told_however_long_its_title() {
         for width in 1..60 {
             for note in [None, Some("Type 1 or 2: not to be seen from here")] {
-                for page in [WIDE, PLAIN_PAGE] {
-                    let lines = page.wrap("some words that have to be wrapped", page.inside(width));
-                    let framed = page.frame("hardware: a processor with a long name", note, &lines, width);
+                for terminal in [WIDE, PLAIN_TERMINAL] {
+                    let lines = terminal.wrap("some words that have to be wrapped", terminal.inside(width));
+                    let framed =
+                        terminal.frame("hardware: a processor with a long name", note, &lines, width);
                     assert!(framed.iter().all(|line| columns(line) <= width), "{width}: {framed:#?}");
                 }
             }
@@ -291,9 +292,9 @@ mod tests {
 
     #[test]
     fn what_ascii_lacks_is_spelled() {
-        assert_eq!(PLAIN_PAGE.fit("10 µs → 2 × 5 …"), "10 us -> 2 x 5 ...");
-        assert_eq!(PLAIN_PAGE.fit("가"), "?");
-        let framed = PLAIN_PAGE.frame("a", None, &["b".into()], 30);
+        assert_eq!(PLAIN_TERMINAL.fit("10 µs → 2 × 5 …"), "10 us -> 2 x 5 ...");
+        assert_eq!(PLAIN_TERMINAL.fit("가"), "?");
+        let framed = PLAIN_TERMINAL.frame("a", None, &["b".into()], 30);
         assert!(framed.iter().all(|line| line.is_ascii()), "{framed:#?}");
     }
 

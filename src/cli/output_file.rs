@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The file, open. What is in it stays there until there is something better.
-pub(super) struct Target {
+pub(super) struct OutputFile {
     path: PathBuf,
     file: File,
     /// Asked at once, as the sandbox of a story asks nothing.
@@ -19,9 +19,9 @@ pub(super) struct Target {
     is_empty: bool,
 }
 
-impl Target {
+impl OutputFile {
     /// Opens `path`, and makes it if need be.
-    pub(super) fn open(path: PathBuf) -> Result<Target> {
+    pub(super) fn open(path: PathBuf) -> Result<OutputFile> {
         let open = || {
             let (file, is_empty) = match File::options().write(true).create_new(true).open(&path) {
                 Ok(file) => (file, true),
@@ -30,22 +30,22 @@ impl Target {
             Ok((file.metadata()?, file, is_empty))
         };
         match open() {
-            Ok((metadata, file, is_empty)) => Ok(Target { path, file, metadata, is_empty }),
+            Ok((metadata, file, is_empty)) => Ok(OutputFile { path, file, metadata, is_empty }),
             Err(source) => Err(Error::Export { path, source }),
         }
     }
 
     /// Refuses two that are one file, and one that is the guest's `image`.
     pub(super) fn all_differ<'a>(
-        targets: impl IntoIterator<Item = &'a Target>,
+        files: impl IntoIterator<Item = &'a OutputFile>,
         image: Option<&Path>,
     ) -> Result<()> {
         let mut taken: Vec<Metadata> = image.and_then(|image| fs::metadata(image).ok()).into_iter().collect();
-        for target in targets {
-            let is = &target.metadata;
+        for file in files {
+            let is = &file.metadata;
             if is.is_file() && taken.iter().any(|other| (other.dev(), other.ino()) == (is.dev(), is.ino())) {
                 let source = io::Error::other("it is the image, or meant for two things");
-                return Err(Error::Export { path: target.path.clone(), source });
+                return Err(Error::Export { path: file.path.clone(), source });
             }
             taken.push(is.clone());
         }
@@ -80,7 +80,7 @@ impl Target {
     }
 }
 
-impl Drop for Target {
+impl Drop for OutputFile {
     /// What holds nothing is not left behind. In the sandbox it is: there no name can be taken away.
     fn drop(&mut self) {
         if self.is_empty && !sandbox::is_in_force() {
