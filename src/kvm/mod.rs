@@ -24,7 +24,7 @@ mod vm;
 pub use call::Call;
 pub use collected::Collected;
 pub use memory::{MAX_MEMORY, Memory, allocate, map_file};
-pub use state::{Part, VcpuState};
+pub use state::{StatePart, VcpuState};
 pub use vcpu::{Exit, Registers, Vcpu, kick_this_thread};
 pub use vm::{Kvm, Vm};
 

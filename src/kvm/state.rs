@@ -1,6 +1,6 @@
 //! The state of a vCPU outside guest memory: read whole, kept as bytes, set whole.
 //!
-//! Each [`Part`] is one of KVM's own structs, byte for byte: they are part of the kernel's ABI, so they mean
+//! Each [`StatePart`] is one of KVM's own structs, byte for byte: they are part of the kernel's ABI, so they mean
 //! the same on every host. What a new vCPU has anyway is left out by [`VcpuState::without`], for setting costs an
 //! ioctl each; registers and events go through the shared page and cost none.
 //!
@@ -21,7 +21,7 @@ use std::time::Duration;
 /// One part of a vCPU's state. The numbers are those of the file format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Part {
+pub enum StatePart {
     /// struct kvm_regs: `KVM_GET_REGS`.
     Regs = 1,
     /// struct kvm_sregs: `KVM_GET_SREGS`.
@@ -46,61 +46,61 @@ pub enum Part {
     Tsc = 11,
 }
 
-impl Part {
+impl StatePart {
     /// Every part, in the order in which they are set.
-    pub const ALL: [Part; 11] = [
-        Part::Cpuid,
-        Part::Sregs,
-        Part::MpState,
-        Part::DebugRegs,
-        Part::Xcrs,
-        Part::Xsave,
-        Part::Tsc,
-        Part::Lapic,
-        Part::Msrs,
-        Part::Regs,
-        Part::Events,
+    pub const ALL: [StatePart; 11] = [
+        StatePart::Cpuid,
+        StatePart::Sregs,
+        StatePart::MpState,
+        StatePart::DebugRegs,
+        StatePart::Xcrs,
+        StatePart::Xsave,
+        StatePart::Tsc,
+        StatePart::Lapic,
+        StatePart::Msrs,
+        StatePart::Regs,
+        StatePart::Events,
     ];
 
     /// The part of that number.
-    pub fn find(number: u32) -> Option<Part> {
-        Part::ALL.into_iter().find(|&part| part as u32 == number)
+    pub fn find(number: u32) -> Option<StatePart> {
+        StatePart::ALL.into_iter().find(|&part| part as u32 == number)
     }
 
     /// What it is, in words.
     pub fn name(self) -> &'static str {
         match self {
-            Part::Regs => "registers",
-            Part::Sregs => "system registers",
-            Part::Events => "pending events",
-            Part::MpState => "run state",
-            Part::DebugRegs => "debug registers",
-            Part::Xcrs => "extended control registers",
-            Part::Xsave => "FPU and vector registers",
-            Part::Lapic => "local APIC",
-            Part::Msrs => "model-specific registers",
-            Part::Cpuid => "CPUID",
-            Part::Tsc => "time-stamp counter",
+            StatePart::Regs => "registers",
+            StatePart::Sregs => "system registers",
+            StatePart::Events => "pending events",
+            StatePart::MpState => "run state",
+            StatePart::DebugRegs => "debug registers",
+            StatePart::Xcrs => "extended control registers",
+            StatePart::Xsave => "FPU and vector registers",
+            StatePart::Lapic => "local APIC",
+            StatePart::Msrs => "model-specific registers",
+            StatePart::Cpuid => "CPUID",
+            StatePart::Tsc => "time-stamp counter",
         }
     }
 
     /// Whether `len` bytes can be such a part.
     fn fits(self, len: usize) -> bool {
         match self {
-            Part::Regs => len == size_of::<kvm_regs>(),
-            Part::Sregs => len == size_of::<kvm_sregs>(),
-            Part::Events => len == size_of::<kvm_vcpu_events>(),
-            Part::MpState => len == size_of::<kvm_mp_state>(),
-            Part::DebugRegs => len == size_of::<kvm_debugregs>(),
-            Part::Xcrs => len == size_of::<kvm_xcrs>(),
-            Part::Xsave => len == size_of::<kvm_xsave>(),
-            Part::Lapic => len == size_of::<kvm_lapic_state>(),
-            Part::Msrs => len.is_multiple_of(size_of::<kvm_msr_entry>()) && len <= MSRS_MAX,
-            Part::Cpuid => {
+            StatePart::Regs => len == size_of::<kvm_regs>(),
+            StatePart::Sregs => len == size_of::<kvm_sregs>(),
+            StatePart::Events => len == size_of::<kvm_vcpu_events>(),
+            StatePart::MpState => len == size_of::<kvm_mp_state>(),
+            StatePart::DebugRegs => len == size_of::<kvm_debugregs>(),
+            StatePart::Xcrs => len == size_of::<kvm_xcrs>(),
+            StatePart::Xsave => len == size_of::<kvm_xsave>(),
+            StatePart::Lapic => len == size_of::<kvm_lapic_state>(),
+            StatePart::Msrs => len.is_multiple_of(size_of::<kvm_msr_entry>()) && len <= MSRS_MAX,
+            StatePart::Cpuid => {
                 len.is_multiple_of(size_of::<kvm_cpuid_entry2>())
                     && len / size_of::<kvm_cpuid_entry2>() <= KVM_MAX_CPUID_ENTRIES
             }
-            Part::Tsc => len == size_of::<[u64; 2]>(),
+            StatePart::Tsc => len == size_of::<[u64; 2]>(),
         }
     }
 }
@@ -167,22 +167,22 @@ fn values<T: Plain>(bytes: &[u8]) -> Vec<T> {
 /// The parts of a vCPU's state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VcpuState {
-    parts: Vec<(Part, Vec<u8>)>,
+    parts: Vec<(StatePart, Vec<u8>)>,
 }
 
 impl VcpuState {
     /// Every part that is known, with its bytes.
-    pub fn parts(&self) -> impl Iterator<Item = (Part, &[u8])> {
+    pub fn parts(&self) -> impl Iterator<Item = (StatePart, &[u8])> {
         self.parts.iter().map(|(part, bytes)| (*part, bytes.as_slice()))
     }
 
     /// The bytes of one part.
-    pub fn part(&self, part: Part) -> Option<&[u8]> {
+    pub fn part(&self, part: StatePart) -> Option<&[u8]> {
         self.parts().find(|(other, _)| *other == part).map(|(_, bytes)| bytes)
     }
 
     /// Adds a part; false if it is there already or cannot have that many bytes.
-    pub fn add(&mut self, part: Part, bytes: Vec<u8>) -> bool {
+    pub fn add(&mut self, part: StatePart, bytes: Vec<u8>) -> bool {
         let fits = part.fits(bytes.len()) && self.part(part).is_none();
         if fits {
             self.parts.push((part, bytes));
@@ -197,52 +197,57 @@ impl VcpuState {
         let valid = at(offset_of!(kvm_run, kvm_valid_regs), size_of::<u64>()).and_then(value::<u64>);
         let start = offset_of!(kvm_run, s);
         let places = [
-            (SyncReg::Register, Part::Regs, offset_of!(kvm_sync_regs, regs), size_of::<kvm_regs>()),
-            (SyncReg::SystemRegister, Part::Sregs, offset_of!(kvm_sync_regs, sregs), size_of::<kvm_sregs>()),
+            (SyncReg::Register, StatePart::Regs, offset_of!(kvm_sync_regs, regs), size_of::<kvm_regs>()),
+            (
+                SyncReg::SystemRegister,
+                StatePart::Sregs,
+                offset_of!(kvm_sync_regs, sregs),
+                size_of::<kvm_sregs>(),
+            ),
         ];
         let there = places.iter().filter(|(sync, ..)| valid.is_some_and(|valid| valid & *sync as u64 != 0));
         let part = |&(_, part, offset, len)| Some((part, at(start + offset, len)?.to_vec()));
         VcpuState { parts: there.filter_map(part).collect() }
     }
 
-    fn get<T: Plain>(&self, part: Part) -> Option<T> {
+    fn get<T: Plain>(&self, part: StatePart) -> Option<T> {
         self.part(part).and_then(value)
     }
 
     /// General registers; without them a vCPU cannot go on.
     pub fn regs(&self) -> Option<kvm_regs> {
-        self.get(Part::Regs)
+        self.get(StatePart::Regs)
     }
 
     /// System registers.
     pub fn sregs(&self) -> Option<kvm_sregs> {
-        self.get(Part::Sregs)
+        self.get(StatePart::Sregs)
     }
 
     /// Index and value of each model-specific register.
     pub fn msrs(&self) -> Vec<(u32, u64)> {
-        let entries: Vec<kvm_msr_entry> = self.part(Part::Msrs).map(values).unwrap_or_default();
+        let entries: Vec<kvm_msr_entry> = self.part(StatePart::Msrs).map(values).unwrap_or_default();
         entries.into_iter().map(|entry| (entry.index, entry.data)).collect()
     }
 
     /// The table that CPUID shows, if the guest was given one.
     pub fn cpuid(&self) -> Option<CpuId> {
-        let entries: Vec<kvm_cpuid_entry2> = values(self.part(Part::Cpuid)?);
+        let entries: Vec<kvm_cpuid_entry2> = values(self.part(StatePart::Cpuid)?);
         CpuId::from_entries(&entries).ok()
     }
 
     /// TSC and its rate in kHz.
     pub fn tsc(&self) -> Option<(u64, u64)> {
-        let numbers: Vec<u64> = values(self.part(Part::Tsc)?);
+        let numbers: Vec<u64> = values(self.part(StatePart::Tsc)?);
         Some((*numbers.first()?, *numbers.get(1)?))
     }
 
     /// What a new vCPU, whose state is `new`, does not have anyway. What decides where it goes on stays.
     pub fn without(mut self, new: &VcpuState) -> VcpuState {
-        const KEPT: [Part; 4] = [Part::Regs, Part::Sregs, Part::Cpuid, Part::Tsc];
+        const KEPT: [StatePart; 4] = [StatePart::Regs, StatePart::Sregs, StatePart::Cpuid, StatePart::Tsc];
         let own = new.msrs();
         for (part, bytes) in &mut self.parts {
-            if *part == Part::Msrs {
+            if *part == StatePart::Msrs {
                 let mut entries: Vec<kvm_msr_entry> = values(bytes);
                 entries.retain(|entry| !own.contains(&(entry.index, entry.data)));
                 *bytes = self::bytes(&entries);
@@ -266,29 +271,29 @@ impl Vcpu {
         let mut parts = Vec::new();
         // First, as it takes in an INIT or SIPI that waits, which changes the others.
         let mp_state = self.fd.get_mp_state().map_err(read("read the vCPU's run state"))?;
-        parts.push((Part::MpState, bytes(&[mp_state])));
+        parts.push((StatePart::MpState, bytes(&[mp_state])));
         let regs = self.fd.get_regs().map_err(read("read the vCPU's registers"))?;
-        parts.push((Part::Regs, bytes(&[regs])));
+        parts.push((StatePart::Regs, bytes(&[regs])));
         let sregs = self.fd.get_sregs().map_err(read("read the vCPU's system registers"))?;
-        parts.push((Part::Sregs, bytes(&[sregs])));
+        parts.push((StatePart::Sregs, bytes(&[sregs])));
         let debug = self.fd.get_debug_regs().map_err(read("read the vCPU's debug registers"))?;
-        parts.push((Part::DebugRegs, bytes(&[debug])));
+        parts.push((StatePart::DebugRegs, bytes(&[debug])));
         // Processors without XSAVE have no XCR0.
         if let Ok(xcrs) = self.fd.get_xcrs() {
-            parts.push((Part::Xcrs, bytes(&[xcrs])));
+            parts.push((StatePart::Xcrs, bytes(&[xcrs])));
         }
         let xsave = self.fd.get_xsave().map_err(read("read the vCPU's FPU"))?;
-        parts.push((Part::Xsave, bytes(&[xsave])));
+        parts.push((StatePart::Xsave, bytes(&[xsave])));
         let lapic = self.fd.get_lapic().map_err(read("read the vCPU's local APIC"))?;
-        parts.push((Part::Lapic, bytes(&[lapic])));
+        parts.push((StatePart::Lapic, bytes(&[lapic])));
         let indices = msrs.iter().copied().filter(|index| *index != IA32_TSC && !HYPERV_MSRS.contains(index));
         let entries: Vec<kvm_msr_entry> = indices.filter_map(|index| self.msr(index)).collect();
-        parts.push((Part::Msrs, bytes(&entries)));
+        parts.push((StatePart::Msrs, bytes(&entries)));
         let events = self.fd.get_vcpu_events().map_err(read("read the vCPU's events"))?;
-        parts.push((Part::Events, bytes(&[events])));
+        parts.push((StatePart::Events, bytes(&[events])));
         if let Some(cpuid) = self.cpuid.get() {
-            parts.push((Part::Cpuid, bytes(cpuid.as_slice())));
-            parts.push((Part::Tsc, bytes(&self.tsc()?)));
+            parts.push((StatePart::Cpuid, bytes(cpuid.as_slice())));
+            parts.push((StatePart::Tsc, bytes(&self.tsc()?)));
         }
         Ok(VcpuState { parts })
     }
@@ -309,11 +314,11 @@ impl Vcpu {
     /// Only the first vCPU (`is_first`) gets registers through the shared page. Another one may wait for its SIPI: what
     /// lies in the page then would be taken from there after the SIPI, and replace what that has set.
     pub fn set_state(&mut self, state: &VcpuState, elapsed: Duration, is_first: bool) -> Result<()> {
-        let through_page = [Part::Regs, Part::Sregs, Part::Events];
+        let through_page = [StatePart::Regs, StatePart::Sregs, StatePart::Events];
         let is_small = state.parts().all(|(part, _)| through_page.contains(&part));
-        for part in Part::ALL {
+        for part in StatePart::ALL {
             let Some(bytes) = state.part(part) else { continue };
-            if is_first && (is_small || matches!(part, Part::Regs | Part::Events)) {
+            if is_first && (is_small || matches!(part, StatePart::Regs | StatePart::Events)) {
                 self.put_into_page(part, bytes);
             } else {
                 self.set_part(part, bytes, elapsed)?;
@@ -326,10 +331,10 @@ impl Vcpu {
     pub fn set_state_again(&mut self, state: &VcpuState, elapsed: Duration, is_first: bool) -> Result<()> {
         // An INIT or SIPI that it has not taken in yet is taken in now, and not when it runs again.
         self.fd.get_mp_state().map_err(host("read the vCPU's run state"))?;
-        for part in Part::ALL.into_iter().filter(|&part| part != Part::Cpuid) {
+        for part in StatePart::ALL.into_iter().filter(|&part| part != StatePart::Cpuid) {
             let Some(bytes) = state.part(part) else { continue };
             match part {
-                Part::Regs | Part::Events if is_first => self.put_into_page(part, bytes),
+                StatePart::Regs | StatePart::Events if is_first => self.put_into_page(part, bytes),
                 _ => self.set_part(part, bytes, elapsed)?,
             }
         }
@@ -337,11 +342,11 @@ impl Vcpu {
     }
 
     /// What the next `KVM_RUN` takes from the shared page.
-    fn put_into_page(&mut self, part: Part, bytes: &[u8]) {
+    fn put_into_page(&mut self, part: StatePart, bytes: &[u8]) {
         let page = self.fd.sync_regs_mut();
         let sync = match part {
-            Part::Regs => value(bytes).map(|regs| page.regs = regs).map(|()| SyncReg::Register),
-            Part::Sregs => value(bytes).map(|sregs| {
+            StatePart::Regs => value(bytes).map(|regs| page.regs = regs).map(|()| SyncReg::Register),
+            StatePart::Sregs => value(bytes).map(|sregs| {
                 page.sregs = for_this_processor(sregs);
                 SyncReg::SystemRegister
             }),
@@ -352,42 +357,44 @@ impl Vcpu {
         }
     }
 
-    fn set_part(&self, part: Part, bytes: &[u8], elapsed: Duration) -> Result<()> {
+    fn set_part(&self, part: StatePart, bytes: &[u8], elapsed: Duration) -> Result<()> {
         /// A part that was checked when it was added has the right length.
         fn one<T: Plain>(bytes: &[u8]) -> Result<T> {
             value(bytes).ok_or_else(|| Error::Config("a part of a vCPU's state has another length".into()))
         }
         match part {
-            Part::Sregs => {
+            StatePart::Sregs => {
                 let sregs = for_this_processor(one(bytes)?);
                 self.fd.set_sregs(&sregs).map_err(host("set the vCPU's system registers"))
             }
-            Part::MpState => self.fd.set_mp_state(one(bytes)?).map_err(host("set the vCPU's run state")),
-            Part::DebugRegs => {
+            StatePart::MpState => self.fd.set_mp_state(one(bytes)?).map_err(host("set the vCPU's run state")),
+            StatePart::DebugRegs => {
                 self.fd.set_debug_regs(&one(bytes)?).map_err(host("set the vCPU's debug registers"))
             }
-            Part::Xcrs => self.fd.set_xcrs(&one(bytes)?).map_err(host("set the vCPU's control registers")),
-            Part::Xsave => {
+            StatePart::Xcrs => {
+                self.fd.set_xcrs(&one(bytes)?).map_err(host("set the vCPU's control registers"))
+            }
+            StatePart::Xsave => {
                 // SAFETY: it wants a buffer as large as KVM_CAP_XSAVE2 says, which is 4096 bytes, the size of this
                 // struct, for a process that has not asked for larger features (arch_prctl(2)), as we never do.
                 unsafe { self.fd.set_xsave(&one(bytes)?) }.map_err(host("set the vCPU's FPU"))
             }
-            Part::Lapic => self.fd.set_lapic(&one(bytes)?).map_err(host("set the vCPU's local APIC")),
-            Part::Msrs => {
+            StatePart::Lapic => self.fd.set_lapic(&one(bytes)?).map_err(host("set the vCPU's local APIC")),
+            StatePart::Msrs => {
                 let msrs: Vec<(u32, u64)> =
                     values::<kvm_msr_entry>(bytes).iter().map(|entry| (entry.index, entry.data)).collect();
                 self.set_msrs(&msrs)
             }
-            Part::Cpuid => match CpuId::from_entries(&values::<kvm_cpuid_entry2>(bytes)) {
+            StatePart::Cpuid => match CpuId::from_entries(&values::<kvm_cpuid_entry2>(bytes)) {
                 Ok(cpuid) => self.set_cpuid(&cpuid),
                 Err(_) => Err(Error::Config("a vCPU's CPUID table is too long".into())),
             },
-            Part::Tsc => match values(bytes)[..] {
+            StatePart::Tsc => match values(bytes)[..] {
                 [tsc, khz] => self.set_tsc(tsc, khz, elapsed),
                 _ => Ok(()),
             },
-            Part::Regs => self.fd.set_regs(&one(bytes)?).map_err(host("set the vCPU's registers")),
-            Part::Events => self.fd.set_vcpu_events(&one(bytes)?).map_err(host("set the vCPU's events")),
+            StatePart::Regs => self.fd.set_regs(&one(bytes)?).map_err(host("set the vCPU's registers")),
+            StatePart::Events => self.fd.set_vcpu_events(&one(bytes)?).map_err(host("set the vCPU's events")),
         }
     }
 
@@ -411,10 +418,10 @@ mod tests {
 
     #[test]
     fn every_part_has_one_number_and_is_found_by_it() {
-        for part in Part::ALL {
-            assert_eq!(Part::find(part as u32), Some(part));
+        for part in StatePart::ALL {
+            assert_eq!(StatePart::find(part as u32), Some(part));
         }
-        assert_eq!((Part::find(0), Part::find(12)), (None, None));
+        assert_eq!((StatePart::find(0), StatePart::find(12)), (None, None));
     }
 
     #[test]
@@ -422,23 +429,23 @@ mod tests {
         let state = |rip, msrs: &[(u32, u64)], dr7| {
             let mut state = VcpuState::default();
             let entry = |&(index, data): &(u32, u64)| kvm_msr_entry { index, data, ..Default::default() };
-            assert!(state.add(Part::Regs, bytes(&[kvm_regs { rip, ..Default::default() }])));
-            assert!(state.add(Part::Msrs, bytes(&msrs.iter().map(entry).collect::<Vec<_>>())));
-            assert!(state.add(Part::DebugRegs, bytes(&[kvm_debugregs { dr7, ..Default::default() }])));
+            assert!(state.add(StatePart::Regs, bytes(&[kvm_regs { rip, ..Default::default() }])));
+            assert!(state.add(StatePart::Msrs, bytes(&msrs.iter().map(entry).collect::<Vec<_>>())));
+            assert!(state.add(StatePart::DebugRegs, bytes(&[kvm_debugregs { dr7, ..Default::default() }])));
             state
         };
         let new = state(0, &[(1, 10), (2, 20)], 0x400);
         let less = state(0, &[(1, 10), (2, 21)], 0x400).without(&new);
         assert_eq!(less.msrs(), [(2, 21)]);
-        assert_eq!((less.part(Part::DebugRegs), less.regs().is_some()), (None, true));
-        assert_eq!(state(0, &[(1, 10)], 0).without(&new).part(Part::Msrs), None);
+        assert_eq!((less.part(StatePart::DebugRegs), less.regs().is_some()), (None, true));
+        assert_eq!(state(0, &[(1, 10)], 0).without(&new).part(StatePart::Msrs), None);
     }
 
     proptest! {
         #[test]
         fn a_part_takes_only_as_many_bytes_as_it_has(number in 0..14u32, len in 0..5000usize) {
             let mut state = VcpuState::default();
-            if let Some(part) = Part::find(number) {
+            if let Some(part) = StatePart::find(number) {
                 let taken = state.add(part, vec![0xa5; len]);
                 prop_assert_eq!(taken, part.fits(len));
                 prop_assert!(!taken || !state.add(part, vec![0; len]), "twice");

@@ -1,6 +1,6 @@
 //! The post-mortem: what is known about a guest that crashed, in words.
 
-use super::causes::causes;
+use super::diagnosis::likely_causes;
 use crate::kvm::{Exit, Registers, Vcpu};
 use crate::x86::disassembly;
 use std::fmt;
@@ -51,7 +51,7 @@ impl Crash {
             exits: exits.notes(),
         };
         if !crash.was_reset() {
-            crash.causes = causes(&registers, &crash.code, vcpu.memory(), crash.is_triple());
+            crash.causes = likely_causes(&registers, &crash.code, vcpu.memory(), crash.is_triple());
         }
         crash
     }

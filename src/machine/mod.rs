@@ -10,9 +10,9 @@
 
 mod asleep;
 mod board;
-mod causes;
 mod config;
 mod crash;
+mod diagnosis;
 mod firmware;
 mod output;
 mod remote;

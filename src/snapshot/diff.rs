@@ -3,7 +3,7 @@
 use super::memory::{self, address};
 use super::{PAGE, Snapshot};
 use crate::error::{Error, Result};
-use crate::kvm::{Part, VcpuState};
+use crate::kvm::{StatePart, VcpuState};
 use crate::machine::State;
 use crate::x86::layout::{ABOVE_HOLE, HIGH_MEMORY, LOW_MEMORY_END};
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,7 +38,7 @@ impl Snapshot {
         let changed = all.into_iter().filter(|page| one_pages.get(page) != two_pages.get(page));
         pages(&mut text, &changed.collect::<Vec<_>>());
         for (n, (one, two)) in one.vcpus.iter().zip(&two.vcpus).enumerate() {
-            vcpu(&mut text, n, &Part::ALL, one, two);
+            vcpu(&mut text, n, &StatePart::ALL, one, two);
         }
         devices(&mut text, one, two);
         Ok(text)
@@ -88,20 +88,20 @@ fn counted(count: usize, what: &str) -> String {
 }
 
 /// Tells in which of these parts two states of vCPU `n` differ.
-pub(super) fn vcpu(text: &mut String, n: usize, parts: &[Part], one: &VcpuState, two: &VcpuState) {
+pub(super) fn vcpu(text: &mut String, n: usize, parts: &[StatePart], one: &VcpuState, two: &VcpuState) {
     for &part in parts {
         let (was, is) = (one.part(part), two.part(part));
-        if was == is || part == Part::Tsc {
+        if was == is || part == StatePart::Tsc {
             continue;
         }
         let details: Vec<String> = match part {
-            Part::Regs | Part::Sregs => registers(one)
+            StatePart::Regs | StatePart::Sregs => registers(one)
                 .into_iter()
                 .zip(registers(two))
-                .filter(|((name, was), (_, is))| was != is && is_general(name) == (part == Part::Regs))
+                .filter(|((name, was), (_, is))| was != is && is_general(name) == (part == StatePart::Regs))
                 .map(|((name, was), (_, is))| format!("{name} {was:#x} → {is:#x}"))
                 .collect(),
-            Part::Msrs => {
+            StatePart::Msrs => {
                 let (was, is) = (one.msrs(), two.msrs());
                 let new = is.iter().filter(|msr| !was.contains(msr));
                 let gone = was.iter().filter(|(index, _)| is.iter().all(|(other, _)| other != index));

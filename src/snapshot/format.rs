@@ -23,7 +23,7 @@
 
 use super::memory::{self, PAGE};
 use crate::error::ImageError;
-use crate::kvm::{MAX_MEMORY, Memory, Part, VcpuState};
+use crate::kvm::{MAX_MEMORY, Memory, StatePart, VcpuState};
 use crate::machine::{Config, DeviceState, Space, State};
 use std::fs::File;
 use std::io;
@@ -252,7 +252,7 @@ fn read_vcpu(mut input: Input<'_>) -> Result<VcpuState, ImageError> {
             Some((number, input.padded(len as usize)?))
         })();
         let Some((number, bytes)) = part else { return Err(damaged(what, "a part is cut short")) };
-        let Some(part) = Part::find(number) else {
+        let Some(part) = StatePart::find(number) else {
             return Err(damaged(what, "it has a part that nobody knows"));
         };
         if !state.add(part, bytes.to_vec()) {

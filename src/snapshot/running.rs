@@ -9,7 +9,7 @@
 
 use super::{PAGE, Snapshot, diff, memory};
 use crate::error::{Error, ProcessError, Result};
-use crate::kvm::{Part, VcpuState, map_file};
+use crate::kvm::{StatePart, VcpuState, map_file};
 use crate::sys;
 use crate::sys::stopped::Stopped;
 use crate::x86::layout::MMIO_START;
@@ -45,7 +45,7 @@ impl Snapshot {
         let mut text = String::new();
         diff::pages(&mut text, &self.changed_pages(&there)?);
         for (n, (was, is)) in self.state.vcpus.iter().zip(&vcpus).enumerate() {
-            let seen: Vec<Part> = is.parts().map(|(part, _)| part).collect();
+            let seen: Vec<StatePart> = is.parts().map(|(part, _)| part).collect();
             diff::vcpu(&mut text, n, &seen, was, is);
         }
         Ok(text)

@@ -1,18 +1,18 @@
-//! Which instruction made the guest leave, in words.
+//! Which instruction made the guest exit, in words.
 //!
 //! KVM shows RIP at the instruction or right behind it, depending on the way it took: a fast path, its emulator,
 //! a string. So the bytes on both sides are read, and the instruction that fits the exit is the one. Without the
 //! feature `disassembly` there are only the bytes.
 
-use super::event::{Code, Leave};
+use super::event::{Code, ExitRecord};
 
 /// The instruction behind an exit, with its address; or the bytes at RIP, where that is all that is known.
-pub fn instruction(leave: &Leave, code: &Code) -> (u64, String) {
+pub fn instruction(exit: &ExitRecord, code: &Code) -> (u64, String) {
     #[cfg(feature = "disassembly")]
-    if let Some(found) = search::find(leave, code) {
+    if let Some(found) = search::find(exit, code) {
         return found;
     }
-    let _ = leave;
+    let _ = exit;
     (code.rip, bytes(code.behind()))
 }
 
@@ -25,7 +25,7 @@ fn bytes(bytes: &[u8]) -> String {
 
 #[cfg(feature = "disassembly")]
 mod search {
-    use super::{Code, Leave};
+    use super::{Code, ExitRecord};
     use crate::trace::event::Reason;
     use crate::x86::disassembly;
     use iced_x86::{Instruction, OpKind, Register};
@@ -39,11 +39,11 @@ mod search {
         disassembly::decode(code.bits, code.rip.wrapping_sub(before as u64), bytes)
     }
 
-    /// The instruction that made the guest leave.
-    pub fn find(leave: &Leave, code: &Code) -> Option<(u64, String)> {
+    /// The instruction that made the guest exit.
+    pub fn find(exit: &ExitRecord, code: &Code) -> Option<(u64, String)> {
         let at = decode(code, 0);
-        let found = if leave.reason.is_access() {
-            let fits = |instruction: &Instruction| does(instruction, leave);
+        let found = if exit.reason.is_access() {
+            let fits = |instruction: &Instruction| does(instruction, exit);
             let behind = || ending(code).into_iter().find(fits);
             // A string is left between two of its iterations, with RIP at it.
             let is_string =
@@ -80,20 +80,20 @@ mod search {
         votes.into_iter().map(|(_, instruction)| instruction).collect()
     }
 
-    /// Whether `instruction` moves data the way that `leave` tells.
-    fn does(instruction: &Instruction, leave: &Leave) -> bool {
+    /// Whether `instruction` moves data the way that `exit` tells.
+    fn does(instruction: &Instruction, exit: &ExitRecord) -> bool {
         use iced_x86::Mnemonic::{In, Insb, Insd, Insw, Out, Outsb, Outsd, Outsw};
         let mnemonic = instruction.mnemonic();
-        match leave.reason {
+        match exit.reason {
             Reason::Out => match mnemonic {
-                Out => port(instruction, 0, leave) && width(instruction.op1_register()) == leave.size,
-                _ => matches!((mnemonic, leave.size), (Outsb, 1) | (Outsw, 2) | (Outsd, 4)),
+                Out => port(instruction, 0, exit) && width(instruction.op1_register()) == exit.size,
+                _ => matches!((mnemonic, exit.size), (Outsb, 1) | (Outsw, 2) | (Outsd, 4)),
             },
             Reason::In => match mnemonic {
-                In => port(instruction, 1, leave) && width(instruction.op0_register()) == leave.size,
-                _ => matches!((mnemonic, leave.size), (Insb, 1) | (Insw, 2) | (Insd, 4)),
+                In => port(instruction, 1, exit) && width(instruction.op0_register()) == exit.size,
+                _ => matches!((mnemonic, exit.size), (Insb, 1) | (Insw, 2) | (Insd, 4)),
             },
-            _ => memory_width(instruction) == Some(leave.size),
+            _ => memory_width(instruction) == Some(exit.size),
         }
     }
 
@@ -119,10 +119,10 @@ mod search {
     }
 
     /// Whether the operand names the port that was accessed.
-    fn port(instruction: &Instruction, operand: u32, leave: &Leave) -> bool {
+    fn port(instruction: &Instruction, operand: u32, exit: &ExitRecord) -> bool {
         match instruction.op_kind(operand) {
-            OpKind::Immediate8 => u64::from(instruction.immediate8()) == leave.address,
-            _ => instruction.op_register(operand) == Register::DX && u64::from(leave.dx) == leave.address,
+            OpKind::Immediate8 => u64::from(instruction.immediate8()) == exit.address,
+            _ => instruction.op_register(operand) == Register::DX && u64::from(exit.dx) == exit.address,
         }
     }
 }
@@ -141,14 +141,14 @@ mod tests {
     }
 
     #[cfg(feature = "disassembly")]
-    fn out(port: u16, size: usize, data: &[u8]) -> Leave {
-        Leave { dx: 0x3f8, ..Leave::of(&Exit::Out { port, size, data }) }
+    fn out(port: u16, size: usize, data: &[u8]) -> ExitRecord {
+        ExitRecord { dx: 0x3f8, ..ExitRecord::of(&Exit::Out { port, size, data }) }
     }
 
     #[test]
     #[cfg(feature = "disassembly")]
     fn the_instruction_is_found_at_rip_and_behind_it() {
-        let found = |leave: &Leave, code: &Code| instruction(leave, code);
+        let found = |exit: &ExitRecord, code: &Code| instruction(exit, code);
         // out dx, al, with RIP behind it, and at it
         assert_eq!(found(&out(0x3f8, 1, b"a"), &code(64, &[0xee], &[])), (0x7c0f, "out dx, al".into()));
         assert_eq!(found(&out(0x3f8, 1, b"a"), &code(64, &[], &[0xee])), (0x7c10, "out dx, al".into()));
@@ -160,18 +160,18 @@ mod tests {
         let both = code(64, &[0xee], &[0xf3, 0x6e]);
         assert_eq!(found(&out(0x3f8, 1, b"abc"), &both), (0x7c10, "rep outsb".into()));
         // mov [rdi], eax
-        let write = Leave::of(&Exit::MmioWrite { address: 0xfec0_0000, data: &[0; 4] });
+        let write = ExitRecord::of(&Exit::MmioWrite { address: 0xfec0_0000, data: &[0; 4] });
         assert_eq!(found(&write, &code(64, &[0x89, 0x07], &[0xf4])).1, "mov [rdi], eax");
         // Its own last bytes would be add [rax], al.
         let long = code(64, &[0xc7, 0x00, 0x19, 0x00, 0x00, 0x00], &[0xf4]);
         assert_eq!(found(&write, &long).1, "mov dword [rax], 0x19");
         // ud2
-        assert_eq!(found(&Leave::of(&Exit::Shutdown), &code(64, &[], &[0x0f, 0x0b])).1, "ud2");
+        assert_eq!(found(&ExitRecord::of(&Exit::Shutdown), &code(64, &[], &[0x0f, 0x0b])).1, "ud2");
     }
 
     #[test]
     fn what_cannot_be_read_is_said() {
         let nothing = Code { known: (0, 0), ..code(64, &[], &[]) };
-        assert_eq!(instruction(&Leave::of(&Exit::Shutdown), &nothing), (0x7c10, "not memory".into()));
+        assert_eq!(instruction(&ExitRecord::of(&Exit::Shutdown), &nothing), (0x7c10, "not memory".into()));
     }
 }

@@ -63,7 +63,7 @@ impl Reason {
 
 /// One stay of the guest, and the exit that ended it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Leave {
+pub struct ExitRecord {
     /// Why it ended.
     pub reason: Reason,
     /// Port, guest-physical address, interrupt vector, or KVM's code for a failure.
@@ -88,9 +88,9 @@ pub struct Leave {
     pub outside: Duration,
 }
 
-impl Leave {
+impl ExitRecord {
     /// What an exit says by itself; the rest is filled in later.
-    pub fn of(exit: &Exit<'_>) -> Leave {
+    pub fn of(exit: &Exit<'_>) -> ExitRecord {
         let (reason, address, size, bytes): (_, _, _, &[u8]) = match exit {
             Exit::Out { port, size, data } => (Reason::Out, u64::from(*port), *size, data),
             Exit::In { port, size, data } => (Reason::In, u64::from(*port), *size, data),
@@ -106,7 +106,7 @@ impl Leave {
         let mut data = [0; DATA_MAX];
         let known = bytes.len().min(DATA_MAX);
         data[..known].copy_from_slice(&bytes[..known]);
-        Leave {
+        ExitRecord {
             reason,
             address,
             size,
@@ -127,21 +127,21 @@ impl Leave {
     }
 
     /// Whether two exits differ in their data and times only, so that they can be told as one.
-    pub fn is_like(&self, other: &Leave) -> bool {
-        let key = |leave: &Leave| (leave.reason, leave.address, leave.size, leave.device, leave.rip);
+    pub fn is_like(&self, other: &ExitRecord) -> bool {
+        let key = |exit: &ExitRecord| (exit.reason, exit.address, exit.size, exit.device, exit.rip);
         key(self) == key(other)
     }
 }
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
+pub enum EventKind {
     /// A step of the start or of the end.
     Phase(Phase),
     /// A call to the host.
     Call(Call),
     /// The guest ran, and left.
-    Leave(Leave),
+    Exit(ExitRecord),
 }
 
 /// Something that happened.
@@ -152,7 +152,7 @@ pub struct Event {
     /// How long it took; of an exit, both halves.
     pub took: Duration,
     /// What it was.
-    pub what: What,
+    pub kind: EventKind,
 }
 
 /// Bytes of guest memory around an instruction pointer.
@@ -182,17 +182,17 @@ impl Code {
 
 /// The first and the last of many. What does not fit is counted.
 #[derive(Debug, Clone)]
-pub struct Kept<T> {
+pub struct HeadAndTail<T> {
     first: Vec<T>,
     last: VecDeque<T>,
     dropped: u64,
     limits: (usize, usize),
 }
 
-impl<T> Kept<T> {
+impl<T> HeadAndTail<T> {
     /// Keeps as many of the first and as many of the last.
-    pub fn of(first: usize, last: usize) -> Kept<T> {
-        Kept { first: Vec::new(), last: VecDeque::new(), dropped: 0, limits: (first, last) }
+    pub fn of(first: usize, last: usize) -> HeadAndTail<T> {
+        HeadAndTail { first: Vec::new(), last: VecDeque::new(), dropped: 0, limits: (first, last) }
     }
 
     /// Notes one more.
@@ -239,10 +239,10 @@ mod tests {
 
     #[test]
     fn the_first_and_the_last_are_kept_and_the_rest_is_counted() {
-        let mut events = Kept::of(3, 2);
+        let mut events = HeadAndTail::of(3, 2);
         for n in 0..10 {
             let at = Duration::from_nanos(n);
-            events.push(Event { at, took: at, what: What::Phase(Phase::Guest) });
+            events.push(Event { at, took: at, kind: EventKind::Phase(Phase::Guest) });
             assert_eq!(events.dropped(), (n + 1).saturating_sub(5));
         }
         let kept: Vec<u128> = events.iter().map(|event| event.at.as_nanos()).collect();
@@ -251,16 +251,16 @@ mod tests {
 
     #[test]
     fn exits_are_alike_when_only_data_and_times_differ() {
-        let one = Leave::of(&Exit::Out { port: 0x3f8, size: 1, data: b"a" });
-        let two = Leave::of(&Exit::Out { port: 0x3f8, size: 1, data: b"b" });
-        assert!(one.is_like(&Leave { inside: Duration::from_secs(1), ..two }));
-        assert!(!one.is_like(&Leave { rip: 1, ..two }));
-        assert!(!one.is_like(&Leave::of(&Exit::Out { port: 0x3f9, size: 1, data: b"a" })));
+        let one = ExitRecord::of(&Exit::Out { port: 0x3f8, size: 1, data: b"a" });
+        let two = ExitRecord::of(&Exit::Out { port: 0x3f8, size: 1, data: b"b" });
+        assert!(one.is_like(&ExitRecord { inside: Duration::from_secs(1), ..two }));
+        assert!(!one.is_like(&ExitRecord { rip: 1, ..two }));
+        assert!(!one.is_like(&ExitRecord::of(&Exit::Out { port: 0x3f9, size: 1, data: b"a" })));
     }
 
     #[test]
     fn a_long_string_is_cut_and_keeps_its_length() {
-        let leave = Leave::of(&Exit::Out { port: 0x3f8, size: 1, data: &[b'x'; 200] });
-        assert_eq!((leave.len, leave.bytes().len()), (200, DATA_MAX));
+        let exit = ExitRecord::of(&Exit::Out { port: 0x3f8, size: 1, data: &[b'x'; 200] });
+        assert_eq!((exit.len, exit.bytes().len()), (200, DATA_MAX));
     }
 }

@@ -18,7 +18,7 @@ pub fn page(recording: &Recording) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::{Event, Tracer, What};
+    use crate::trace::{Event, EventKind, Tracer};
     use std::time::Duration;
 
     #[test]
@@ -38,8 +38,8 @@ mod tests {
     #[test]
     fn every_event_is_a_bar() {
         let mut recording = Tracer::new().finish("x");
-        let what = What::Phase(crate::timeline::Phase::Guest);
-        recording.events.push(Event { at: Duration::ZERO, took: Duration::from_micros(3), what });
+        let kind = EventKind::Phase(crate::timeline::Phase::Guest);
+        recording.events.push(Event { at: Duration::ZERO, took: Duration::from_micros(3), kind });
         assert!(page(&recording).contains("guest: to its end"));
     }
 }

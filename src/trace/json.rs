@@ -2,7 +2,7 @@
 //!
 //! Source of the latter: "Trace Event Format" of the Chromium project, which Perfetto and chrome://tracing read.
 
-use super::event::{Event, Leave, What};
+use super::event::{Event, EventKind, ExitRecord};
 use super::{Recording, code, story};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -20,16 +20,16 @@ pub fn lines(recording: &Recording) -> String {
 
 fn value(recording: &Recording, event: &Event) -> Value {
     let (at, took) = (nanos(event.at), nanos(event.took));
-    match &event.what {
-        What::Phase(phase) => {
+    match &event.kind {
+        EventKind::Phase(phase) => {
             json!({ "event": "phase", "at": at, "took": took, "phase": phase.to_string() })
         }
-        What::Call(call) => {
+        EventKind::Call(call) => {
             json!({ "event": "call", "at": at, "took": took, "call": call.name(), "words": call.to_string() })
         }
-        What::Leave(leave) => {
+        EventKind::Exit(exit) => {
             let mut value = json!({ "event": "exit", "at": at, "took": took });
-            if let (Value::Object(all), Value::Object(more)) = (&mut value, exit(recording, leave)) {
+            if let (Value::Object(all), Value::Object(more)) = (&mut value, details(recording, exit)) {
                 all.extend(more);
             }
             value
@@ -38,23 +38,23 @@ fn value(recording: &Recording, event: &Event) -> Value {
 }
 
 /// What is known of an exit.
-fn exit(recording: &Recording, leave: &Leave) -> Value {
+fn details(recording: &Recording, exit: &ExitRecord) -> Value {
     let mut value = json!({
-        "reason": leave.reason.name(),
-        "rip": leave.rip,
-        "guest": nanos(leave.inside),
-        "host": nanos(leave.outside),
+        "reason": exit.reason.name(),
+        "rip": exit.rip,
+        "guest": nanos(exit.inside),
+        "host": nanos(exit.outside),
     });
-    if leave.reason.is_access() {
-        value[if leave.reason.is_port() { "port" } else { "address" }] = leave.address.into();
-        value["size"] = leave.size.into();
-        value["len"] = leave.len.into();
-        value["data"] = leave.bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>().into();
-        value["text"] = String::from_utf8_lossy(leave.bytes()).into();
-        value["device"] = leave.device.into();
+    if exit.reason.is_access() {
+        value[if exit.reason.is_port() { "port" } else { "address" }] = exit.address.into();
+        value["size"] = exit.size.into();
+        value["len"] = exit.len.into();
+        value["data"] = exit.bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>().into();
+        value["text"] = String::from_utf8_lossy(exit.bytes()).into();
+        value["device"] = exit.device.into();
     }
-    if let Some(code) = leave.code.and_then(|code| recording.codes.get(code)) {
-        let (at, instruction) = code::instruction(leave, code);
+    if let Some(code) = exit.code.and_then(|code| recording.codes.get(code)) {
+        let (at, instruction) = code::instruction(exit, code);
         value["instruction"] = instruction.into();
         value["instruction_at"] = at.into();
     }
@@ -126,29 +126,29 @@ struct Bar {
 
 fn bars(recording: &Recording) -> Vec<Bar> {
     let mut bars = Vec::new();
-    for &Event { at, took, ref what } in recording.events.iter() {
-        match what {
-            What::Phase(phase) => {
+    for &Event { at, took, ref kind } in recording.events.iter() {
+        match kind {
+            EventKind::Phase(phase) => {
                 bars.push(Bar { row: 0, name: phase.to_string(), at, took, details: json!({}) });
             }
-            What::Call(call) => {
+            EventKind::Call(call) => {
                 let details = json!({ "words": call.to_string() });
                 bars.push(Bar { row: 1, name: call.name().into(), at, took, details });
             }
-            What::Leave(leave) => {
-                let details = exit(recording, leave);
-                let name = match leave.reason.is_access() {
+            EventKind::Exit(exit) => {
+                let details = details(recording, exit);
+                let name = match exit.reason.is_access() {
                     true => {
-                        let data = story::characters(leave.bytes());
-                        format!("{} {:#x} {data}", leave.reason.name(), leave.address)
+                        let data = story::characters(exit.bytes());
+                        format!("{} {:#x} {data}", exit.reason.name(), exit.address)
                     }
-                    false => leave.reason.name().into(),
+                    false => exit.reason.name().into(),
                 };
-                let inside = Bar { row: 2, name: name.clone(), at, took: leave.inside, details };
+                let inside = Bar { row: 2, name: name.clone(), at, took: exit.inside, details };
                 bars.push(inside);
-                if !leave.device.is_empty() {
-                    let (at, took) = (at + leave.inside, leave.outside);
-                    let name = format!("{}: {name}", leave.device);
+                if !exit.device.is_empty() {
+                    let (at, took) = (at + exit.inside, exit.outside);
+                    let name = format!("{}: {name}", exit.device);
                     bars.push(Bar { row: 3, name, at, took, details: json!({}) });
                 }
             }

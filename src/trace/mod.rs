@@ -5,16 +5,16 @@
 //! (lines, and Chrome's trace event format) and `html` (a page to zoom). [`Stepper`] is a probe of another kind: it lets
 //! the guest stop after each instruction and notes what that has changed.
 
+mod changes;
 pub mod code;
-mod difference;
 mod event;
 pub mod html;
 pub mod json;
 pub mod step;
 pub mod story;
 
-pub use difference::{Change, Difference};
-pub use event::{Code, Event, Kept, Leave, Reason, What};
+pub use changes::{Change, Changes};
+pub use event::{Code, Event, EventKind, ExitRecord, HeadAndTail, Reason};
 pub use step::{Step, Stepper};
 
 use crate::kvm::{Call, Exit, Vcpu};
@@ -48,7 +48,7 @@ pub struct Recording {
     /// The guest's name.
     pub name: String,
     /// In the order in which they ended.
-    pub events: Kept<Event>,
+    pub events: HeadAndTail<Event>,
     /// The guest's code where it left.
     pub codes: Vec<Code>,
     /// All exits, also those whose events were dropped.
@@ -106,7 +106,7 @@ pub struct Tracer {
     /// When the guest was entered, and the overhead until then.
     entered: (Duration, Duration),
     /// The exit that is being answered, since when, and the overhead until then.
-    leave: Option<(Leave, Duration, Duration)>,
+    record: Option<(ExitRecord, Duration, Duration)>,
     /// Which code belongs to a RIP.
     known: HashMap<u64, usize>,
 }
@@ -117,7 +117,7 @@ impl Tracer {
         let start = sys::monotonic();
         let recording = Recording {
             name: String::new(),
-            events: Kept::of(KEPT.0, KEPT.1),
+            events: HeadAndTail::of(KEPT.0, KEPT.1),
             codes: Vec::new(),
             exits: BTreeMap::new(),
             calls: Duration::ZERO,
@@ -126,7 +126,7 @@ impl Tracer {
             empty_run: Duration::ZERO,
         };
         let zero = (start, Duration::ZERO);
-        Tracer { recording, start, phase: zero, entered: zero, leave: None, known: HashMap::new() }
+        Tracer { recording, start, phase: zero, entered: zero, record: None, known: HashMap::new() }
     }
 
     /// What was noted of the guest `name`.
@@ -141,8 +141,8 @@ impl Tracer {
         end.saturating_sub(begin).saturating_sub(self.recording.overhead - overhead)
     }
 
-    fn note(&mut self, begin: Duration, took: Duration, what: What) {
-        self.recording.events.push(Event { at: begin.saturating_sub(self.start), took, what });
+    fn note(&mut self, begin: Duration, took: Duration, kind: EventKind) {
+        self.recording.events.push(Event { at: begin.saturating_sub(self.start), took, kind });
     }
 
     /// What was done since `begin` was done for the trace.
@@ -152,16 +152,16 @@ impl Tracer {
 
     /// Completes what is known of the exit that was answered until `now`.
     fn close(&mut self, vcpu: &mut Vcpu, now: Duration) {
-        let Some((mut leave, begin, overhead)) = self.leave.take() else { return };
-        leave.outside = self.since((begin, overhead), now);
+        let Some((mut record, begin, overhead)) = self.record.take() else { return };
+        record.outside = self.since((begin, overhead), now);
         let general = vcpu.general();
-        (leave.rip, leave.dx) = (general.rip, general.rdx as u16);
-        leave.code = self.code_at(vcpu, leave.rip);
-        let tally = self.recording.exits.entry(leave.reason).or_default();
+        (record.rip, record.dx) = (general.rip, general.rdx as u16);
+        record.code = self.code_at(vcpu, record.rip);
+        let tally = self.recording.exits.entry(record.reason).or_default();
         tally.count += 1;
-        tally.inside += leave.inside;
-        tally.outside += leave.outside;
-        self.note(self.entered.0, leave.inside + leave.outside, What::Leave(leave));
+        tally.inside += record.inside;
+        tally.outside += record.outside;
+        self.note(self.entered.0, record.inside + record.outside, EventKind::Exit(record));
     }
 
     /// The bytes around `rip`, read the first time that the guest leaves there.
@@ -197,7 +197,7 @@ impl Probe for Tracer {
     fn mark(&mut self, phase: Phase) {
         let now = sys::monotonic();
         let took = self.since(self.phase, now);
-        self.note(self.phase.0, took, What::Phase(phase));
+        self.note(self.phase.0, took, EventKind::Phase(phase));
         self.charge(now);
         self.phase = (now, self.recording.overhead);
     }
@@ -207,7 +207,7 @@ impl Probe for Tracer {
         let result = body();
         let end = sys::monotonic();
         self.recording.calls += end - begin;
-        self.note(begin, end - begin, What::Call(call()));
+        self.note(begin, end - begin, EventKind::Call(call()));
         self.charge(end);
         result
     }
@@ -222,17 +222,17 @@ impl Probe for Tracer {
 
     fn exit(&mut self, exit: &Exit<'_>) {
         let now = sys::monotonic();
-        let leave = Leave { inside: now.saturating_sub(self.entered.0), ..Leave::of(exit) };
+        let record = ExitRecord { inside: now.saturating_sub(self.entered.0), ..ExitRecord::of(exit) };
         self.charge(now);
-        self.leave = Some((leave, now, self.recording.overhead));
+        self.record = Some((record, now, self.recording.overhead));
     }
 
     fn served(&mut self, exit: &Exit<'_>, device: impl FnOnce() -> &'static str) {
         let now = sys::monotonic();
-        if let Some((leave, ..)) = &mut self.leave {
+        if let Some((record, ..)) = &mut self.record {
             // Only now is there what the guest reads.
-            leave.data = Leave::of(exit).data;
-            leave.device = device();
+            record.data = ExitRecord::of(exit).data;
+            record.device = device();
         }
         self.charge(now);
     }

@@ -4,8 +4,8 @@
 //! before it. KVM does not stop after an instruction that left the guest for us, such as OUT: then going to KVM and
 //! back without the guest completes it.
 
-use super::difference::{Difference, flags};
-use super::event::Kept;
+use super::changes::{Changes, flags};
+use super::event::HeadAndTail;
 use crate::error::{Error, Result};
 use crate::kvm::{Exit, Registers, Vcpu};
 use crate::timeline::Probe;
@@ -25,14 +25,14 @@ pub struct Step {
     /// It in words, or its bytes.
     pub instruction: String,
     /// What it has changed; of a repeated one, all together.
-    pub difference: Difference,
+    pub changes: Changes,
     /// How often it ran in a row.
     pub times: u64,
 }
 
 /// A probe that has the guest stop after each instruction.
 pub struct Stepper {
-    steps: Kept<Step>,
+    steps: HeadAndTail<Step>,
     /// Instructions that were run.
     count: u64,
     /// The registers before the instruction that runs now.
@@ -58,7 +58,7 @@ impl Stepper {
     /// One that has seen nothing yet.
     pub fn new() -> Stepper {
         Stepper {
-            steps: Kept::of(KEPT.0, KEPT.1),
+            steps: HeadAndTail::of(KEPT.0, KEPT.1),
             count: 0,
             before: None,
             first: Registers::default(),
@@ -68,7 +68,7 @@ impl Stepper {
     }
 
     /// What was noted, and how many instructions that were; or why nothing could be.
-    pub fn finish(self) -> Result<(Kept<Step>, u64)> {
+    pub fn finish(self) -> Result<(HeadAndTail<Step>, u64)> {
         match self.failure {
             Some(failure) => Err(failure),
             None if self.count == 0 => {
@@ -100,14 +100,14 @@ impl Stepper {
         match self.steps.newest() {
             Some(last) if last.rip == before.general.rip => {
                 last.times += 1;
-                last.difference = Difference::between(&self.first, &now);
+                last.changes = Changes::between(&self.first, &now);
             }
             _ => {
                 self.first = before;
                 self.steps.push(Step {
                     rip: before.general.rip,
                     instruction: instruction(vcpu, &before),
-                    difference: Difference::between(&before, &now),
+                    changes: Changes::between(&before, &now),
                     times: 1,
                 });
             }
@@ -160,7 +160,7 @@ impl Probe for Stepper {
 }
 
 /// The steps as text.
-pub fn tell(name: &str, steps: &Kept<Step>, count: u64) -> String {
+pub fn tell(name: &str, steps: &HeadAndTail<Step>, count: u64) -> String {
     let mut text = format!("The guest {name}, instruction by instruction.\n\n");
     text += "       rip  instruction                   what it changed\n";
     text.extend(steps.first().iter().map(line));
@@ -179,7 +179,7 @@ fn line(step: &Step) -> String {
         "rflags" => format!("flags: {}", flags(change.after)),
         name => format!("{name} {:#x} → {:#x}", change.before, change.after),
     };
-    let changes: Vec<String> = step.difference.changes.iter().map(change).collect();
+    let changes: Vec<String> = step.changes.registers.iter().map(change).collect();
     let times = if step.times > 1 { format!("  × {}", step.times) } else { String::new() };
     let head = format!(
         "{:>10}  {:<28}  {}{times}",
@@ -188,24 +188,24 @@ fn line(step: &Step) -> String {
         changes.join(", ")
     );
     let mut text = format!("{}\n", head.trim_end());
-    for note in &step.difference.notes {
+    for note in &step.changes.notes {
         text += &format!("{:12}▸ {note}\n", "");
     }
     text
 }
 
 /// The steps as JSON, one a line.
-pub fn json_lines(steps: &Kept<Step>, count: u64) -> String {
+pub fn json_lines(steps: &HeadAndTail<Step>, count: u64) -> String {
     let value = |step: &Step| {
         let changes: Vec<Value> = step
-            .difference
             .changes
+            .registers
             .iter()
             .map(|c| json!({ "register": c.register, "before": c.before, "after": c.after }))
             .collect();
         json!({
             "event": "step", "rip": step.rip, "instruction": step.instruction, "times": step.times,
-            "changes": changes, "notes": step.difference.notes,
+            "changes": changes, "notes": step.changes.notes,
         })
     };
     let mut all: Vec<Value> = steps.first().iter().map(value).collect();

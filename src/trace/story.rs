@@ -1,6 +1,6 @@
 //! The story as text: a line a call, a line a run of alike exits, and what it comes to.
 
-use super::event::{DATA_MAX, Event, Leave, Reason, What};
+use super::event::{DATA_MAX, Event, EventKind, ExitRecord, Reason};
 use super::{Recording, Split, Tally, code};
 use crate::kvm::Call;
 use crate::timeline::Phase;
@@ -49,11 +49,11 @@ fn lines(recording: &Recording, events: Vec<Event>, text: &mut String) {
 fn in_order(mut events: Vec<Event>) -> Vec<Event> {
     let calls: Vec<(Duration, Duration)> = events
         .iter()
-        .filter(|event| matches!(event.what, What::Call(_)))
+        .filter(|event| matches!(event.kind, EventKind::Call(_)))
         .map(|event| (event.at, event.took))
         .collect();
     events.retain_mut(|event| {
-        let What::Phase(phase) = event.what else { return true };
+        let EventKind::Phase(phase) = event.kind else { return true };
         let within = calls.iter().filter(|(at, _)| (event.at..event.at + event.took).contains(at));
         let rest = event.took.saturating_sub(within.map(|&(_, took)| took).sum());
         (event.at, event.took) = (event.at + (event.took - rest), rest);
@@ -65,12 +65,12 @@ fn in_order(mut events: Vec<Event>) -> Vec<Event> {
 
 /// How many events at the beginning repeat, and how often: (1, 1) if nothing does.
 fn repetition(events: &[Event]) -> (usize, usize) {
-    let leave = |at: usize| match events.get(at)?.what {
-        What::Leave(leave) => Some(leave),
+    let exit = |at: usize| match events.get(at)?.kind {
+        EventKind::Exit(exit) => Some(exit),
         _ => None,
     };
     let times = |pattern: usize| {
-        let is_alike = |at: usize| matches!((leave(at), leave(at % pattern)), (Some(one), Some(first)) if one.is_like(&first));
+        let is_alike = |at: usize| matches!((exit(at), exit(at % pattern)), (Some(one), Some(first)) if one.is_like(&first));
         (0..events.len()).take_while(|&at| is_alike(at)).count() / pattern
     };
     let patterns = (1..=PATTERN_MAX).map(|pattern| (pattern, times(pattern)));
@@ -83,10 +83,10 @@ fn repetition(events: &[Event]) -> (usize, usize) {
 fn line(recording: &Recording, alike: &[&Event]) -> String {
     let Some(first) = alike.first() else { return String::new() };
     let took: Duration = alike.iter().map(|event| event.took).sum();
-    let what = match first.what {
-        What::Phase(phase) => told(phase, is_restored(recording)).unwrap_or_default().into(),
-        What::Call(call) => format!("{}\n{:21}{call}", call.name(), ""),
-        What::Leave(_) => leaves(recording, alike),
+    let what = match first.kind {
+        EventKind::Phase(phase) => told(phase, is_restored(recording)).unwrap_or_default().into(),
+        EventKind::Call(call) => format!("{}\n{:21}{call}", call.name(), ""),
+        EventKind::Exit(_) => exits_of(recording, alike),
     };
     row(first.at, took, &what)
 }
@@ -97,7 +97,7 @@ fn row(at: Duration, took: Duration, what: &str) -> String {
 
 /// Whether the machine goes on from a golden image.
 fn is_restored(recording: &Recording) -> bool {
-    recording.events.first().iter().any(|event| matches!(event.what, What::Call(Call::Restore)))
+    recording.events.first().iter().any(|event| matches!(event.kind, EventKind::Call(Call::Restore)))
 }
 
 /// A phase in which we make no call that is told by itself. A golden image has the same ones, for something else.
@@ -116,11 +116,11 @@ fn told(phase: Phase, is_restored: bool) -> Option<&'static str> {
 }
 
 /// `KVM_RUN`, and what ended it.
-fn leaves(recording: &Recording, alike: &[&Event]) -> String {
-    let all: Vec<&Leave> = alike
+fn exits_of(recording: &Recording, alike: &[&Event]) -> String {
+    let all: Vec<&ExitRecord> = alike
         .iter()
-        .filter_map(|event| match &event.what {
-            What::Leave(leave) => Some(leave),
+        .filter_map(|event| match &event.kind {
+            EventKind::Exit(exit) => Some(exit),
             _ => None,
         })
         .collect();
@@ -136,14 +136,14 @@ fn leaves(recording: &Recording, alike: &[&Event]) -> String {
     } else {
         text += &format!("\n{:21}at {:#x}", "", first.rip);
     }
-    let sum = |part: fn(&Leave) -> Duration| all.iter().map(|leave| part(leave)).sum();
+    let sum = |part: fn(&ExitRecord) -> Duration| all.iter().map(|exit| part(exit)).sum();
     text += &format!("; guest {:.1}, host {:.1}", micros(sum(|l| l.inside)), micros(sum(|l| l.outside)));
     text
 }
 
 /// What the guest wanted.
-fn access(first: &Leave, all: &[&Leave]) -> String {
-    let Leave { reason, address, size, device, .. } = *first;
+fn access(first: &ExitRecord, all: &[&ExitRecord]) -> String {
+    let ExitRecord { reason, address, size, device, .. } = *first;
     let (direction, arrow) = match reason {
         Reason::Out => ("out to port", "→"),
         Reason::In => ("in from port", "←"),
@@ -156,8 +156,8 @@ fn access(first: &Leave, all: &[&Leave]) -> String {
         Reason::Shutdown => return "triple fault".into(),
         Reason::Failed => return format!("KVM cannot go on ({address:#x})"),
     };
-    let bytes: Vec<u8> = all.iter().flat_map(|leave| leave.bytes()).copied().take(DATA_MAX).collect();
-    let len: usize = all.iter().map(|leave| leave.len).sum();
+    let bytes: Vec<u8> = all.iter().flat_map(|exit| exit.bytes()).copied().take(DATA_MAX).collect();
+    let len: usize = all.iter().map(|exit| exit.len).sum();
     let data = match characters(&bytes) {
         text if text.starts_with('"') && len == bytes.len() => text,
         text if text.starts_with('"') => format!("{text}…"),

@@ -13,14 +13,17 @@ pub struct Segment {
     pub base: u64,
     /// Last valid offset, in bytes: 0xffff_ffff is all 4 GiB.
     pub limit: u32,
-    /// SDM 3.4.5.1: bit 3 code, bit 1 writable or readable, bit 0 accessed; 0xb is a busy TSS.
-    pub kind: u8,
-    /// Bit S: true for code and data, false for system segments.
-    pub code_or_data: bool,
-    /// Bit D/B: 32-bit operands and addresses by default.
-    pub big: bool,
-    /// Bit L: 64-bit code.
-    pub long: bool,
+    /// Type, bits 8 to 11 of the descriptor's upper half (SDM 3.4.5.1): of code and data, bit 3 is code, bit 1
+    /// writable or readable, bit 0 accessed; of system segments, 2 is an LDT and 0xb a busy TSS.
+    pub type_: u8,
+    /// S: true for code and data, false for system segments.
+    pub s: bool,
+    /// DPL, 0 to 3: the ring that the segment belongs to.
+    pub dpl: u8,
+    /// D/B: 32-bit operands and addresses by default.
+    pub db: bool,
+    /// L: 64-bit code.
+    pub l: bool,
 }
 
 /// Readable code, already marked accessed.
@@ -36,49 +39,45 @@ impl Segment {
         selector: 0x10,
         base: 0,
         limit: 0xffff_ffff,
-        kind: CODE,
-        code_or_data: true,
-        big: false,
-        long: true,
+        type_: CODE,
+        s: true,
+        dpl: 0,
+        db: false,
+        l: true,
     };
     /// 32-bit flat code.
-    pub const CODE32: Segment = Segment { big: true, long: false, ..Segment::CODE64 };
+    pub const CODE32: Segment = Segment { db: true, l: false, ..Segment::CODE64 };
     /// Flat data, for 32- and 64-bit guests alike.
-    pub const DATA: Segment = Segment { selector: 0x18, kind: DATA, ..Segment::CODE32 };
+    pub const DATA: Segment = Segment { selector: 0x18, type_: DATA, ..Segment::CODE32 };
     /// A task-state segment nobody switches to; VM entry demands that TR holds one (SDM 26.3.1.2).
-    pub const TSS: Segment = Segment {
-        selector: 0x20,
-        limit: 0x67,
-        kind: BUSY_TSS,
-        code_or_data: false,
-        big: false,
-        ..Segment::CODE32
-    };
+    pub const TSS: Segment =
+        Segment { selector: 0x20, limit: 0x67, type_: BUSY_TSS, s: false, db: false, ..Segment::CODE32 };
     /// Real-mode code at segment 0; the limit is what a reset leaves (SDM 9.1.4).
     pub const REAL_CODE: Segment =
-        Segment { selector: 0, limit: 0xffff, big: false, long: false, ..Segment::CODE64 };
+        Segment { selector: 0, limit: 0xffff, db: false, l: false, ..Segment::CODE64 };
     /// Real-mode data at segment 0.
-    pub const REAL_DATA: Segment = Segment { kind: DATA, ..Segment::REAL_CODE };
+    pub const REAL_DATA: Segment = Segment { type_: DATA, ..Segment::REAL_CODE };
 
-    /// The limit field counts pages, not bytes, once it needs more than 20 bits (bit G).
-    const fn in_pages(self) -> bool {
+    /// G: the limit field counts pages, not bytes, once it needs more than 20 bits.
+    const fn g(self) -> bool {
         self.limit > 0xf_ffff
     }
 
     /// The eight bytes of the segment's GDT entry.
     pub const fn descriptor(self) -> u64 {
-        let limit = if self.in_pages() { self.limit >> 12 } else { self.limit } as u64;
+        let limit = if self.g() { self.limit >> 12 } else { self.limit } as u64;
         let base = self.base;
         let present = 1;
         (limit & 0xffff)
             | (base & 0xff_ffff) << 16
-            | (self.kind as u64) << 40
-            | (self.code_or_data as u64) << 44
+            | (self.type_ as u64) << 40
+            | (self.s as u64) << 44
+            | (self.dpl as u64 & 3) << 45
             | present << 47
             | (limit >> 16 & 0xf) << 48
-            | (self.long as u64) << 53
-            | (self.big as u64) << 54
-            | (self.in_pages() as u64) << 55
+            | (self.l as u64) << 53
+            | (self.db as u64) << 54
+            | (self.g() as u64) << 55
             | (base >> 24 & 0xff) << 56
     }
 
@@ -88,13 +87,13 @@ impl Segment {
             base: self.base,
             limit: self.limit,
             selector: self.selector,
-            type_: self.kind,
+            type_: self.type_,
             present: 1,
-            dpl: 0,
-            db: self.big.into(),
-            s: self.code_or_data.into(),
-            l: self.long.into(),
-            g: self.in_pages().into(),
+            dpl: self.dpl,
+            db: self.db.into(),
+            s: self.s.into(),
+            l: self.l.into(),
+            g: self.g().into(),
             ..kvm_segment::default()
         }
     }
@@ -151,19 +150,20 @@ mod tests {
         assert_eq!((Segment::REAL_DATA.kvm().g, Segment::REAL_DATA.kvm().db), (0, 0));
     }
 
-    /// Exhaustive where it can be: each limit, each kind with each flag, each bit of the base.
+    /// Exhaustive where it can be: each limit, each type with each flag and DPL, each bit of the base.
     #[test]
     fn every_value_of_every_field_is_encoded_as_it_is_read() {
         let bases = [0, 0xffff_ffff].into_iter().chain((0..32).map(|bit| 1 << bit));
-        let shapes = (0..16).flat_map(|kind| (0..8).map(move |flags| (kind, flags)));
-        let of = |base, limit, (kind, flags): (u8, u8)| Segment {
+        let shapes = (0..16).flat_map(|type_| (0..32).map(move |flags| (type_, flags)));
+        let of = |base, limit, (type_, flags): (u8, u8)| Segment {
             selector: 8,
             base,
             limit,
-            kind,
-            code_or_data: flags & 1 != 0,
-            big: flags & 2 != 0,
-            long: flags & 4 != 0,
+            type_,
+            s: flags & 1 != 0,
+            dpl: flags >> 3,
+            db: flags & 2 != 0,
+            l: flags & 4 != 0,
         };
         let limits = (0..=0xf_ffff).chain((0x100..=0xf_ffff).map(|pages: u32| pages << 12 | 0xfff));
         let by_limit = limits.map(|limit| of(0, limit, (CODE, 1)));
@@ -178,11 +178,12 @@ mod tests {
         fn both_encodings_of_a_segment_say_the_same(
             base in 0_u64..1 << 32,
             limit in prop_oneof![0_u32..=0xf_ffff, (0x100_u32..=0xf_ffff).prop_map(|pages| pages << 12 | 0xfff)],
-            kind in 0_u8..16,
+            type_ in 0_u8..16,
+            dpl in 0_u8..4,
             flags in any::<[bool; 3]>(),
         ) {
-            let [code_or_data, big, long] = flags;
-            let segment = Segment { selector: 8, base, limit, kind, code_or_data, big, long };
+            let [s, db, l] = flags;
+            let segment = Segment { selector: 8, base, limit, type_, s, dpl, db, l };
             prop_assert_eq!(decode(segment.descriptor(), 8), segment.kvm());
         }
     }

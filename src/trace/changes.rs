@@ -19,9 +19,9 @@ pub struct Change {
 
 /// All that an instruction has changed, but for RIP.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Difference {
+pub struct Changes {
     /// Registers with their values.
-    pub changes: Vec<Change>,
+    pub registers: Vec<Change>,
     /// What these mean, where a bit or a segment decides over the processor's mode.
     pub notes: Vec<String>,
 }
@@ -78,22 +78,22 @@ const BITS: &[Bit] = &[
 /// The arithmetic flags, by bit (SDM volume 1, figure 3-8).
 const FLAGS: [(u32, &str); 6] = [(0, "CF"), (2, "PF"), (4, "AF"), (6, "ZF"), (7, "SF"), (11, "OF")];
 
-impl Difference {
+impl Changes {
     /// What differs in `after`.
-    pub fn between(before: &Registers, after: &Registers) -> Difference {
-        let mut difference = Difference::default();
+    pub fn between(before: &Registers, after: &Registers) -> Changes {
+        let mut changes = Changes::default();
         for ((register, before), (_, after)) in values(before).into_iter().zip(values(after)) {
             if before != after {
-                difference.changes.push(Change { register, before, after });
-                difference.bits(register, before, after);
+                changes.registers.push(Change { register, before, after });
+                changes.bits(register, before, after);
             }
         }
-        difference.segments(before, after);
-        difference.tables(before, after);
+        changes.segments(before, after);
+        changes.tables(before, after);
         if before.mode() != after.mode() {
-            difference.notes.push(format!("the mode is {} now; it was {}", after.mode(), before.mode()));
+            changes.notes.push(format!("the mode is {} now; it was {}", after.mode(), before.mode()));
         }
-        difference
+        changes
     }
 
     fn bits(&mut self, of: &str, before: u64, after: u64) {
@@ -216,22 +216,22 @@ mod tests {
         Registers { general: entry.regs(), system: entry.sregs() }
     }
 
-    fn changed(change: impl FnOnce(&mut Registers)) -> Difference {
+    fn changed(change: impl FnOnce(&mut Registers)) -> Changes {
         let before = at(Mode::Real);
         let mut after = before;
         change(&mut after);
-        Difference::between(&before, &after)
+        Changes::between(&before, &after)
     }
 
     #[test]
-    fn nothing_but_rip_is_no_difference() {
-        assert_eq!(changed(|after| after.general.rip += 3), Difference::default());
+    fn a_new_rip_alone_is_no_change() {
+        assert_eq!(changed(|after| after.general.rip += 3), Changes::default());
     }
 
     #[test]
     fn each_bit_is_named_both_ways() {
         let on = changed(|after| after.system.cr0 |= 1);
-        assert_eq!(on.changes, [Change { register: "cr0", before: 0x10, after: 0x11 }]);
+        assert_eq!(on.registers, [Change { register: "cr0", before: 0x10, after: 0x11 }]);
         assert!(on.notes[0].starts_with("CR0.PE 0 → 1: protection"), "{:?}", on.notes);
         assert_eq!(on.notes[1], "the mode is protected, 16-bit code now; it was real, 16-bit");
         let off = changed(|after| after.system.cr0 &= !0x10);
@@ -239,7 +239,7 @@ mod tests {
         let before = at(Mode::Protected);
         let mut after = before;
         after.system.cr0 &= !1;
-        assert!(Difference::between(&before, &after).notes[0].starts_with("CR0.PE 1 → 0: back to real mode"));
+        assert!(Changes::between(&before, &after).notes[0].starts_with("CR0.PE 1 → 0: back to real mode"));
     }
 
     #[test]
@@ -247,7 +247,7 @@ mod tests {
         let before = at(Mode::Protected);
         let mut after = before;
         (after.system.efer, after.system.cs.l, after.system.cs.db) = (0x500, 1, 0);
-        let notes = Difference::between(&before, &after).notes;
+        let notes = Changes::between(&before, &after).notes;
         for start in
             ["EFER.LME 0 → 1", "EFER.LMA 0 → 1", "CS.L 0 → 1", "CS.D 1 → 0", "the mode is long, 64-bit"]
         {
@@ -261,6 +261,6 @@ mod tests {
         assert!(changed(|after| after.system.cr3 = 0x1000).notes[0].contains("page tables begin at 0x1000"));
         assert_eq!(flags(0x46), "PF ZF");
         assert_eq!(flags(2), "none set");
-        assert_eq!(changed(|after| after.general.rflags |= 1 << 16), Difference::default());
+        assert_eq!(changed(|after| after.general.rflags |= 1 << 16), Changes::default());
     }
 }

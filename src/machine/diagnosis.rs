@@ -21,7 +21,12 @@ const CR3_RESERVED: u64 = 0x1ff0_0000_0000_0000;
 const MSR_EFER: u32 = 0xc000_0080;
 
 /// Likely causes, the likeliest first, some followed by lines that show them.
-pub(super) fn causes(registers: &Registers, code: &[u8], memory: &Memory, triple: bool) -> Vec<String> {
+pub(super) fn likely_causes(
+    registers: &Registers,
+    code: &[u8],
+    memory: &Memory,
+    triple: bool,
+) -> Vec<String> {
     let mut causes = Vec::new();
     causes.extend(bad_control(registers, code));
     causes.extend(bad_vector_state(registers, code));
@@ -220,7 +225,7 @@ mod tests {
     fn found(code: &[u8], change: impl FnOnce(&mut Registers)) -> String {
         let (mut registers, memory) = guest();
         change(&mut registers);
-        causes(&registers, code, &memory, true).join("\n")
+        likely_causes(&registers, code, &memory, true).join("\n")
     }
 
     const NOP: &[u8] = &[0x90];
@@ -243,7 +248,7 @@ mod tests {
         let (_, memory) = guest();
         let entry = Entry::at(Mode::Real, 0x7c00);
         let registers = Registers { general: entry.regs(), system: entry.sregs() };
-        assert!(causes(&registers, NOP, &memory, true).is_empty());
+        assert!(likely_causes(&registers, NOP, &memory, true).is_empty());
     }
 
     #[test]
