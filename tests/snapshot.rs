@@ -548,7 +548,7 @@ fn of_a_mapped_image_only_the_pages_that_were_written_to_are_named() {
     }
     let machine = running(&path);
     let text = drift(&path, &machine, "memory from 1 MiB on: 1 page: 0x180000..0x181000\n");
-    // Its generation id, which is new each time; and nothing else.
+    // Its VMGENID, which is new each time; and nothing else.
     assert!(text.contains("firmware: 1 page: 0xff000..0x100000\n"), "{text}");
     assert!(text.contains("cpu 0, registers: rip 0x100000 → 0x100008"), "{text}");
     let pid = format!("pid:{}", machine.id());
@@ -584,7 +584,7 @@ fn what_is_no_machine_of_ours_is_not_looked_into() {
 }
 
 #[test]
-fn each_machine_from_an_image_has_a_generation_id_of_its_own() {
+fn each_machine_from_an_image_has_a_vmgenid_of_its_own() {
     if !has_kvm() {
         return;
     }
@@ -679,7 +679,7 @@ fn what_a_vcpu_is_put_back_to_does_not_replace_what_its_sipi_set() {
     for message in [0x4500, 0x4608] {
         vm.signal_msi(0xfee0_1000, message).unwrap();
     }
-    assert!(second.asleep_for_good().unwrap().is_none());
+    assert!(second.halted_for_good().unwrap().is_none());
     let exit = second.run().unwrap();
     assert!(matches!(exit, Exit::Out { port: 0xf4, data: [7], .. }), "{exit:?}");
 }

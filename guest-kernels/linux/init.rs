@@ -105,12 +105,12 @@ fn echo() {
     }
 }
 
-/// Has the kernel begin its random numbers anew, with the machine's generation id among what they are made of. After the
+/// Has the kernel begin its random numbers anew, with the machine's VMGENID among what they are made of. After the
 /// milestone, as machines are kept there: those that go on from one image have an id each, and not all kernels know
 /// of it by themselves.
 fn reseed() {
     /// Where it is: src/x86/layout.rs. A machine that has none has zeroes there.
-    const GENERATION_ID: usize = 0xf_ffe0;
+    const VMGENID: usize = 0xf_ffe0;
     const RNDADDENTROPY: u32 = 0x4008_5203;
     const RNDRESEEDCRNG: u32 = 0x5207;
     /// struct rand_pool_info: random(4)
@@ -123,7 +123,7 @@ fn reseed() {
     }
     let mut entropy = Entropy { count: 0, len: 16, id: [0; 16] };
     let (Ok(memory), Ok(random)) = (calls::open(c"/dev/mem"), calls::open(c"/dev/urandom")) else { return };
-    if calls::read_at(memory, &mut entropy.id, GENERATION_ID).is_ok() {
+    if calls::read_at(memory, &mut entropy.id, VMGENID).is_ok() {
         let _ = calls::ioctl(random, RNDADDENTROPY, &mut entropy);
         let _ = calls::ioctl_number(random, RNDRESEEDCRNG, 0);
     }

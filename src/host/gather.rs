@@ -63,7 +63,7 @@ fn ask_kvm(kvm: &mut Kvm) {
     kvm.device = match kvm::Kvm::open() {
         Ok(open) => {
             kvm.vcpus_max = open.max_vcpus();
-            kvm.lacks = open.lacks().into_iter().map(str::to_owned).collect();
+            kvm.lacks = open.missing().into_iter().map(str::to_owned).collect();
             Device::Open
         }
         Err(Error::Host { what: "open /dev/kvm", source }) if source.kind() == ErrorKind::NotFound => {

@@ -37,7 +37,7 @@ pub enum Call {
         /// Numbers and values.
         msrs: &'static [(u32, u64)],
     },
-    /// [`Vcpu::asleep_for_good`](super::Vcpu::asleep_for_good)
+    /// [`Vcpu::halted_for_good`](super::Vcpu::halted_for_good)
     MpState {
         /// The vCPU's number.
         index: usize,
@@ -49,8 +49,8 @@ pub enum Call {
         /// What it would write.
         data: u32,
     },
-    /// [`Vm::collect_writes`](super::Vm::collect_writes)
-    CollectWrites {
+    /// [`Vm::coalesce_writes`](super::Vm::coalesce_writes)
+    CoalesceWrites {
         /// Whose writes.
         port: u16,
     },
@@ -74,7 +74,7 @@ impl Call {
             Call::SetMsrs { .. } => "KVM_SET_MSRS",
             Call::MpState { .. } => "KVM_GET_MP_STATE",
             Call::SignalMsi { .. } => "KVM_SIGNAL_MSI",
-            Call::CollectWrites { .. } => "mmap, KVM_REGISTER_COALESCED_MMIO",
+            Call::CoalesceWrites { .. } => "mmap, KVM_REGISTER_COALESCED_MMIO",
             Call::Restore => "KVM_SET_* for what differs",
             Call::Close => "close, munmap",
         }
@@ -106,12 +106,12 @@ impl fmt::Display for Call {
                 write!(f, "vCPU {index}:")?;
                 msrs.iter().try_for_each(|(number, value)| write!(f, " MSR {number:#x} = {value:#x}"))
             }
-            Call::CollectWrites { port } => {
+            Call::CoalesceWrites { port } => {
                 write!(f, "KVM keeps what goes to port {port:#x} until the next exit")
             }
             Call::Restore => f.write_str("the clock and each processor, as its golden image has it"),
             Call::Close => f.write_str("processors, machine and memory are given back"),
-            Call::MpState { index } => write!(f, "is vCPU {index} asleep for good?"),
+            Call::MpState { index } => write!(f, "is vCPU {index} halted for good?"),
             Call::SignalMsi { address, data } => {
                 write!(f, "interrupt vector {:#x} for APIC {:#x}", data & 0xff, address >> 12 & 0xff)
             }

@@ -11,18 +11,18 @@
 //! there as it is here.
 #![allow(unsafe_code)]
 
-mod busy;
 mod call;
-mod collected;
+mod coalesced;
 mod debug;
 mod memory;
 mod state;
+mod tcg;
 mod tsc;
 mod vcpu;
 mod vm;
 
 pub use call::Call;
-pub use collected::Collected;
+pub use coalesced::Coalesced;
 pub use memory::{MAX_MEMORY, Memory, allocate, map_file};
 pub use state::{StatePart, VcpuState};
 pub use vcpu::{Exit, Registers, Vcpu, kick_this_thread};

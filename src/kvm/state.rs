@@ -6,7 +6,7 @@
 //!
 //! Source: KVM API document, the sections of the ioctls named at each part.
 
-use super::busy::for_this_processor;
+use super::tcg::for_this_processor;
 use super::tsc::IA32_TSC;
 use super::{Vcpu, host};
 use crate::error::{Error, Result};

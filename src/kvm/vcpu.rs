@@ -370,15 +370,15 @@ impl Vcpu {
 
     /// The general registers, when nothing can wake the processor but another one: it halted with interrupts off,
     /// or still waits for its SIPI (`KVM_GET_MP_STATE`).
-    pub fn asleep_for_good(&mut self) -> Result<Option<kvm_regs>> {
+    pub fn halted_for_good(&mut self) -> Result<Option<kvm_regs>> {
         let state = self.fd.get_mp_state().map_err(host("read the vCPU's state"))?.mp_state;
         let regs = self.fd.sync_regs_mut().regs;
-        let is_asleep = match state {
+        let is_halted = match state {
             KVM_MP_STATE_UNINITIALIZED | KVM_MP_STATE_INIT_RECEIVED => true,
             KVM_MP_STATE_HALTED => regs.rflags & RFLAGS_IF == 0,
             _ => false,
         };
-        Ok(is_asleep.then_some(regs))
+        Ok(is_halted.then_some(regs))
     }
 
     /// Runs `body` so that [`kick_this_thread`] ends a `KVM_RUN` in it, even one that has not begun.

@@ -52,7 +52,7 @@ impl Kvm {
     }
 
     /// What matchstick needs of KVM and this one does not have, by the names of its capabilities.
-    pub fn lacks(&self) -> Vec<&'static str> {
+    pub fn missing(&self) -> Vec<&'static str> {
         NEEDED.into_iter().filter(|&(cap, _)| !self.fd.check_extension(cap)).map(|(_, name)| name).collect()
     }
 

@@ -8,7 +8,7 @@
 //!   port 0x3f8   serial       COM1 ── pin 4 ─┐
 //!   port 0x600   power        ACPI's sleep registers, on a machine with ACPI tables
 //!   0xfec0_0000  ioapic       ◀──────────────┘ ──message──▶ local APICs, inside KVM
-//!                             ◀── pin 5: the generation id is a new one, on a machine with ACPI tables
+//!                             ◀── pin 5: the VMGENID is a new one, on a machine with ACPI tables
 //! ```
 //!
 //! These are the customs of the PC and of QEMU, so that one guest image runs on both.
@@ -16,7 +16,7 @@
 use crate::device::{
     Action, Bus, Cable, Cmos, DebugExit, Device, I8042, Ioapic, Msi, Overlap, Post, Power, Serial,
 };
-use crate::kvm::{Collected, Exit};
+use crate::kvm::{Coalesced, Exit};
 use crate::machine::{DeviceState, Space};
 use crate::sys;
 use crate::x86::{acpi, layout};
@@ -32,13 +32,13 @@ pub(super) struct Board {
     mmio: Bus,
     ioapic: Ioapic,
     bursts: Bursts,
-    /// What the guest sent, once KVM collects it.
-    collected: Option<Collected>,
+    /// What the guest sent, once KVM coalesces it.
+    coalesced: Option<Coalesced>,
 }
 
 /// Bytes that were sent to COM1 one after the other, without a look at the port in between.
 ///
-/// A driver that fills the FIFO and then looks what has become of it does not mind that KVM collects the bytes
+/// A driver that fills the FIFO and then looks what has become of it does not mind that KVM coalesces the bytes
 /// until that look. One that sends and sleeps until the interrupt might wait for long.
 #[derive(Default)]
 struct Bursts {
@@ -84,8 +84,8 @@ impl Board {
         if acpi {
             ports.insert(acpi::SLEEP_CONTROL.into(), 2, None, Box::new(Power::new(acpi::S5)))?;
         }
-        let (bursts, collected) = (Bursts::default(), None);
-        Ok(Board { ports, mmio: Bus::new(), ioapic: Ioapic::new(), bursts, collected })
+        let (bursts, coalesced) = (Bursts::default(), None);
+        Ok(Board { ports, mmio: Bus::new(), ioapic: Ioapic::new(), bursts, coalesced })
     }
 
     /// Puts a device of the caller's on the ports (`mmio` false) or the memory-mapped addresses.
@@ -101,18 +101,18 @@ impl Board {
 
     /// If the guest has much to say and nobody collects it yet, lets `collect` see to that for COM1's transmitter.
     /// It is asked once.
-    pub fn collect(&mut self, collect: impl FnOnce(u16) -> Option<Collected>) {
+    pub fn collect(&mut self, collect: impl FnOnce(u16) -> Option<Coalesced>) {
         if self.bursts.seen == Bursts::MANY {
             self.bursts.seen += 1;
-            self.collected = collect(COM1.0 as u16);
+            self.coalesced = collect(COM1.0 as u16);
         }
     }
 
-    /// Brings what KVM has collected to its device: it came before whatever is served next.
+    /// Brings what KVM has coalesced to its device: it came before whatever is served next.
     pub fn deliver(&mut self) {
-        let Some(collected) = &mut self.collected else { return };
-        let mut room = Collected::room();
-        let (port, bytes) = collected.drain(&mut room);
+        let Some(coalesced) = &mut self.coalesced else { return };
+        let mut room = Coalesced::room();
+        let (port, bytes) = coalesced.drain(&mut room);
         // To send a byte ends nothing.
         let _ = self.ports.write_string(port.into(), bytes);
     }
@@ -207,11 +207,11 @@ impl Board {
         }
     }
 
-    /// Tells the guest that its generation id is a new one: a pulse at its pin. A guest that has not unmasked the pin
+    /// Tells the guest that its VMGENID is a new one: a pulse at its pin. A guest that has not unmasked the pin
     /// does not want to know.
-    pub fn tell_generation(&mut self) -> Option<Msi> {
-        let message = self.ioapic.set_line(acpi::GENERATION_PIN, true);
-        self.ioapic.set_line(acpi::GENERATION_PIN, false);
+    pub fn tell_vmgenid(&mut self) -> Option<Msi> {
+        let message = self.ioapic.set_line(acpi::VMGENID_PIN, true);
+        self.ioapic.set_line(acpi::VMGENID_PIN, false);
         message
     }
 
@@ -281,17 +281,17 @@ mod tests {
     }
 
     #[test]
-    fn a_new_generation_is_told_by_one_message_to_who_wants_it() {
+    fn a_new_vmgenid_is_told_by_one_message_to_who_wants_it() {
         let mut board = board();
-        assert_eq!(board.tell_generation(), None);
+        assert_eq!(board.tell_vmgenid(), None);
         // The redirection entry: vector 0x31, edge-triggered, not masked.
-        let select = 0x10 + 2 * acpi::GENERATION_PIN;
+        let select = 0x10 + 2 * acpi::VMGENID_PIN;
         let mut write =
             |address, value: u32| board.serve(&mut Exit::MmioWrite { address, data: &value.to_le_bytes() });
         assert_eq!(write(layout::IOAPIC, select.into()), Action::Continue);
         assert_eq!(write(layout::IOAPIC + 0x10, 0x31), Action::Continue);
         for _ in 0..2 {
-            assert_eq!(board.tell_generation().map(|message| message.data), Some(0x31));
+            assert_eq!(board.tell_vmgenid().map(|message| message.data), Some(0x31));
         }
         assert_eq!(board.settle(Err), Ok(()));
     }

@@ -20,16 +20,16 @@ pub(super) fn add(memory: &Memory, cpus: u32) -> Result<u64> {
         let outside = |_| Error::Config("there is no room for the firmware's tables".into());
         memory.write_slice(bytes, GuestAddress(address)).map_err(outside)?;
     }
-    new_generation(memory)?;
+    new_vmgenid(memory)?;
     Ok(layout::ACPI_TABLES)
 }
 
-/// Gives the guest a generation id that no machine had before.
-pub(super) fn new_generation(memory: &Memory) -> Result<()> {
-    let id: [u8; layout::GENERATION_ID_SIZE] =
+/// Gives the guest a VMGENID that no machine had before.
+pub(super) fn new_vmgenid(memory: &Memory) -> Result<()> {
+    let id: [u8; layout::VMGENID_SIZE] =
         sys::random().map_err(|source| Error::Host { what: "get random bytes", source })?;
-    let outside = |_| Error::Config("there is no room for the generation id".into());
-    memory.write_slice(&id, GuestAddress(layout::GENERATION_ID)).map_err(outside)
+    let outside = |_| Error::Config("there is no room for the VMGENID".into());
+    memory.write_slice(&id, GuestAddress(layout::VMGENID)).map_err(outside)
 }
 
 /// Looks where a BIOS would how the guest wants to be started again.

@@ -8,15 +8,15 @@
 //!
 //! The first vCPU runs on the caller's thread, each other one on a thread of its own.
 
-mod asleep;
 mod board;
 mod config;
 mod crash;
 mod diagnosis;
 mod firmware;
+mod halted;
 mod output;
+mod pacing;
 mod remote;
-mod rest;
 mod state;
 
 pub use config::Config;
@@ -27,23 +27,23 @@ pub use state::{DeviceState, Space, State};
 use crate::boot::{self, Payload};
 use crate::device::{Action, Cable, Device, Msi};
 use crate::error::{Error, Result};
-use crate::kvm::{Call, Collected, Exit, Kvm, Vcpu, Vm, kick_this_thread};
+use crate::kvm::{Call, Coalesced, Exit, Kvm, Vcpu, Vm, kick_this_thread};
 use crate::sandbox::{Role, Sandbox};
 use crate::sys::{self, Timer};
 use crate::timeline::{Phase, Probe};
 use crate::x86::{cpuid, msr};
-use asleep::Sleepers;
 use board::Board;
 use crash::Log;
+use halted::HaltDetector;
 use output::Output;
-use rest::Rest;
+use pacing::Pacing;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a guest runs before we look whether it sleeps for good; a tiny one is gone by then.
+/// How long a guest runs before we look whether it has halted for good; a tiny one is gone by then.
 const FIRST_BEAT: Duration = Duration::from_millis(10);
 /// How often we look from then on.
 const BEAT: Duration = Duration::from_millis(50);
@@ -208,8 +208,8 @@ impl Machine {
             timer: Timer::new().map_err(os)?,
             // A time that no clock will ever show is no limit.
             deadline: self.shared.timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
-            sleepers: Sleepers::new(others.len()),
-            rest: Mutex::new(Rest::default()),
+            halts: HaltDetector::new(others.len()),
+            pacing: Mutex::new(Pacing::default()),
             ended: AtomicBool::new(false),
             ending: Mutex::new(None),
         };
@@ -220,7 +220,7 @@ impl Machine {
                 let drive = move || {
                     sys::block_signals();
                     match run.shared.sandbox.limit(Role::OtherVcpu) {
-                        Ok(()) => run.drive(index, vcpu, &mut ()),
+                        Ok(()) => run.run_vcpu(index, vcpu, &mut ()),
                         Err(error) => run.end(Err(error)),
                     }
                 };
@@ -231,7 +231,7 @@ impl Machine {
             match spawned.and_then(|()| run.shared.sandbox.limit(Role::FirstVcpu)) {
                 Ok(()) => {
                     probe.mark(Phase::Confine);
-                    run.drive(0, &mut first[0], probe);
+                    run.run_vcpu(0, &mut first[0], probe);
                 }
                 Err(error) => run.end(Err(error)),
             }
@@ -251,8 +251,8 @@ struct Run<'a> {
     /// Calls vCPU 0 back from time to time.
     timer: Timer,
     deadline: Option<Instant>,
-    sleepers: Sleepers,
-    rest: Mutex<Rest>,
+    halts: HaltDetector,
+    pacing: Mutex<Pacing>,
     /// Set once `ending` is decided, for the vCPUs that still run.
     ended: AtomicBool,
     ending: Mutex<Option<Result<Outcome>>>,
@@ -260,11 +260,11 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Runs one vCPU. The first one to end decides how the machine ends, and stops the others.
-    fn drive<P: Probe>(&self, index: usize, vcpu: &mut Vcpu, probe: &mut P) {
+    fn run_vcpu<P: Probe>(&self, index: usize, vcpu: &mut Vcpu, probe: &mut P) {
         let remote = &self.shared.remote;
         let result = vcpu.accept_kicks(|vcpu| {
             remote.enter();
-            let result = self.serve(index, vcpu, probe);
+            let result = self.vcpu_loop(index, vcpu, probe);
             probe.left(vcpu);
             remote.leave();
             result
@@ -286,7 +286,7 @@ impl Run<'_> {
     }
 
     /// The loop around `KVM_RUN`.
-    fn serve<P: Probe>(&self, index: usize, vcpu: &mut Vcpu, probe: &mut P) -> Result<Outcome> {
+    fn vcpu_loop<P: Probe>(&self, index: usize, vcpu: &mut Vcpu, probe: &mut P) -> Result<Outcome> {
         let mut log = Log::default();
         if self.is_over() {
             return Ok(Outcome::Stopped);
@@ -313,7 +313,7 @@ impl Run<'_> {
                     let mut board = lock(&self.shared.board);
                     let action = board.serve(access);
                     probe.served(access, || board.device_of(access));
-                    board.collect(|port| self.collect_writes(port, vcpu, probe));
+                    board.collect(|port| self.coalesce_writes(port, vcpu, probe));
                     drop(board);
                     self.settle(probe)?;
                     let is_too_much = self.offer_output(index)?;
@@ -337,13 +337,13 @@ impl Run<'_> {
             return Ok(Some(Outcome::Stopped));
         }
         // The timer calls the first vCPU alone.
-        if index == 0 && lock(&self.rest).end(Instant::now()) {
+        if index == 0 && lock(&self.pacing).end(Instant::now()) {
             self.shared.cable.resume();
         }
         self.settle(probe)?;
-        let asleep = probe.call(|| Call::MpState { index }, || vcpu.asleep_for_good())?;
+        let halted = probe.call(|| Call::MpState { index }, || vcpu.halted_for_good())?;
         if index > 0 {
-            self.sleepers.answer(index, asleep);
+            self.halts.answer(index, halted);
             return Ok(None);
         }
         self.flush_output()?;
@@ -354,11 +354,11 @@ impl Run<'_> {
             }
             self.timer.set(left.min(BEAT), BEAT);
         }
-        if let Some(left) = lock(&self.rest).left(Instant::now()) {
+        if let Some(left) = lock(&self.pacing).left(Instant::now()) {
             self.timer.set(left, BEAT);
         }
-        if asleep.is_some() {
-            if self.sleepers.ask() {
+        if halted.is_some() {
+            if self.halts.ask() {
                 return Ok(Some(Outcome::Halted));
             }
             self.shared.remote.kick_others();
@@ -367,18 +367,18 @@ impl Run<'_> {
     }
 
     /// Has KVM collect what goes to `port`, if it can.
-    fn collect_writes<P: Probe>(&self, port: u16, vcpu: &Vcpu, probe: &mut P) -> Option<Collected> {
-        probe.call(|| Call::CollectWrites { port }, || self.shared.vm.collect_writes(port, vcpu))
+    fn coalesce_writes<P: Probe>(&self, port: u16, vcpu: &Vcpu, probe: &mut P) -> Option<Coalesced> {
+        probe.call(|| Call::CoalesceWrites { port }, || self.shared.vm.coalesce_writes(port, vcpu))
     }
 
     /// Lets the devices take input, and carries their interrupts to the local APICs. A guest that has read what it gets
-    /// in one go has a [`Rest`], at whose end the timer calls.
+    /// in one go has a [`Pacing`], at whose end the timer calls.
     fn settle<P: Probe>(&self, probe: &mut P) -> Result<()> {
         lock(&self.shared.board).settle(|Msi { address, data }| {
             probe.call(|| Call::SignalMsi { address, data }, || self.shared.vm.signal_msi(address, data))
         })?;
         if self.shared.cable.is_spent()
-            && let Some(rest) = lock(&self.rest).begin(Instant::now())
+            && let Some(rest) = lock(&self.pacing).begin(Instant::now())
         {
             self.timer.set(rest, BEAT);
         }

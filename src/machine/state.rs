@@ -161,7 +161,7 @@ impl Machine {
             vcpu.set_state_again(state, elapsed, index == 0)?;
         }
         lock(&self.shared.board).set_states(&state.devices).map_err(Error::Snapshot)?;
-        self.shared.tell_generation()?;
+        self.shared.tell_vmgenid()?;
         self.shared.cable.clear();
         self.shared.remote = Remote::default();
         self.has_ended = false;
@@ -246,21 +246,21 @@ impl Machine {
             acpi: state.acpi,
             max_output: config.max_output,
         };
-        shared.tell_generation()?;
+        shared.tell_vmgenid()?;
         probe.mark(Phase::Devices);
         Ok(Machine { vcpus, shared, has_ended: false })
     }
 }
 
 impl Shared {
-    /// Lets a guest with ACPI tables know that it is a copy, which others may be, too: a new generation id, and the
+    /// Lets a guest with ACPI tables know that it is a copy, which others may be, too: a new VMGENID, and the
     /// interrupt that says so.
-    fn tell_generation(&self) -> Result<()> {
+    fn tell_vmgenid(&self) -> Result<()> {
         if !self.acpi {
             return Ok(());
         }
-        firmware::new_generation(self.vm.memory())?;
-        let message = lock(&self.board).tell_generation();
+        firmware::new_vmgenid(self.vm.memory())?;
+        let message = lock(&self.board).tell_vmgenid();
         message.map_or(Ok(()), |Msi { address, data }| self.vm.signal_msi(address, data))
     }
 }

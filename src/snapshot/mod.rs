@@ -242,7 +242,7 @@ impl Snapshot {
         let tables: Vec<_> = self.state.vcpus.iter().filter_map(|vcpu| vcpu.cpuid()).collect();
         if !tables.is_empty() {
             let supported = probe.call(|| Call::SupportedCpuid, || kvm.supported_cpuid())?;
-            if let Some(what) = tables.iter().find_map(|table| cpuid::lacks(&supported, table)) {
+            if let Some(what) = tables.iter().find_map(|table| cpuid::missing(&supported, table)) {
                 let source = ImageError::Foreign { what };
                 return Err(Error::Image { name: self.name.clone(), source });
             }

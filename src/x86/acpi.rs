@@ -2,14 +2,14 @@
 //! and how to switch off.
 //!
 //! ```text
-//!   RSDP ─▶ XSDT ─▶ FADT ─▶ DSDT: \_S5_, COM1, the clock, the generation id
+//!   RSDP ─▶ XSDT ─▶ FADT ─▶ DSDT: \_S5_, COM1, the clock, the VMGENID
 //!                └▶ MADT: a local APIC for each processor, the IOAPIC
 //! ```
 //!
 //! Hardware-reduced ACPI: there is no power-management timer, no SCI and no event block, so nothing else has to
 //! be emulated than the two registers named in the FADT. Source: ACPI 6.5; by section at each table.
 
-use crate::x86::layout::{ACPI_TABLES, GENERATION_ID, HIGH_MEMORY, IOAPIC, LOCAL_APIC};
+use crate::x86::layout::{ACPI_TABLES, HIGH_MEMORY, IOAPIC, LOCAL_APIC, VMGENID};
 use acpi_tables::aml::{
     Device, EISAName, IO, Interrupt, Method, Name, Notify, ONE, Package, ResourceTemplate, ZERO,
 };
@@ -25,8 +25,8 @@ use acpi_tables::{Aml, aml::Path};
 pub const SLEEP_CONTROL: u16 = 0x600;
 /// The value of SLP_TYP that means S5, soft off: what `\_S5_` says, and our choice.
 pub const S5: u8 = 5;
-/// The pin of the IOAPIC at which a pulse tells the guest that its generation id is a new one.
-pub const GENERATION_PIN: u8 = 5;
+/// The pin of the IOAPIC at which a pulse tells the guest that its VMGENID is a new one.
+pub const VMGENID_PIN: u8 = 5;
 /// The keyboard controller's command port and the command that resets: a register every PC has.
 const RESET: (u16, u8) = (0x64, 0xfe);
 
@@ -96,25 +96,25 @@ fn dsdt() -> Sdt {
     let resources = ResourceTemplate::new(vec![&io]);
     let crs = Name::new(Path::new("_CRS"), &resources);
     dsdt.append_slice(&bytes(&Device::new(Path::new("_SB_.RTC_"), vec![&hid, &crs])));
-    add_generation_id(&mut dsdt);
+    add_vmgenid(&mut dsdt);
     dsdt.update_checksum();
     dsdt
 }
 
-/// Where the generation id is ("Virtual Machine Generation ID", Microsoft, 2012), and the event device whose interrupt
+/// Where the VMGENID is ("Virtual Machine Generation ID", Microsoft, 2012), and the event device whose interrupt
 /// says that it has changed (section 5.6.9). Who knows it draws new random numbers then.
-fn add_generation_id(dsdt: &mut Sdt) {
+fn add_vmgenid(dsdt: &mut Sdt) {
     /// What a notification says: the id is another one.
     const CHANGED: u8 = 0x80;
     let name = |path, value: &'static str| Name::new(Path::new(path), &value);
-    let (low, high) = (GENERATION_ID as u32, (GENERATION_ID >> 32) as u32);
+    let (low, high) = (VMGENID as u32, (VMGENID >> 32) as u32);
     let address = Name::new(Path::new("ADDR"), &Package::new(vec![&low, &high]));
     // Kernels whose identifiers are short know it by the first, others by the second.
     let (hid, cid) = (name("_HID", "VMGENCTR"), name("_CID", "VM_Gen_Counter"));
     let ddn = name("_DDN", "VM_Gen_Counter");
     let counter = Device::new(Path::new("_SB_.VGEN"), vec![&hid, &cid, &ddn, &address]);
     dsdt.append_slice(&bytes(&counter));
-    let irq = Interrupt::new(true, true, false, false, GENERATION_PIN.into());
+    let irq = Interrupt::new(true, true, false, false, VMGENID_PIN.into());
     let crs = Name::new(Path::new("_CRS"), &ResourceTemplate::new(vec![&irq]));
     let (target, changed) = (Path::new("\\_SB_.VGEN"), CHANGED);
     let notify = Notify::new(&target, &changed);
@@ -188,19 +188,19 @@ mod tests {
     }
 
     #[test]
-    fn the_generation_id_is_where_the_dsdt_says_and_its_interrupt_notifies() {
+    fn the_vmgenid_is_where_the_dsdt_says_and_its_interrupt_notifies() {
         let tables = tables(1);
         let xsdt = table(&tables, u64_at(&tables, 24));
         let dsdt = table(&tables, u64_at(table(&tables, u64_at(xsdt, 36)), 140));
         let has = |bytes: &[u8]| dsdt.windows(bytes.len()).any(|window| window == bytes);
         // NameOp ADDR, PackageOp of two elements: a DWord and zero (section 20.2).
-        let address = (GENERATION_ID as u32).to_le_bytes();
+        let address = (VMGENID as u32).to_le_bytes();
         assert!(has(&[&b"\x08ADDR\x12\x08\x02\x0c"[..], &address, &[0]].concat()));
         assert!(has(b"\x08_CID\x0dVM_Gen_Counter\0"));
         // An extended interrupt, edge-triggered, of one pin; NotifyOp, the root, two names, a Byte.
-        assert!(has(&[0x89, 6, 0, 0b11, 1, GENERATION_PIN, 0, 0, 0]));
+        assert!(has(&[0x89, 6, 0, 0b11, 1, VMGENID_PIN, 0, 0, 0]));
         assert!(has(b"\x86\\\x2e_SB_VGEN\x0a\x80"));
-        assert!(GENERATION_ID.is_multiple_of(8));
+        assert!(VMGENID.is_multiple_of(8));
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub fn with_tsc_deadline(cpuid: &mut CpuId) {
 /// guest that knows the one can go on with the other.
 ///
 /// It looks at the vendor and at the words of the table that are feature bits: a missing one makes a guest fault.
-pub fn lacks(supported: &CpuId, table: &CpuId) -> Option<String> {
+pub fn missing(supported: &CpuId, table: &CpuId) -> Option<String> {
     let here = |leaf: &kvm_cpuid_entry2| {
         let mut leaves = supported.as_slice().iter();
         let found = leaves.find(|here| (here.function, here.index) == (leaf.function, leaf.index));
@@ -183,15 +183,15 @@ mod tests {
             table
         };
         let here = with(1, 0b0110);
-        assert_eq!(lacks(&here, &with(1, 0b0110)), None);
-        assert_eq!(lacks(&here, &with(1, 0b0010 | OSXSAVE | HYPERVISOR)), None, "its own bits");
-        let missing = lacks(&here, &with(1, 0b1010));
-        assert_eq!(missing.as_deref(), Some("CPUID 0x1.0 ecx has 0x8 more"));
-        assert_eq!(lacks(&here, &with(0x7, 1)).as_deref(), Some("CPUID 0x7.0 ebx has 0xffffffff more"));
-        assert_eq!(lacks(&here, &with(0x15, 1)), None, "that is no feature");
+        assert_eq!(missing(&here, &with(1, 0b0110)), None);
+        assert_eq!(missing(&here, &with(1, 0b0010 | OSXSAVE | HYPERVISOR)), None, "its own bits");
+        let found = missing(&here, &with(1, 0b1010));
+        assert_eq!(found.as_deref(), Some("CPUID 0x1.0 ecx has 0x8 more"));
+        assert_eq!(missing(&here, &with(0x7, 1)).as_deref(), Some("CPUID 0x7.0 ebx has 0xffffffff more"));
+        assert_eq!(missing(&here, &with(0x15, 1)), None, "that is no feature");
         let mut other = with(1, 0);
         other.as_mut_slice()[0].ebx = u32::from_le_bytes(*b"Auth");
-        assert_eq!(lacks(&here, &other).as_deref(), Some("it is of another vendor"));
+        assert_eq!(missing(&here, &other).as_deref(), Some("it is of another vendor"));
     }
 
     #[test]

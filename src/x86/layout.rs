@@ -13,7 +13,7 @@
 //!   0x0009_fc00  extended BIOS data: reserved in every memory map
 //!   0x000a_0000  video memory and ROMs: nothing
 //!   0x000e_0000  ACPI tables                (machines that have them)
-//!   0x000f_ffe0  generation id              (the same machines)
+//!   0x000f_ffe0  VMGENID                    (the same machines)
 //!   0x0010_0000  kernel, then modules or the initrd as high as they fit
 //!   ............ end of memory, at most MMIO_START
 //!   0xc000_0000  a hole for devices: no memory
@@ -60,11 +60,11 @@ pub const WARM_BOOT: u16 = 0x1234;
 pub const ACPI_TABLES: u64 = 0xe_0000;
 /// Where real-mode code jumps to reset the machine, F000:FFF0 (SDM volume 3A, section 9.1.4).
 pub const RESET_VECTOR: u64 = 0xf_fff0;
-/// The generation id of a machine with ACPI tables: [`GENERATION_ID_SIZE`] random bytes, others for each machine that
+/// The VM generation ID of a machine with ACPI tables: [`VMGENID_SIZE`] random bytes, others for each machine that
 /// goes on from a golden image. In the page of the reset vector, so that both touch one page; no kernel uses it.
-pub const GENERATION_ID: u64 = 0xf_ffe0;
-/// Bytes of the generation id.
-pub const GENERATION_ID_SIZE: usize = 16;
+pub const VMGENID: u64 = 0xf_ffe0;
+/// Bytes of the VMGENID.
+pub const VMGENID_SIZE: usize = 16;
 /// First byte above the video memory and ROMs, where kernels are linked.
 pub const HIGH_MEMORY: u64 = 0x10_0000;
 /// Memory stops here and goes on at [`ABOVE_HOLE`].
@@ -79,7 +79,7 @@ pub const ABOVE_HOLE: u64 = 0x1_0000_0000;
 const _: () = assert!(PAGE_TABLES + PAGE_TABLES_SIZE + STACK_SIZE == STACK_TOP);
 const _: () = assert!(ZERO_PAGE + 0x1000 <= PAGE_TABLES && STACK_TOP <= CMDLINE);
 const _: () = assert!(BOOT_INFO + BOOT_INFO_SIZE <= SETUP_DATA && SETUP_DATA < ZERO_PAGE);
-const _: () = assert!(GENERATION_ID + GENERATION_ID_SIZE as u64 <= RESET_VECTOR);
+const _: () = assert!(VMGENID + VMGENID_SIZE as u64 <= RESET_VECTOR);
 
 /// One entry of the memory map that boot protocols hand to the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,5 @@
-//! What KVM collects: writes to a port that need no answer, kept in a ring until the next exit instead of being an
-//! exit each.
+//! Coalesced writes: what a guest writes to a port that needs no answer. KVM keeps these bytes in a ring until the next
+//! exit, so that not each of them is an exit.
 //!
 //! Source: KVM API document, `KVM_(UN)REGISTER_COALESCED_MMIO`; the ring is in linux/kvm.h.
 
@@ -17,28 +17,27 @@ const PAGE: usize = 0x1000;
 const ENTRIES: usize =
     (PAGE - offset_of!(kvm_coalesced_mmio_ring, coalesced_mmio)) / size_of::<kvm_coalesced_mmio>();
 
-/// The bytes written to a port of one machine that KVM keeps, in the order in which they were written, whichever vCPU
-/// did.
+/// The bytes that KVM keeps for one port of a machine, in the order in which the vCPUs wrote them.
 ///
-/// Whoever serves an exit takes them first, as they happened before it.
-pub struct Collected {
+/// They were written before the exit that follows: take them before you serve it.
+pub struct Coalesced {
     /// A mapping of our own.
     ring: NonNull<kvm_coalesced_mmio_ring>,
     port: u16,
 }
 
 // SAFETY: the mapping belongs to the process, not to a thread, and is used through `&mut` alone.
-unsafe impl Send for Collected {}
+unsafe impl Send for Coalesced {}
 
-impl Collected {
+impl Coalesced {
     /// Maps the ring, which is that of the whole machine, through any of its vCPUs.
-    fn map(port: u16, vcpu: &impl AsRawFd) -> io::Result<Collected> {
+    fn map(port: u16, vcpu: &impl AsRawFd) -> io::Result<Coalesced> {
         let offset = i64::from(KVM_COALESCED_MMIO_PAGE_OFFSET) * PAGE as i64;
         let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
         // SAFETY: a new mapping at an address of the kernel's choice; it fails where there is no such page.
         let page = unsafe { libc::mmap(null_mut(), PAGE, access, flags, vcpu.as_raw_fd(), offset) };
         match NonNull::new(page) {
-            Some(page) if page.as_ptr() != libc::MAP_FAILED => Ok(Collected { ring: page.cast(), port }),
+            Some(page) if page.as_ptr() != libc::MAP_FAILED => Ok(Coalesced { ring: page.cast(), port }),
             _ => Err(io::Error::last_os_error()),
         }
     }
@@ -73,7 +72,7 @@ impl Collected {
     }
 }
 
-impl Drop for Collected {
+impl Drop for Coalesced {
     fn drop(&mut self) {
         // SAFETY: mapped by `map`, with this length, and not used again.
         unsafe { libc::munmap(self.ring.as_ptr().cast(), PAGE) };
@@ -81,13 +80,13 @@ impl Drop for Collected {
 }
 
 impl Vm {
-    /// From now on KVM collects what the guest writes to the byte at `port` (`KVM_REGISTER_COALESCED_MMIO`).
+    /// From now on KVM coalesces what the guest writes to the byte at `port` (`KVM_REGISTER_COALESCED_MMIO`).
     ///
     /// `None` where this host's KVM refuses. One before Linux 4.20, which lacks `KVM_CAP_COALESCED_PIO`, takes the
-    /// port for an address in memory, where there is nothing to collect, and goes on as before.
-    pub fn collect_writes(&self, port: u16, vcpu: &Vcpu) -> Option<Collected> {
-        let collected = Collected::map(port, vcpu.fd()).ok()?;
+    /// port for an address in memory, where there is nothing to coalesce, and goes on as before.
+    pub fn coalesce_writes(&self, port: u16, vcpu: &Vcpu) -> Option<Coalesced> {
+        let coalesced = Coalesced::map(port, vcpu.fd()).ok()?;
         self.fd.register_coalesced_mmio(IoEventAddress::Pio(port.into()), 1).ok()?;
-        Some(collected)
+        Some(coalesced)
     }
 }
