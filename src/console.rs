@@ -9,7 +9,6 @@ use crate::sandbox::{self, Role, Sandbox};
 use crate::sys::{self, Input};
 use std::io::{self, Read, Write};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
 
 /// Ctrl-a, as a terminal sends it.
@@ -132,38 +131,20 @@ pub fn restore_on_panic(status: u8) {
     }));
 }
 
-/// The signals that ask a program to end.
-pub const ENDING: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
-
-/// The signal that ended us, or 0.
-static SIGNAL: AtomicI32 = AtomicI32::new(0);
 static MACHINE: OnceLock<Remote> = OnceLock::new();
 
-/// From now on the signals of [`ENDING`] end the run instead of the process, so that output and
-/// terminal are taken care of first. [`die_of_signal`] does the rest. One that is ignored stays so.
+/// From now on a signal that asks a program to end stops the machine of `remote` instead, so that output and terminal
+/// are taken care of first. [`sys::die_if_noted`] does the rest.
 pub fn catch_signals(remote: Remote) -> io::Result<()> {
-    extern "C" fn stop(signal: i32) {
-        SIGNAL.store(signal, Ordering::SeqCst);
+    MACHINE.get_or_init(|| remote);
+    sys::note_ending_signals(|_| {
         if let Some(remote) = MACHINE.get() {
             remote.stop_from_signal();
         }
-    }
-    MACHINE.get_or_init(|| remote);
-    for signal in ENDING {
-        sys::on_signal_unless_ignored(signal, stop)?;
-    }
-    Ok(())
+    })
 }
 
 /// Whether a signal wants the process to end.
 pub fn is_ending() -> bool {
-    SIGNAL.load(Ordering::SeqCst) != 0
-}
-
-/// If a signal ended the run, lets it end the process too.
-pub fn die_of_signal() {
-    match SIGNAL.load(Ordering::SeqCst) {
-        0 => {}
-        signal => sys::die_of(signal),
-    }
+    sys::noted_signal().is_some()
 }

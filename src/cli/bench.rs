@@ -246,7 +246,7 @@ fn weigh(contest: &Contest) -> Result<u8> {
     let costs = memory::measure(contest, instances, &mut |part, name| show(&bar, part, name))?;
     bar.finish_and_clear();
     print(&density::memory(&costs))?;
-    stop::die_if_asked();
+    sys::die_if_noted();
     Ok(0)
 }
 
@@ -256,7 +256,7 @@ fn crowd(contest: &Contest) -> Result<u8> {
     let rates = parallel::measure(contest, &mut |part, name| show(&bar, part, name))?;
     bar.finish_and_clear();
     print(&density::parallel(&rates))?;
-    stop::die_if_asked();
+    sys::die_if_noted();
     Ok(0)
 }
 
@@ -269,7 +269,7 @@ fn show(bar: &ProgressBar, part: f64, name: &str) {
 fn look(contest: &Contest) -> Result<u8> {
     let worlds = isolation::look(contest)?;
     print(&worlds::text(&worlds, &isolation::host()))?;
-    stop::die_if_asked();
+    sys::die_if_noted();
     let has_failed = worlds.iter().any(|world| matches!(world.view, View::Failed(_)));
     Ok(if has_failed { 1 } else { 0 })
 }
@@ -300,7 +300,7 @@ fn race(args: BenchArgs) -> Result<u8> {
     }
     print(&text)?;
     exported?;
-    stop::die_if_asked();
+    sys::die_if_noted();
     let is_well = report.dropped.is_empty() && !report.results.is_empty();
     Ok(if is_well { 0 } else { 1 })
 }

@@ -181,7 +181,7 @@ pub(super) fn snapshot(run: &RunArgs, args: &SnapshotArgs) -> Result<u8> {
     let exits = if let Moment::Exit(count) = args.at { Some(count) } else { None };
     let mut until = Until { exits };
     let outcome = machine.run(&mut until)?;
-    console::die_of_signal();
+    sys::die_if_noted();
     let has_come = match args.at {
         Moment::After(_) => matches!(outcome, Outcome::TimedOut),
         _ => matches!(outcome, Outcome::Stopped),
@@ -195,10 +195,10 @@ pub(super) fn snapshot(run: &RunArgs, args: &SnapshotArgs) -> Result<u8> {
         };
     }
     let snapshot = machine.snapshot()?;
-    console::die_of_signal();
+    sys::die_if_noted();
     let saved = snapshot.save_unless(path, console::is_ending);
     // What was written by then is gone again.
-    console::die_of_signal();
+    sys::die_if_noted();
     saved?;
     if !run.quiet {
         let (stored, all) = (snapshot.pages(), snapshot.state().memory / PAGE as u64);

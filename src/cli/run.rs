@@ -36,7 +36,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
 /// The same, watched by `probe`.
 pub(super) fn run_with<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<u8> {
     let (image, outcome) = start(args, probe)?;
-    console::die_of_signal();
+    sys::die_if_noted();
     Ok(conclude(&image, &outcome?, args))
 }
 

@@ -5,7 +5,6 @@
 
 use super::options::RunArgs;
 use super::{complain, run};
-use crate::console::ENDING;
 use crate::error::{Error, Result};
 use crate::sys;
 use crate::timeline::{Phase, Timeline, waterfall};
@@ -41,12 +40,9 @@ pub fn run_if_inside(args: &RunArgs) -> Option<Result<u8>> {
 
 /// The child's process number, or 0.
 static CHILD: AtomicI32 = AtomicI32::new(0);
-/// The last signal that arrived, or 0.
-static SIGNAL: AtomicI32 = AtomicI32::new(0);
 
 /// The child decides what a signal means; we stay to show what it measured.
-extern "C" fn pass_on(signal: i32) {
-    SIGNAL.store(signal, Ordering::SeqCst);
+fn pass_on(signal: i32) {
     match CHILD.load(Ordering::SeqCst) {
         0 => {}
         child => sys::send_signal(child, signal),
@@ -57,9 +53,7 @@ extern "C" fn pass_on(signal: i32) {
 pub fn measure() -> Result<u8> {
     let os = |source| Error::Host { what: "start a process to measure", source };
     let (mut reader, writer) = sys::pipe_for_child().map_err(os)?;
-    for signal in ENDING {
-        sys::on_signal_unless_ignored(signal, pass_on).map_err(os)?;
-    }
+    sys::note_ending_signals(pass_on).map_err(os)?;
     let mut command = Command::new(std::env::current_exe().map_err(os)?);
     command.args(std::env::args_os().skip(1));
     let start = sys::monotonic();
@@ -67,9 +61,8 @@ pub fn measure() -> Result<u8> {
     let mut child = command.spawn().map_err(os)?;
     CHILD.store(child.id() as i32, Ordering::SeqCst);
     // One that came before there was a child to pass it on to.
-    match SIGNAL.load(Ordering::SeqCst) {
-        0 => {}
-        signal => pass_on(signal),
+    if let Some(signal) = sys::noted_signal() {
+        pass_on(signal);
     }
     drop(writer);
     let status = child.wait().map_err(os)?;

@@ -9,6 +9,7 @@ use crate::debugger::{Address, Debugger};
 use crate::error::Result;
 use crate::guest::Guest;
 use crate::sandbox::Sandbox;
+use crate::sys;
 use crate::trace::{Stepper, Tracer, html, json, step, story};
 use lexopt::{Parser, ValueExt};
 use std::io::{self, Write};
@@ -127,7 +128,7 @@ pub fn run(run: &RunArgs, args: &TraceArgs) -> Result<u8> {
         html.map_or(Ok(()), |page| page.write(&html::page(&recording))),
         hand_over(run, output, if args.json { json::lines(&recording) } else { story::tell(&recording) }),
     ];
-    console::die_of_signal();
+    sys::die_if_noted();
     let status = run::conclude(&image, &outcome?, run);
     written.into_iter().collect::<Result<()>>()?;
     Ok(status)
@@ -152,7 +153,7 @@ fn debug(run: &RunArgs, address: &Address) -> Result<u8> {
     let (image, outcome) = run::start(run, &mut debugger)?;
     let status = outcome.map(|outcome| run::conclude(&image, &outcome, run));
     debugger.finish(*status.as_ref().unwrap_or(&STATUS_FAILURE))?;
-    console::die_of_signal();
+    sys::die_if_noted();
     status
 }
 
@@ -166,7 +167,7 @@ fn walk(run: &RunArgs, args: &TraceArgs, output: Option<OutputFile>) -> Result<u
         false => step::tell(&image.name, &steps, count),
     };
     let written = hand_over(run, output, text);
-    console::die_of_signal();
+    sys::die_if_noted();
     let status = run::conclude(&image, &outcome?, run);
     written?;
     Ok(status)

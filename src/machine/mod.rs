@@ -195,13 +195,10 @@ impl Machine {
     /// Runs the guest to its end. One that was stopped, by a [`Remote`], its time or its probe, goes on where it
     /// was when it is run again.
     ///
-    /// Uses the first real-time signal of the process ([`sys::kick_signal`]).
+    /// Uses the first real-time signal of the process (SIGRTMIN).
     pub fn run<P: Probe>(&mut self, probe: &mut P) -> Result<Outcome> {
-        extern "C" fn kicked(_signal: i32) {
-            kick_this_thread();
-        }
         let os = |source| Error::Host { what: "set up signals and a timer", source };
-        sys::on_signal(sys::kick_signal(), kicked).map_err(os)?;
+        sys::on_kick(kick_this_thread).map_err(os)?;
         let (first, others) = self.vcpus.split_at_mut(1);
         let run = Run {
             shared: &self.shared,

@@ -95,10 +95,11 @@ pub fn each_page_in(
     part: Range<u64>,
     mut each: impl FnMut(u64, &[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
+    let mut file = file.try_clone()?;
     let end = offset + part.end;
     let mut chunk = vec![0; CHUNK * PAGE];
     let mut at = offset + part.start;
-    while let Some(data) = crate::sys::next_data(file, at)?.filter(|&data| data < end) {
+    while let Some(data) = crate::sys::next_data(&mut file, at)?.filter(|&data| data < end) {
         // Where data begin is the file system's business; whole pages are ours.
         at = (data - data % PAGE as u64).max(at);
         let count = (end - at).min(chunk.len() as u64) as usize;

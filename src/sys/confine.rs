@@ -4,9 +4,8 @@
 //! landlock(7), mallopt(3), setrlimit(2), sigaction(2).
 
 use super::check;
+use super::signal::on_signal;
 use std::io;
-use std::mem::MaybeUninit;
-use std::ptr::null_mut;
 
 /// Gives up every capability of the calling thread, and of those it will start (capset(2)).
 pub fn drop_capabilities() -> io::Result<()> {
@@ -86,13 +85,13 @@ pub fn share_one_heap() -> io::Result<()> {
 /// The handler may only do what is async-signal-safe.
 pub fn on_forbidden_call(handler: fn(i32, u64) -> !) -> io::Result<()> {
     static HANDLER: std::sync::OnceLock<fn(i32, u64) -> !> = std::sync::OnceLock::new();
-    extern "C" fn forbidden(_signal: i32, info: *const libc::siginfo_t, context: *const libc::ucontext_t) {
+    extern "C" fn forbidden(_signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
         // The number lies behind signo, errno, code, padding and the address of the call; libc has no name
         // for it.
         const NUMBER: usize = 24;
         // SAFETY: the kernel hands over a whole siginfo_t, which is 128 bytes, and the registers as they were.
         let (number, argument) = unsafe {
-            let registers = &(*context).uc_mcontext.gregs;
+            let registers = &(*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs;
             (info.byte_add(NUMBER).cast::<i32>().read(), registers[libc::REG_RSI as usize])
         };
         if let Some(handler) = HANDLER.get() {
@@ -100,13 +99,7 @@ pub fn on_forbidden_call(handler: fn(i32, u64) -> !) -> io::Result<()> {
         }
     }
     HANDLER.get_or_init(|| handler);
-    // SAFETY: all zeroes is a valid sigaction; the handler takes what SA_SIGINFO gives, and lives for ever.
-    check(unsafe {
-        let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
-        action.sa_sigaction = forbidden as *const () as libc::sighandler_t;
-        action.sa_flags = libc::SA_SIGINFO;
-        libc::sigaction(libc::SIGSYS, &action, null_mut())
-    })
+    on_signal(libc::SIGSYS, forbidden)
 }
 
 /// Writes to standard error and ends the process: what is left to a signal handler.

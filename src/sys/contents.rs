@@ -1,7 +1,6 @@
-//! Bytes that are to be shown to somebody: made here, or those of a file, which are not read but mapped.
+//! The bytes of an image: part of this program, made by it, or those of a file.
 //!
-//! So the bytes of a kernel are copied once, from the file to the guest, and not to a place of ours before.
-//! Source: mmap(2).
+//! A file is mapped, not read: its bytes are copied once, from the file to the guest's memory. Source: mmap(2).
 
 use std::fs::File;
 use std::io;
@@ -10,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::ptr::null_mut;
 use std::sync::Arc;
 
-/// Bytes, wherever they are. A clone is another name for the same ones.
+/// Bytes, wherever they are. A clone shares them.
 #[derive(Debug, Clone)]
 pub struct Contents(Kind);
 
@@ -23,7 +22,7 @@ enum Kind {
 
 impl Contents {
     /// The first `len` bytes of `file`, which must have so many. It is mapped, not read: should someone shorten it
-    /// later, to look at what is gone ends the process with SIGBUS.
+    /// later, reading what is gone ends the process with SIGBUS.
     ///
     /// # Errors
     /// Those of mmap(2); EINVAL for no bytes at all.

@@ -1,9 +1,8 @@
-//! What the processor, the user and the terminal are, asked of them directly.
+//! What the processor and the user are, and what else the host gives who asks for it.
 //!
-//! Sources: Intel SDM volume 2A, "CPUID"; geteuid(2), ioctl_tty(2).
+//! Sources: Intel SDM volume 2A, "CPUID"; geteuid(2), getrandom(2).
 
-use std::mem::MaybeUninit;
-use std::os::fd::AsRawFd;
+use std::io;
 
 /// EAX, EBX, ECX and EDX of a CPUID leaf, of its subleaf 0.
 pub fn cpuid(leaf: u32) -> [u32; 4] {
@@ -34,15 +33,16 @@ pub fn effective_user() -> u32 {
     unsafe { libc::geteuid() }
 }
 
-/// The width of the terminal behind `output`, in columns; `None` if it is none, or does not know.
-pub fn columns(output: &impl AsRawFd) -> Option<usize> {
-    let mut size = MaybeUninit::<libc::winsize>::zeroed();
-    // SAFETY: TIOCGWINSZ writes a winsize or fails; all zeroes is a valid one.
-    let size = unsafe {
-        if libc::ioctl(output.as_raw_fd(), libc::TIOCGWINSZ, size.as_mut_ptr()) != 0 {
-            return None;
-        }
-        size.assume_init()
-    };
-    (size.ws_col > 0).then_some(size.ws_col.into())
+/// Bytes from the host's random number generator (getrandom(2)).
+///
+/// By hand: vmm-sys-util's `rand` calculates its bytes from the clock, and an attacker can guess them.
+pub fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    // SAFETY: getrandom writes at most as many bytes as it is told, into an array of that length.
+    let count = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), N, 0) };
+    match usize::try_from(count) {
+        Ok(count) if count == N => Ok(bytes),
+        // Up to 256 bytes come whole or not at all.
+        _ => Err(io::Error::last_os_error()),
+    }
 }

@@ -1,0 +1,69 @@
+//! Files and pipes, beyond what std has.
+//!
+//! Sources: memfd_create(2), lseek(2), fcntl(2); kernel: admin-guide/mm/pagemap.rst.
+
+use std::fs::File;
+use std::io::{self, PipeReader, PipeWriter};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, FromRawFd};
+use vmm_sys_util::seek_hole::SeekHole;
+
+/// A pipe whose writing end a child inherits.
+pub fn pipe_for_child() -> io::Result<(PipeReader, PipeWriter)> {
+    let (reader, writer) = io::pipe()?;
+    // SAFETY: the descriptor is open; clearing FD_CLOEXEC changes nothing but what exec does to it.
+    match unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETFD, 0) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok((reader, writer)),
+    }
+}
+
+/// The writing end, in the child: `None` unless `fd` is an open pipe that is not one of the first three.
+pub fn inherited_pipe(fd: i32) -> Option<File> {
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: fstat writes `stat` or fails.
+    let is_pipe = unsafe {
+        fd > 2
+            && libc::fstat(fd, stat.as_mut_ptr()) == 0
+            && stat.assume_init().st_mode & libc::S_IFMT == libc::S_IFIFO
+    };
+    // SAFETY: our parent opened it for us alone, and nothing in this process has asked for it before.
+    is_pipe.then(|| unsafe { File::from_raw_fd(fd) })
+}
+
+/// Where the next data of a sparse file begin, from `offset` on; `None` if only a hole is left (lseek(2), SEEK_DATA).
+/// It moves the descriptor's own place.
+pub fn next_data(file: &mut File, offset: u64) -> io::Result<Option<u64>> {
+    match file.seek_data(offset) {
+        // A file system without holes has data everywhere.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(Some(offset)),
+        data => data,
+    }
+}
+
+/// Which of `pages` pages from `address` on are the process's own, and no longer those of the file that is mapped
+/// there (kernel: admin-guide/mm/pagemap.rst). `pagemap` is that file of /proc.
+pub fn own_pages(pagemap: &File, address: usize, pages: usize) -> io::Result<Vec<usize>> {
+    use std::os::unix::fs::FileExt;
+    /// Bits of an entry: in memory, swapped, of a file.
+    const PRESENT: u64 = 1 << 63;
+    const SWAPPED: u64 = 1 << 62;
+    const OF_A_FILE: u64 = 1 << 61;
+    let mut entries = vec![0; pages * size_of::<u64>()];
+    pagemap.read_exact_at(&mut entries, (address / 4096 * size_of::<u64>()) as u64)?;
+    let entries = entries.chunks_exact(8).filter_map(|entry| entry.try_into().ok()).map(u64::from_le_bytes);
+    let is_own = |entry: u64| entry & (PRESENT | SWAPPED) != 0 && entry & OF_A_FILE == 0;
+    Ok(entries.enumerate().filter(|&(_, entry)| is_own(entry)).map(|(number, _)| number).collect())
+}
+
+/// A file that is nowhere but in memory (memfd_create(2)).
+///
+/// By hand: vmm-sys-util's temporary files are on a disk, under a name.
+pub fn memory_file() -> io::Result<File> {
+    // SAFETY: the name is a constant; the descriptor that comes back is nobody's yet.
+    match unsafe { libc::memfd_create(c"matchstick".as_ptr(), libc::MFD_CLOEXEC) } {
+        -1 => Err(io::Error::last_os_error()),
+        // SAFETY: as above.
+        fd => Ok(unsafe { File::from_raw_fd(fd) }),
+    }
+}
