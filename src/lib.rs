@@ -17,6 +17,7 @@
 //! | [`error`] | what can go wrong, and whose fault it is |
 //! | [`kvm`] | how to ask Linux for a virtual machine; what an exit is |
 //! | [`x86`] | where things lie in memory, and which bits put a processor into a mode |
+//! | [`elf`] | what a kernel's or a program's file says about itself |
 //! | [`boot`] | what a kernel expects to find when it starts |
 //! | [`initramfs`] | what Linux expects to find when it has started |
 //! | [`device`] | what answers when the guest touches a port |
@@ -40,8 +41,10 @@ pub mod console;
 pub mod container;
 pub mod debugger;
 pub mod device;
+pub mod elf;
 pub mod error;
 pub mod explain;
+mod fields;
 pub mod guest;
 pub mod host;
 pub mod initramfs;

@@ -7,8 +7,8 @@ use std::process::Command;
 
 /// Each layer may use those before it and, within one row, none of the others.
 const LAYERS: &[&[&str]] = &[
-    &["error", "sys"],
-    &["x86", "container"],
+    &["error", "sys", "fields"],
+    &["x86", "container", "elf"],
     &["kvm"],
     &["boot", "device", "initramfs"],
     &["timeline", "sandbox"],

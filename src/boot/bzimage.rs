@@ -4,10 +4,10 @@
 //! part is not run: with the 64-bit entry everything it would ask the BIOS is in the zero page.
 //! Source: Linux, Documentation/arch/x86/boot.rst; fields are named as there.
 
-use super::fields::Fields;
 use super::placer::Placer;
 use super::{BOOT_SIGNATURE, SETUP_MAGIC};
 use crate::error::ImageError;
+use crate::fields::Fields;
 
 /// Where the setup header begins, in the file and in the zero page.
 pub const SETUP_HEADER: usize = 0x1f1;

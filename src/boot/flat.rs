@@ -38,9 +38,10 @@ fn nothing_else(protocol: &'static str, payload: &Payload) -> Result<(), ImageEr
 
 #[cfg(test)]
 mod tests {
-    use super::super::images::{CODE, guest, read};
+    use super::super::images::{guest, read};
     use super::super::{Protocol, load};
     use super::*;
+    use crate::elf::images::CODE;
     use crate::x86::layout::LOW_MEMORY_END;
 
     #[test]

@@ -5,10 +5,10 @@
 //! Source: Linux, Documentation/arch/x86/boot.rst, "64-bit Boot Protocol", and zero-page.rst.
 
 use super::bzimage::{BzImage, ENTRY_64, SETUP_HEADER};
-use super::elf::{Class, Elf};
-use super::notes;
 use super::placer::Placer;
-use super::{Payload, cmdline, initrd, long_mode, stack};
+use super::{Payload, cmdline, initrd, long_mode, segments, stack};
+use crate::elf::notes::{self, Note};
+use crate::elf::{Class, Elf};
 use crate::error::ImageError;
 use crate::x86::layout::{GDT, SETUP_DATA, ZERO_PAGE, memory_map};
 use crate::x86::{Entry, segment};
@@ -30,14 +30,16 @@ const BOOT_FLAG: u16 = 0xaa55;
 const HEADER: u32 = u32::from_le_bytes(*b"HdrS");
 /// The type of a `struct setup_data` that holds a seed for the kernel's random number generator.
 const SETUP_RNG_SEED: u32 = 9;
+/// The owner of Xen's notes, among them the one with PVH's entry point. Names end with a zero.
+pub(super) const XEN_NAME: &[u8] = b"Xen\0";
 /// ACPI's address range types (ACPI 6.5, table 15.2).
 const E820_RAM: u32 = 1;
 const E820_RESERVED: u32 = 2;
 
 /// Places an ELF64 kernel, its page tables, GDT, stack and zero page.
 pub(super) fn load_elf(payload: &Payload, placer: &mut Placer) -> Result<Entry, ImageError> {
-    let elf = Elf::parse(payload.image)?;
-    if elf.class != Class::Elf64 {
+    let elf = segments::executable(payload.image)?;
+    if elf.header.class != Class::Elf64 {
         let why = "it is ELF32, and long mode is entered in 64-bit code";
         return Err(ImageError::Not { protocol: "elf", why });
     }
@@ -46,14 +48,26 @@ pub(super) fn load_elf(payload: &Payload, placer: &mut Placer) -> Result<Entry, 
     let rsp = stack(placer)?;
     // Placed before the kernel, so that a kernel that collides with it is the one to blame.
     let cmd_line_ptr = cmdline(payload, placer)?;
-    elf.load(elf.e_entry, placer)?;
+    let e_entry = elf.header.e_entry;
+    segments::load(&elf, e_entry, placer)?;
     let ramdisk = initrd(payload, u64::MAX, placer)?;
     // An ELF file has no setup header: only the fields that a boot loader fills are set.
     let mut zero_page = boot_params::default();
     zero_page.hdr.boot_flag = BOOT_FLAG;
     zero_page.hdr.header = HEADER;
     fill(&mut zero_page, payload, cmd_line_ptr, ramdisk, placer)?;
-    Ok(Entry { rsp, rsi: ZERO_PAGE, ..Entry::at(mode, elf.e_entry) })
+    Ok(Entry { rsp, rsi: ZERO_PAGE, ..Entry::at(mode, e_entry) })
+}
+
+/// Whether `elf` says in a note that it is a Linux kernel. Source of owners and types: Linux, include/linux/elfnote.h
+/// (its own, which every kernel since 4.19 has), and Xen, public/elfnote.h.
+pub fn is_kernel(elf: &Elf) -> bool {
+    const XEN_ELFNOTE_GUEST_OS: u32 = 6;
+    let says_so = |note: &Note| {
+        note.name == b"Linux\0"
+            || (note.name, note.kind) == (XEN_NAME, XEN_ELFNOTE_GUEST_OS) && note.desc.starts_with(b"linux")
+    };
+    notes::find(elf, says_so).is_ok_and(|note| note.is_some())
 }
 
 /// Refuses a command line that an uncompressed Linux would cut without a word: unlike a bzImage it does not say
@@ -61,7 +75,7 @@ pub(super) fn load_elf(payload: &Payload, placer: &mut Placer) -> Result<Entry, 
 pub(super) fn check_cmdline(elf: &Elf, payload: &Payload) -> Result<(), ImageError> {
     const COMMAND_LINE_SIZE: u64 = 2048;
     let (size, limit) = (payload.cmdline.len() as u64, COMMAND_LINE_SIZE - 1);
-    if size > limit && notes::is_linux(elf) {
+    if size > limit && is_kernel(elf) {
         return Err(ImageError::TooLarge { what: "the command line", size, limit });
     }
     Ok(())
@@ -127,9 +141,10 @@ fn setup_data(payload: &Payload, placer: &mut Placer) -> Result<u64, ImageError>
 
 #[cfg(test)]
 mod tests {
-    use super::super::images::{AT, CODE, Image, guest, note, pvh_note, read, u32_at, u64_at};
+    use super::super::images::{guest, pvh_note, read, u32_at, u64_at};
     use super::super::{Memory, Protocol, load as boot};
     use super::*;
+    use crate::elf::images::{AT, CODE, Image, note};
     use crate::x86::Mode;
     use std::collections::BTreeSet;
 

@@ -27,21 +27,19 @@
 )]
 
 pub mod bzimage;
-pub mod elf;
-mod fields;
 pub mod flat;
 #[cfg(test)]
 mod images;
 pub mod linux;
 pub mod multiboot;
-mod notes;
 pub mod placer;
 pub mod pvh;
+mod segments;
 
+use crate::elf::{Class, ELFMAG, Elf};
 use crate::error::ImageError;
 use crate::x86::layout::{CMDLINE, CMDLINE_SIZE, GDT, STACK_SIZE, STACK_TOP};
 use crate::x86::{Entry, Mode, segment};
-use elf::{Class, ELFMAG, Elf};
 use placer::Placer;
 use std::fmt;
 use std::ops::Range;
@@ -153,7 +151,7 @@ pub fn detect(image: &[u8]) -> Result<Protocol, ImageError> {
     } else if multiboot::Header::find(image).is_some() {
         Ok(Protocol::Multiboot)
     } else if image.starts_with(ELFMAG) {
-        detect_elf(&Elf::parse(image)?)
+        detect_elf(&segments::executable(image)?)
     } else if has(SETUP_MAGIC) && has(BOOT_SIGNATURE) {
         Ok(Protocol::Linux)
     } else if has(BOOT_SIGNATURE) {
@@ -164,7 +162,7 @@ pub fn detect(image: &[u8]) -> Result<Protocol, ImageError> {
 }
 
 fn detect_elf(elf: &Elf) -> Result<Protocol, ImageError> {
-    match elf.class {
+    match elf.header.class {
         Class::Elf64 => Ok(Protocol::Elf),
         Class::Elf32 if pvh::entry(elf)?.is_some() => Ok(Protocol::Pvh),
         Class::Elf32 => Err(ImageError::Unsupported {
@@ -178,7 +176,7 @@ fn detect_elf(elf: &Elf) -> Result<Protocol, ImageError> {
 pub fn is_linux(image: &[u8]) -> bool {
     match detect(image) {
         Ok(Protocol::Linux) => true,
-        Ok(Protocol::Elf | Protocol::Pvh) => Elf::parse(image).is_ok_and(|elf| notes::is_linux(&elf)),
+        Ok(Protocol::Elf | Protocol::Pvh) => Elf::parse(image).is_ok_and(|elf| linux::is_kernel(&elf)),
         _ => false,
     }
 }
@@ -247,8 +245,9 @@ fn initrd(payload: &Payload, limit: u64, placer: &mut Placer) -> Result<Range<u6
 
 #[cfg(test)]
 mod tests {
-    use super::images::{AT, CODE, Image, boot, guest, multiboot, note, pvh_note, read};
+    use super::images::{boot, guest, multiboot, pvh_note, read};
     use super::*;
+    use crate::elf::images::{AT, CODE, Image, note};
     use proptest::prelude::*;
 
     const SIZE: usize = 2 << 20;

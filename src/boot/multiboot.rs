@@ -8,11 +8,10 @@
 
 pub mod info;
 
-use super::elf::Elf;
-use super::fields::Fields;
 use super::placer::Placer;
-use super::{Payload, cmdline, initrd, stack};
+use super::{Payload, cmdline, initrd, segments, stack};
 use crate::error::ImageError;
+use crate::fields::Fields;
 use crate::x86::layout::BOOT_INFO;
 use crate::x86::{Entry, Mode};
 
@@ -114,9 +113,9 @@ pub(super) fn load(payload: &Payload, placer: &mut Placer) -> Result<Entry, Imag
     let rip = if header.flags & ADDRESS_FIELDS != 0 {
         u64::from(header.load_addresses(payload.image, placer)?)
     } else {
-        let elf = Elf::parse(payload.image)?;
-        elf.load(elf.e_entry, placer)?;
-        elf.e_entry
+        let elf = segments::executable(payload.image)?;
+        segments::load(&elf, elf.header.e_entry, placer)?;
+        elf.header.e_entry
     };
     let module = initrd(payload, u64::MAX, placer)?;
 
@@ -130,9 +129,10 @@ pub(super) fn load(payload: &Payload, placer: &mut Placer) -> Result<Entry, Imag
 
 #[cfg(test)]
 mod tests {
-    use super::super::images::{AT, CODE, Image, boot, guest, multiboot, read, u32_at, u64_at};
+    use super::super::images::{boot, guest, multiboot, read, u32_at, u64_at};
     use super::super::{Protocol, detect, load as load_any};
     use super::*;
+    use crate::elf::images::{AT, CODE, Image};
 
     const SIZE: usize = 4 << 20;
     const BASE: u32 = AT as u32;

@@ -5,11 +5,11 @@
 //! hypercall interface: nothing of Xen is here but two structures. Source: Xen, docs/misc/pvh.pandoc
 //! (registers), public/elfnote.h (the note), public/arch-x86/hvm/start_info.h (the structures).
 
-use super::elf::Elf;
-use super::linux::check_cmdline;
-use super::notes::{self, Note, XEN_NAME};
+use super::linux::{XEN_NAME, check_cmdline};
 use super::placer::Placer;
-use super::{Payload, cmdline, initrd, stack};
+use super::{Payload, cmdline, initrd, segments, stack};
+use crate::elf::Elf;
+use crate::elf::notes::{self, Note};
 use crate::error::ImageError;
 use crate::x86::layout::{BOOT_INFO, memory_map};
 use crate::x86::{Entry, Mode};
@@ -27,13 +27,13 @@ const XEN_HVM_MEMMAP_TYPE_RESERVED: u32 = 2;
 
 /// Places a kernel with a PVH note, ELF32 or ELF64, and its start info.
 pub(super) fn load(payload: &Payload, placer: &mut Placer) -> Result<Entry, ImageError> {
-    let elf = Elf::parse(payload.image)?;
+    let elf = segments::executable(payload.image)?;
     let missing = ImageError::Not { protocol: "PVH", why: "no ELF note gives its 32-bit entry point" };
     let rip = entry(&elf)?.ok_or(missing)?;
     check_cmdline(&elf, payload)?;
     let rsp = stack(placer)?;
     let cmdline_paddr = cmdline(payload, placer)?;
-    elf.load(rip, placer)?;
+    segments::load(&elf, rip, placer)?;
     let module = initrd(payload, u64::MAX, placer)?;
 
     let modules = payload.initrd.map(|_| hvm_modlist_entry {
@@ -81,16 +81,16 @@ fn start_info(memory: u64, cmdline_paddr: u64, rsdp_paddr: u64, modules: &[hvm_m
 pub fn entry(elf: &Elf) -> Result<Option<u64>, ImageError> {
     let is_entry = |note: &Note| note.name == XEN_NAME && note.kind == XEN_ELFNOTE_PHYS32_ENTRY;
     let Some(note) = notes::find(elf, is_entry)? else { return Ok(None) };
-    let size =
-        ImageError::Damaged { what: notes::WHAT, why: "the PVH entry point has neither 4 nor 8 bytes" };
+    let size = ImageError::Damaged { what: "the PVH note", why: "its entry point has neither 4 nor 8 bytes" };
     note.address().ok_or(size).map(Some)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::images::{AT, Image, boot, guest, note, pvh_note, read, u32_at, u64_at};
+    use super::super::images::{boot, guest, pvh_note, read, u32_at, u64_at};
     use super::super::{Protocol, load as load_any};
     use super::*;
+    use crate::elf::images::{AT, Image, note};
 
     const SIZE: usize = 4 << 20;
 
@@ -140,7 +140,7 @@ mod tests {
                 notes[field..field + 4].copy_from_slice(&huge);
                 let result = pvh(&Image::elf32().notes(&notes, 4));
                 assert!(
-                    matches!(result, Err(ImageError::Damaged { what: "the ELF notes", .. })),
+                    matches!(result, Err(ImageError::Damaged { what: "an ELF note" | "the PVH note", .. })),
                     "{result:?}"
                 );
             }

@@ -1,11 +1,11 @@
-//! Little-endian fields, read one after another from the bytes of an image.
+//! Little-endian fields, read one after another from the bytes of a file.
 
 /// What is left to read.
 #[derive(Debug, Clone, Copy)]
 pub struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
-    /// Reads from byte `offset` of `image`; `None` if the image ends before it.
+    /// Reads from byte `offset` of `image`; `None` if it ends before that.
     pub fn at(image: &'a [u8], offset: usize) -> Option<Fields<'a>> {
         image.get(offset..).map(Fields)
     }

@@ -1,21 +1,13 @@
 //! ELF notes: what an executable says about itself beside its headers.
 //!
 //! Only found and taken apart; what a note means is said where it is looked for. Source: System V gABI, chapter 5,
-//! "Note Section"; for the owners and types, Xen, public/elfnote.h, and Linux, include/linux/elfnote.h.
+//! "Note Section".
 
-use super::elf::Elf;
-use super::fields::Fields;
-use crate::error::ImageError;
+use super::{Elf, ElfError, PT_NOTE};
+use crate::fields::Fields;
 
-/// The owner of Xen's notes, among them the one with PVH's entry point. Names end with a zero.
-pub const XEN_NAME: &[u8] = b"Xen\0";
-/// Xen's note that names the operating system.
-const XEN_ELFNOTE_GUEST_OS: u32 = 6;
-/// The owner of Linux's own notes, which every kernel since 4.19 has.
-const LINUX_NAME: &[u8] = b"Linux\0";
-
-/// What errors call them.
-pub const WHAT: &str = "the ELF notes";
+/// What errors call one.
+const WHAT: &str = "an ELF note";
 /// Bytes of a note before its name: `namesz`, `descsz` and `type`.
 const HEADER: usize = 12;
 
@@ -25,17 +17,20 @@ pub struct Note<'a> {
     pub kind: u32,
     /// Its owner, with the terminating zero.
     pub name: &'a [u8],
-    desc: &'a [u8],
+    /// What it says, without padding.
+    pub desc: &'a [u8],
 }
 
 /// The first note of `elf` that is wanted.
 ///
 /// # Errors
-/// [`ImageError::Damaged`] and [`ImageError::Truncated`] for notes that do not hold together.
-pub fn find<'a>(elf: &Elf<'a>, wanted: impl Fn(&Note) -> bool) -> Result<Option<Note<'a>>, ImageError> {
-    let damaged = ImageError::Damaged { what: WHAT, why: "a note ends after its segment" };
-    for segment in elf.notes() {
-        let (mut notes, align) = segment?;
+/// [`ElfError::Damaged`] and [`ElfError::Truncated`] for notes that do not hold together.
+pub fn find<'a>(elf: &Elf<'a>, wanted: impl Fn(&Note) -> bool) -> Result<Option<Note<'a>>, ElfError> {
+    let damaged = ElfError::Damaged { what: WHAT, why: "it ends after its segment" };
+    for segment in elf.segments_of(PT_NOTE) {
+        let mut notes = elf.bytes(WHAT, &segment)?;
+        // 8, or 4 if not told.
+        let align = if segment.p_align == 8 { 8 } else { 4 };
         // Fewer bytes than a note's header are padding.
         while notes.len() >= HEADER {
             let Some((note, rest)) = Note::split(notes, align) else { return Err(damaged) };
@@ -46,15 +41,6 @@ pub fn find<'a>(elf: &Elf<'a>, wanted: impl Fn(&Note) -> bool) -> Result<Option<
         }
     }
     Ok(None)
-}
-
-/// Whether `elf` says that it is Linux.
-pub fn is_linux(elf: &Elf) -> bool {
-    let says_so = |note: &Note| {
-        note.name == LINUX_NAME
-            || (note.name, note.kind) == (XEN_NAME, XEN_ELFNOTE_GUEST_OS) && note.desc.starts_with(b"linux")
-    };
-    find(elf, says_so).is_ok_and(|note| note.is_some())
 }
 
 impl<'a> Note<'a> {
@@ -85,22 +71,26 @@ impl<'a> Note<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::images::{Image, note, pvh_note};
+    use super::super::images::{Image, note};
     use super::*;
 
     #[test]
-    fn a_linux_says_so_in_a_note_of_its_own_or_of_xen_s() {
-        let others = [note(b"GNU\0", 3, b"1234", 4), pvh_note()].concat();
-        let with = |more: &[u8]| {
-            let image = Image::elf64().notes(&[&others, more].concat(), 4).bytes();
-            is_linux(&Elf::parse(&image).unwrap())
-        };
-        assert!(with(&note(b"Linux\0", 0x100, b"6.1.0\0", 4)));
-        assert!(with(&note(b"Xen\0", 6, b"linux\0", 4)));
-        assert!(!with(&note(b"Xen\0", 6, b"NetBSD\0", 4)));
-        assert!(!with(&note(b"Xen\0", 5, b"linux\0", 4)));
-        assert!(!with(&[]));
-        // Notes that do not hold together say nothing.
-        assert!(!with(&[0xff; 12]));
+    fn a_note_is_found_among_others_at_either_alignment() {
+        for align in [4, 8] {
+            let notes = [note(b"GNU\0", 3, b"12345", align), note(b"Xen\0", 18, &[7; 8], align)].concat();
+            let file = Image::elf64().notes(&notes, align as u64).bytes();
+            let elf = Elf::parse(&file).unwrap();
+            let found = find(&elf, |note| note.kind == 18).unwrap().unwrap();
+            assert_eq!((found.name, found.desc), (&b"Xen\0"[..], &[7; 8][..]));
+            assert_eq!(found.address(), Some(0x0707_0707_0707_0707));
+            assert!(find(&elf, |note| note.name == b"Linux\0").unwrap().is_none());
+        }
+    }
+
+    #[test]
+    fn a_note_that_ends_after_its_segment_is_damaged() {
+        let file = Image::elf64().notes(&[0xff; 12], 4).bytes();
+        let error = find(&Elf::parse(&file).unwrap(), |_| true).err().unwrap();
+        assert_eq!(error.to_string(), "an ELF note is damaged: it ends after its segment");
     }
 }
