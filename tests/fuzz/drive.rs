@@ -1,7 +1,7 @@
 //! What is fuzzed: for each target a function that takes any bytes and must come back.
 //!
 //! The same functions serve the fuzzer (`targets/`, run by cargo-fuzz) and `cargo test`, which replays the corpus
-//! and changes it at random (`tests/fuzz.rs`). Each also checks what must hold for every input.
+//! and changes it at random (`tests/library/fuzz.rs`). Each also checks what must hold for every input.
 
 use matchstick::boot::{self, Payload, Protocol};
 use matchstick::device::{Action, Bus, Cable, Cmos, Device, I8042, Ioapic, Post, Serial, Uart};

@@ -11,7 +11,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -37,6 +37,22 @@ pub fn has_kvm() -> bool {
     assert!(!is_set("REQUIRE_KVM"), "{why}");
     skip(&why);
     false
+}
+
+/// Runs the ignored test `name` of `module` in a process of its own, with these variables in its environment: for what
+/// changes its process for good, or counts what it has.
+pub fn in_a_process(module: &str, name: &str, variables: &[(&str, &str)]) -> Output {
+    // The harness's names begin below the crate.
+    let (_, module) = module.split_once("::").expect("a module of this program");
+    let own = std::env::current_exe().expect("a test knows its program");
+    let ended = Command::new(own)
+        .args(["--exact", &format!("{module}::{name}"), "--ignored", "--nocapture", "--test-threads=1"])
+        .envs(variables.iter().copied())
+        .output()
+        .expect("it runs again");
+    let said = String::from_utf8_lossy(&ended.stdout);
+    assert!(said.contains("running 1 test\n"), "there is no {module}::{name}: {said}");
+    ended
 }
 
 /// Whether an environment variable says 1.

@@ -1,0 +1,184 @@
+//! A host that fails: every request we make of it fails in turn, and each time the error is clear and nothing is
+//! left behind.
+//!
+//! A seccomp filter around the whole process lets one system call, or one request of ioctl(2), end with an errno.
+
+use crate::support;
+use crate::support::{Ended, has_kvm, matchstick};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch,
+};
+
+/// The number of an argument and its value, if only a call with that is to fail.
+type Argument = Option<(u8, u64)>;
+
+/// A filter by which `call` ends with `errno`.
+fn failing(call: i64, argument: Argument, errno: i32) -> BpfProgram {
+    let rule = |(index, value)| {
+        let equal = SeccompCondition::new(index, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value).unwrap();
+        SeccompRule::new(vec![equal]).unwrap()
+    };
+    let rules = [(call, argument.into_iter().map(rule).collect())].into();
+    let fail = SeccompAction::Errno(errno as u32);
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, fail, TargetArch::x86_64).unwrap();
+    filter.try_into().unwrap()
+}
+
+fn run(args: &[&str], filter: BpfProgram) -> Ended {
+    matchstick(["run"]).args(args).filtered(filter).run()
+}
+
+/// One line, one hint, a status of ours, nothing else.
+#[track_caller]
+fn is_a_clear_error(ended: &Ended, what: &str) {
+    let lines: Vec<&str> = ended.stderr.lines().collect();
+    let is_clear = matches!(lines[..], [error, hint] if error.starts_with("error: cannot ") && hint.starts_with(" hint: "));
+    assert!(is_clear && matches!(ended.status, Some(125 | 126)), "{what}: {ended:?}");
+}
+
+#[test]
+fn each_request_that_kvm_refuses_is_named() {
+    if !has_kvm() {
+        return;
+    }
+    const EINVAL: i32 = libc::EINVAL;
+    const ENOMEM: i32 = libc::ENOMEM;
+    // KVM API document: the request, its number, and what we say cannot be done.
+    let requests: [(&str, u64, i32); 11] = [
+        ("KVM_GET_API_VERSION", 0xae00, EINVAL),
+        ("KVM_CREATE_VM", 0xae01, ENOMEM),
+        ("KVM_GET_VCPU_MMAP_SIZE", 0xae04, EINVAL),
+        ("KVM_ENABLE_CAP", 0x4068_aea3, EINVAL),
+        ("KVM_SET_USER_MEMORY_REGION", 0x4020_ae46, ENOMEM),
+        ("KVM_CREATE_VCPU", 0xae41, ENOMEM),
+        ("KVM_GET_SUPPORTED_CPUID", 0xc008_ae05, ENOMEM),
+        ("KVM_SET_CPUID2", 0x4008_ae90, EINVAL),
+        ("KVM_RUN", 0xae80, libc::EFAULT),
+        ("KVM_RUN", 0xae80, libc::EBADF),
+        ("KVM_SIGNAL_MSI", 0x4020_aea5, EINVAL),
+    ];
+    for (name, number, errno) in requests {
+        // This guest asks for most of them; the other one needs an interrupt.
+        let guest = if name == "KVM_SIGNAL_MSI" { "echo" } else { "smp" };
+        let program = matchstick(["run", guest]).filtered(failing(libc::SYS_ioctl, Some((1, number)), errno));
+        let ended = program.input("hello\n").run();
+        is_a_clear_error(&ended, name);
+    }
+}
+
+#[test]
+fn each_system_call_that_fails_is_reported() {
+    if !has_kvm() {
+        return;
+    }
+    let calls: [(&str, i64, Argument, i32); 8] = [
+        ("mmap, shared", libc::SYS_mmap, Some((3, libc::MAP_SHARED as u64)), libc::ENOMEM),
+        ("mmap, of guest memory", libc::SYS_mmap, Some((1, 2 << 20)), libc::ENOMEM),
+        ("timer_create", libc::SYS_timer_create, None, libc::EAGAIN),
+        ("openat", libc::SYS_openat, None, libc::EMFILE),
+        ("clone3", libc::SYS_clone3, None, libc::EAGAIN),
+        ("capset", libc::SYS_capset, None, libc::EPERM),
+        ("prlimit64", libc::SYS_prlimit64, Some((1, libc::RLIMIT_CORE as u64)), libc::EPERM),
+        ("rt_sigaction", libc::SYS_rt_sigaction, Some((0, libc::SIGTERM as u64)), libc::EINVAL),
+    ];
+    for (name, call, argument, errno) in calls {
+        is_a_clear_error(&run(&["smp"], failing(call, argument, errno)), name);
+    }
+}
+
+#[test]
+fn threads_that_cannot_be_had_are_reported_by_clone_as_well() {
+    if !has_kvm() {
+        return;
+    }
+    let (_dir, path) = golden_image();
+    for (name, call, argument, errno) in [
+        ("clone3", libc::SYS_clone3, None, libc::EAGAIN),
+        ("KVM_CREATE_VM", libc::SYS_ioctl, Some((1, 0xae01)), libc::EMFILE),
+    ] {
+        let filter = failing(call, argument, errno);
+        let ended = matchstick(["clone", "-n", "20", "-j", "4000000000", &path]).filtered(filter).run();
+        is_a_clear_error(&ended, name);
+        ended.printed("");
+    }
+    // As many threads as there are clones to start are enough.
+    matchstick(["clone", "-n", "8", "-j", "4000000000", &path]).run().silent().status(0);
+}
+
+/// A golden image, in a directory of its own.
+fn golden_image() -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("golden.ms").display().to_string();
+    matchstick(["snapshot", "-q", "primes", "-o", &path]).run().silent().status(0);
+    (dir, path)
+}
+
+#[test]
+fn a_golden_image_that_does_not_fit_leaves_nothing() {
+    if !has_kvm() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("golden.ms").display().to_string();
+    let snapshot = || matchstick(["snapshot", "primes", "-o", &path]);
+    // The first is written to memory before, by the same calls: so it is the name on the disk that fails, and then
+    // bringing it there.
+    for (call, errno, hint) in [
+        (libc::SYS_rename, libc::ENOSPC, "make room"),
+        (libc::SYS_fsync, libc::ENOSPC, "make room"),
+        (libc::SYS_fsync, libc::EIO, "a file that you may write"),
+    ] {
+        let ended = snapshot().filtered(failing(call, None, errno)).run();
+        ended.fails(125, "cannot write", hint);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "call {call}");
+    }
+    let limited = format!("ulimit -f 64; exec \"$0\" snapshot primes -m 64 -o {path}");
+    let shell = support::Program::new("bash").args(["-c", &limited, env!("CARGO_BIN_EXE_matchstick")]);
+    is_a_clear_error(&shell.run(), "file size");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    snapshot().run().status(0);
+}
+
+#[test]
+fn a_story_that_cannot_be_written_whole_is_not_written_at_all() {
+    if !has_kvm() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("story").display().to_string();
+    // A disk that is full after one block.
+    let limited = format!("ulimit -f 1; exec \"$0\" trace \"$@\" {path}");
+    for args in [
+        &["smp", "--json", "-o"][..],
+        &["smp", "-o", "/dev/null", "--html"],
+        &["smp", "-o", "/dev/null", "--chrome"],
+    ] {
+        let shell = support::Program::new("bash").args(["-c", &limited, env!("CARGO_BIN_EXE_matchstick")]);
+        let ended = shell.args(args).run();
+        is_a_clear_error(&ended, "file size");
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "{args:?}");
+    }
+}
+
+#[test]
+fn interrupted_calls_go_on() {
+    if !has_kvm() {
+        return;
+    }
+    // A wait for the terminal or a lock that is always interrupted must neither spin for ever nor lose a byte.
+    let filter = failing(libc::SYS_poll, None, libc::EINTR);
+    run(&[], filter).silent().status(0).printed("Hello from a virtual machine!\n");
+}
+
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    if !has_kvm() {
+        return;
+    }
+    for (errno, hint) in [(libc::EIO, "standard output"), (libc::ENOSPC, "make room")] {
+        // Standard error is written as well, so only the copy of standard output fails.
+        let ended = run(&[], failing(libc::SYS_write, Some((0, 3)), errno));
+        ended.fails(125, "cannot write the output", hint);
+    }
+}

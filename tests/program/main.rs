@@ -1,0 +1,24 @@
+//! The program, started as a user would, and what it does with input, output, signals and its host.
+//!
+//! These tests share a process. One that changes it for good, or counts what it has, runs in another one that it
+//! starts for itself: `support::in_a_process`.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cli;
+mod debugger;
+mod ends;
+mod examples;
+mod explain;
+mod faults;
+mod gallery;
+mod host;
+mod hostile;
+mod load;
+mod postmortem;
+mod run;
+mod sandbox;
+mod snapshot;
+mod terminal;
+mod trace;

@@ -1,0 +1,111 @@
+//! The post-mortem in words: guests that go down in each of the ways that beginners know.
+
+use crate::support::image::{boot_sector, code};
+use crate::support::{file, has_kvm, matchstick, skip};
+
+/// 64-bit code that ends in a triple fault; what is said of it has to name each of `expected`.
+#[track_caller]
+fn dies(parts: &[&[u8]], expected: &[&str]) {
+    if !has_kvm() {
+        return;
+    }
+    let (_dir, path) = file(&parts.concat());
+    let ended = matchstick(["run", "--boot", "flat64", "--timeout", "10"]).args([path]).run();
+    ended.status(123).says("error: guest crashed: triple fault");
+    if ended.stderr.contains("registers   lost") {
+        return skip("this processor forgets a guest's registers in a triple fault");
+    }
+    for text in expected {
+        ended.says(text);
+    }
+}
+
+/// `mov rax, value`
+fn rax(value: u64) -> Vec<u8> {
+    [&[0x48, 0xb8], &value.to_le_bytes()[..]].concat()
+}
+
+#[test]
+fn without_an_idt() {
+    // ud2
+    dies(&[&[0x0f, 0x0b]], &["likely      no IDT is loaded, so the first exception is the last"]);
+}
+
+#[test]
+fn at_an_address_that_is_not_mapped() {
+    // jmp rax
+    let expected = [
+        "likely      rip 0x40000000 is not mapped",
+        "PML4[0]   at 0x9000",
+        "PDPT[1]   at 0xa008",
+        "not present",
+    ];
+    dies(&[&rax(1 << 30), &[0xff, 0xe0]], &expected);
+}
+
+#[test]
+fn by_a_page_table_entry_with_a_reserved_bit() {
+    // mov qword ptr [0xa008], 0x2083: a page of 1 GiB that begins at 8 KiB; mov al, [0x40000000]
+    let entry = [0x48, 0xc7, 0x04, 0x25, 0x08, 0xa0, 0x00, 0x00, 0x83, 0x20, 0x00, 0x00];
+    let read = [&[0xa0], &(1_u64 << 30).to_le_bytes()[..]].concat();
+    // Without the feature nobody knows which address the instruction read.
+    let expected: &[&str] = match cfg!(feature = "disassembly") {
+        true => &["a page table entry with a reserved bit", "PDPT[1]   at 0xa008: 0x0000000000002083"],
+        false => &["no IDT is loaded"],
+    };
+    dies(&[&entry, &read], expected);
+}
+
+#[test]
+#[cfg(feature = "disassembly")]
+fn at_an_address_that_is_not_canonical() {
+    // mov [rax], al; jmp rax
+    for instruction in [[0x88, 0x00], [0xff, 0xe0]] {
+        dies(
+            &[&rax(1 << 63), &instruction],
+            &["the instruction's address is not canonical: 0x8000000000000000"],
+        );
+    }
+}
+
+#[test]
+fn by_reserved_bits() {
+    // mov cr4, rax; mov cr3, rax
+    dies(
+        &[&rax(1 << 31 | 1 << 5), &[0x0f, 0x22, 0xe0]],
+        &["it loads CR4 with a reserved bit: 0x80000020 has bit 31"],
+    );
+    dies(&[&rax(1 << 60 | 0x9000), &[0x0f, 0x22, 0xd8]], &["it loads CR3 with a reserved bit", "has bit 60"]);
+    // mov ecx, 0xc0000080; rdmsr; or eax, 2; wrmsr
+    let efer = [0xb9, 0x80, 0x00, 0x00, 0xc0, 0x0f, 0x32, 0x83, 0xc8, 0x02, 0x0f, 0x30];
+    dies(&[&efer], &["it loads EFER with a reserved bit: 0x502 has bit 1"]);
+}
+
+#[test]
+fn by_sse_that_is_not_switched_on() {
+    // movaps xmm0, xmm1
+    dies(
+        &[&[0x0f, 0x28, 0xc1]],
+        &["an SSE (or MMX) instruction, but it is not switched on: CR4.OSFXSR is 0"],
+    );
+}
+
+#[test]
+fn without_a_stack() {
+    // mov esp, 0x40000000; push rax
+    let expected = ["the stack 0x3ffffff8 is not mapped, so no exception frame can be pushed", "PD[511]"];
+    dies(&[&[0xbc, 0x00, 0x00, 0x00, 0x40, 0x50]], &expected);
+}
+
+#[test]
+fn one_line_is_enough_for_those_who_want_quiet() {
+    if !has_kvm() {
+        return;
+    }
+    // In real mode, a far jump into nothing: lidt [0x7c10]; ud2, and a table that is empty.
+    let image = boot_sector(&[&[0x0f, 0x01, 0x1e, 0x10, 0x7c, 0x0f, 0x0b], code::LOOP]);
+    let (_dir, path) = file(&image);
+    let ended = matchstick(["run", "-q", "--timeout", "10"]).args([path]).run();
+    ended.status(123);
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+}

@@ -1,0 +1,248 @@
+//! On a terminal: which keys go where, and that the terminal is given back as it was, however it ends.
+
+use crate::support::image::{boot_sector, code};
+use crate::support::terminal::Terminal;
+use crate::support::{CTRL_D, file, has_kvm, matchstick};
+use std::fs::OpenOptions;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+
+/// What is said when the keys work.
+const ANNOUNCEMENT: &str = "the keys go to the guest; Ctrl-a x leaves";
+/// What `echo` says when it is ready.
+const READY: &str = "end with Ctrl-D";
+const CTRL_A: u8 = 0x01;
+const CTRL_C: u8 = 0x03;
+/// Ctrl-a x
+const LEAVE: &[u8] = &[CTRL_A, b'x'];
+
+/// Prints an A and then does nothing for ever, its input included.
+fn busy() -> (tempfile::TempDir, std::ffi::OsString) {
+    file(&boot_sector(&[code::SERIAL, code::PUT_A, code::LOOP]))
+}
+
+#[test]
+fn it_says_how_to_leave_and_the_keys_go_to_the_guest() {
+    if !has_kvm() {
+        return;
+    }
+    let mut terminal = Terminal::new();
+    let before = terminal.settings();
+    let running = matchstick(["run", "echo"]).on(&terminal).stderr(Stdio::piped()).start();
+    running.stderr.wait_for(ANNOUNCEMENT);
+    assert!(before.is_cooked() && !terminal.settings().is_cooked());
+    terminal.screen.wait_for(READY);
+    // The terminal does not echo any more: what shows comes from the guest.
+    terminal.press(b"hello");
+    terminal.screen.wait_for("hello");
+    terminal.press(&[CTRL_C, b'.']);
+    terminal.screen.wait_for("\x03.");
+    terminal.press(&[CTRL_D]);
+    let ended = running.end();
+    ended.status(0);
+    assert_eq!(ended.stderr, format!("{ANNOUNCEMENT}\n"));
+    assert_eq!(terminal.settings(), before);
+}
+
+#[test]
+fn ctrl_a_twice_sends_one_and_ctrl_a_x_leaves() {
+    if !has_kvm() {
+        return;
+    }
+    let mut terminal = Terminal::new();
+    let before = terminal.settings();
+    let running = matchstick(["run", "echo"]).on(&terminal).start();
+    terminal.screen.wait_for(READY);
+    terminal.press(&[b'[', CTRL_A, CTRL_A, b']']);
+    terminal.screen.wait_for("[\x01]");
+    // What is no command of ours goes to the guest, with its Ctrl-a.
+    terminal.press(&[CTRL_A, b'b']);
+    terminal.screen.wait_for("\x01b");
+    // One key at a time, as fingers do it.
+    terminal.press(&[CTRL_A]);
+    thread::sleep(Duration::from_millis(20));
+    terminal.press(b"x");
+    running.end().status(0);
+    assert_eq!(terminal.settings(), before);
+}
+
+#[test]
+fn one_can_leave_a_guest_that_does_not_listen() {
+    if !has_kvm() {
+        return;
+    }
+    let (_dir, path) = busy();
+    let mut terminal = Terminal::new();
+    let before = terminal.settings();
+    let running = matchstick(["run"]).args([path]).on(&terminal).start();
+    terminal.screen.wait_for("A");
+    terminal.press(b"is anybody there?");
+    terminal.press(LEAVE);
+    let ended = running.end();
+    ended.status(0);
+    assert!(ended.took < Duration::from_secs(5), "it took {:?}", ended.took);
+    assert_eq!(terminal.settings(), before);
+}
+
+#[test]
+fn one_can_leave_after_more_keys_than_it_will_ever_read() {
+    if !has_kvm() {
+        return;
+    }
+    let (_dir, path) = busy();
+    let mut terminal = Terminal::new();
+    let before = terminal.settings();
+    let running = matchstick(["run"]).args([path]).on(&terminal).start();
+    terminal.screen.wait_for("A");
+    for _ in 0..300 {
+        terminal.press(&[b'y'; 1000]);
+    }
+    terminal.press(LEAVE);
+    running.end().status(0);
+    assert_eq!(terminal.settings(), before);
+}
+
+#[test]
+fn one_can_leave_a_flood() {
+    if !has_kvm() {
+        return;
+    }
+    let (_dir, path) = file(&boot_sector(&[code::SERIAL, code::PUT_A, &[0xeb, 0xfd]]));
+    let mut terminal = Terminal::new();
+    let before = terminal.settings();
+    let running = matchstick(["run"]).args([path]).on(&terminal).start();
+    terminal.screen.wait_for("AAAAAAAA");
+    terminal.press(LEAVE);
+    running.end().status(0);
+    assert_eq!(terminal.settings(), before);
+}
+
+#[test]
+fn the_terminal_is_given_back_after_every_end() {
+    if !has_kvm() {
+        return;
+    }
+    for (args, status) in [
+        (&["run", "hello"][..], 0),
+        (&["run", "-q", "hello"], 0),
+        (&["run", "--timings", "hello"], 0),
+        (&["run", "fault", "--", "triple"], 123),
+        (&["run", "echo", "--timeout", "0.1"], 124),
+        (&["run", "nonsense"], 127),
+        (&["run", "-m", "0"], 125),
+    ] {
+        let terminal = Terminal::new();
+        let before = terminal.settings();
+        matchstick(args).on(&terminal).run().status(status);
+        assert_eq!(terminal.settings(), before, "{args:?}");
+        assert!(!String::from_utf8_lossy(&terminal.screen.so_far()).contains("panicked"), "{args:?}");
+    }
+    // An error while it is raw.
+    let terminal = Terminal::new();
+    let before = terminal.settings();
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    matchstick(["run", "hello"]).on(&terminal).stdout(full).run().status(125);
+    assert_eq!(terminal.settings(), before);
+}
+
+#[test]
+fn the_terminal_is_given_back_after_a_signal() {
+    if !has_kvm() {
+        return;
+    }
+    for options in [&[][..], &["--timings"]] {
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
+            let (_dir, path) = busy();
+            let terminal = Terminal::new();
+            let before = terminal.settings();
+            let running = matchstick(["run"]).args(options).args([path]).on(&terminal).start();
+            terminal.screen.wait_for("A");
+            assert!(!terminal.settings().is_cooked());
+            running.signal(signal);
+            running.end().killed_by(signal);
+            assert_eq!(terminal.settings(), before, "{options:?}, signal {signal}");
+        }
+    }
+}
+
+#[test]
+fn the_terminal_is_given_back_after_a_crash_of_ours() {
+    if !has_kvm() {
+        return;
+    }
+    for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGABRT] {
+        let (_dir, path) = busy();
+        let terminal = Terminal::new();
+        let before = terminal.settings();
+        let running = matchstick(["run"]).args([path]).on(&terminal).stderr(Stdio::piped()).start();
+        terminal.screen.wait_for("A");
+        running.signal(signal);
+        let ended = running.end();
+        ended.status(125).says("error: matchstick crashed");
+        assert_eq!(terminal.settings(), before, "signal {signal}");
+    }
+}
+
+#[test]
+fn a_guest_on_a_terminal_can_be_stopped_and_goes_on() {
+    if !has_kvm() {
+        return;
+    }
+    let mut terminal = Terminal::new();
+    let before = terminal.settings();
+    let running = matchstick(["run", "echo"]).on(&terminal).start();
+    terminal.screen.wait_for(READY);
+    for round in ["once", "twice"] {
+        running.signal(libc::SIGSTOP);
+        running.wait_until_stopped();
+        terminal.press(round.as_bytes());
+        running.signal(libc::SIGCONT);
+        terminal.screen.wait_for(round);
+    }
+    terminal.press(&[CTRL_D]);
+    running.end().status(0);
+    assert_eq!(terminal.settings(), before);
+}
+
+#[test]
+fn it_does_not_outlive_its_terminal() {
+    if !has_kvm() {
+        return;
+    }
+    for options in [&[][..], &["--timings"]] {
+        let (_dir, path) = busy();
+        let terminal = Terminal::without_screen();
+        let program = matchstick(["run"]).args(options).args([path]).on(&terminal);
+        let running = program.stdout(Stdio::piped()).stderr(Stdio::piped()).start();
+        running.stdout.wait_for("A");
+        drop(terminal);
+        running.end().killed_by(libc::SIGHUP);
+    }
+}
+
+#[test]
+fn quiet_does_not_say_how_to_leave() {
+    if !has_kvm() {
+        return;
+    }
+    let terminal = Terminal::new();
+    matchstick(["run", "-q", "hello"]).on(&terminal).run().status(0);
+    terminal.screen.wait_for("Hello from a virtual machine!");
+    assert!(!String::from_utf8_lossy(&terminal.screen.so_far()).contains("Ctrl-a"));
+}
+
+#[test]
+fn output_may_go_elsewhere() {
+    if !has_kvm() {
+        return;
+    }
+    // Only standard input decides whether there are keys.
+    let mut terminal = Terminal::new();
+    let running = matchstick(["run", "echo"]).on(&terminal).stdout(Stdio::piped()).start();
+    running.stdout.wait_for(READY);
+    terminal.press(b"to a pipe");
+    running.stdout.wait_for("to a pipe");
+    terminal.press(&[CTRL_D]);
+    running.end().status(0);
+}
