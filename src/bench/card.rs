@@ -21,7 +21,7 @@ pub struct Card {
     /// The modules that make KVM.
     pub kvm: String,
     /// What the machine itself runs on.
-    pub below: String,
+    pub hypervisor: String,
     /// The frequency of the timer interrupt.
     pub hz: u32,
     /// How control groups are mounted: v1, v2 or hybrid.
@@ -44,22 +44,22 @@ impl Card {
     /// This machine.
     pub fn gather() -> Card {
         let facts = host::gather();
-        let Host { below, timings, .. } = host::classify(&facts);
-        let below = below.map(|below| match below.monitor {
-            Some(monitor) => format!("{}, {monitor}", below.platform.name()),
-            None => below.platform.name().into(),
+        let Host { hypervisor, timings, .. } = host::classify(&facts);
+        let hypervisor = hypervisor.map(|hypervisor| match hypervisor.monitor {
+            Some(monitor) => format!("{}, {monitor}", hypervisor.platform.name()),
+            None => hypervisor.platform.name().into(),
         });
         Card {
             processor: facts.processor.model,
             processors: facts.processor.count,
             kernel: facts.kernel.release,
             kvm: facts.kvm.modules.join(" "),
-            below: below.unwrap_or_default(),
+            hypervisor: hypervisor.unwrap_or_default(),
             hz: sys::timer_frequency(),
             cgroups: layout(&facts.cgroups).into(),
-            governor: facts.pace.governor,
-            clock: facts.pace.clocksource,
-            load: facts.pace.load,
+            governor: facts.timing.governor,
+            clock: facts.timing.clocksource,
+            load: facts.timing.load,
             binary: binary(),
             time: sys::unix_time(),
             caveats: timings,
@@ -69,9 +69,10 @@ impl Card {
     /// The card in lines, each with a word before it.
     pub fn lines(&self) -> Vec<(&'static str, String)> {
         let or = |text: &str, other: &str| if text.is_empty() { other.to_owned() } else { text.to_owned() };
-        let below = if self.below.is_empty() { String::new() } else { format!(", on {}", self.below) };
+        let hypervisor =
+            if self.hypervisor.is_empty() { String::new() } else { format!(", on {}", self.hypervisor) };
         vec![
-            ("processor", format!("{} × {}{below}", self.processors, or(&self.processor, "unknown"))),
+            ("processor", format!("{} × {}{hypervisor}", self.processors, or(&self.processor, "unknown"))),
             (
                 "kernel",
                 format!(

@@ -1,10 +1,10 @@
-//! `matchstick host`: the stack under us, drawn; what is missing and what mends it; whether times can be trusted.
+//! `matchstick host`: the stack under us, drawn; what is missing and what fixes it; whether times can be trusted.
 
 use super::options::{Command, help_on};
 use super::table::{OptionHelp, option};
 use super::terminal::{BAD, BOLD, CODE, GOOD, PLAIN, Terminal, WARN, columns};
 use crate::error::{Error, Result};
-use crate::host::{Facts, Host, Layer, Need, Place, State, Typed, classify, gather, needs};
+use crate::host::{Facts, Host, Layer, LayerKind, Requirement, State, Typed, classify, gather, requirements};
 use lexopt::{Arg, Parser};
 use serde::Serialize;
 
@@ -31,24 +31,28 @@ pub fn parse(parser: &mut Parser) -> std::result::Result<Command, lexopt::Error>
 pub fn describe(json: bool, terminal: &Terminal) -> Result<String> {
     let facts = gather();
     let host = classify(&facts);
-    let needs = needs(&facts, &host);
+    let requirements = requirements(&facts, &host);
     if json {
-        return as_json(&facts, &host, &needs);
+        return as_json(&facts, &host, &requirements);
     }
-    let lines =
-        [stack(&host, terminal), types(&host, terminal), lacks(&needs, terminal), timings(&host, terminal)]
-            .concat();
+    let lines = [
+        stack(&host, terminal),
+        types(&host, terminal),
+        missing(&requirements, terminal),
+        timings(&host, terminal),
+    ]
+    .concat();
     Ok(lines.iter().map(|line| terminal.finish(line).trim_end().to_owned() + "\n").collect())
 }
 
-fn as_json(facts: &Facts, host: &Host, needs: &[Need]) -> Result<String> {
+fn as_json(facts: &Facts, host: &Host, requirements: &[Requirement]) -> Result<String> {
     #[derive(Serialize)]
     struct Report<'a> {
         host: &'a Host,
-        needs: &'a [Need],
+        requirements: &'a [Requirement],
         facts: &'a Facts,
     }
-    let text = serde_json::to_string_pretty(&Report { host, needs, facts });
+    let text = serde_json::to_string_pretty(&Report { host, requirements, facts });
     text.map(|text| text + "\n").map_err(|error| Error::Output(error.into()))
 }
 
@@ -63,13 +67,13 @@ fn stack(host: &Host, terminal: &Terminal) -> Vec<String> {
         Some(_) => terminal.inside(width),
         None => width,
     };
-    let ours = [draw(Place::Guest, within, &[]), draw(Place::Vmm, within, &[])].concat();
-    let kvm = draw(Place::Kvm, terminal.inside(width), &[]);
+    let ours = [draw(LayerKind::Guest, within, &[]), draw(LayerKind::Vmm, within, &[])].concat();
+    let kvm = draw(LayerKind::Kvm, terminal.inside(width), &[]);
     [
-        draw(Place::Container, width, &ours),
-        draw(Place::Kernel, width, &kvm),
-        draw(Place::Hypervisor, width, &[]),
-        draw(Place::Hardware, width, &[]),
+        draw(LayerKind::Container, width, &ours),
+        draw(LayerKind::Kernel, width, &kvm),
+        draw(LayerKind::Hypervisor, width, &[]),
+        draw(LayerKind::Hardware, width, &[]),
     ]
     .concat()
 }
@@ -81,14 +85,14 @@ fn layer_box(
     inner: &[String],
     terminal: &Terminal,
 ) -> Vec<String> {
-    let title = match layer.place {
-        Place::Hardware => "hardware",
-        Place::Hypervisor => "hypervisor",
-        Place::Kernel => "host kernel",
-        Place::Kvm => "KVM",
-        Place::Container => "container",
-        Place::Vmm => "VMM",
-        Place::Guest => "guest",
+    let title = match layer.kind {
+        LayerKind::Hardware => "hardware",
+        LayerKind::Hypervisor => "hypervisor",
+        LayerKind::Kernel => "host kernel",
+        LayerKind::Kvm => "KVM",
+        LayerKind::Container => "container",
+        LayerKind::Vmm => "VMM",
+        LayerKind::Guest => "guest",
     };
     let title = format!("{title}: {}", layer.name);
     let notes = layer.notes.iter().flat_map(|note| terminal.wrap(note, terminal.inside(width)));
@@ -99,7 +103,7 @@ fn layer_box(
 fn types(host: &Host, terminal: &Terminal) -> Vec<String> {
     let mut lines = heading("Type 1 or Type 2", terminal);
     for typed in &host.types {
-        let name = host.layer(typed.place).map_or("", |layer| &layer.name);
+        let name = host.layer(typed.layer).map_or("", |layer| &layer.name);
         let label = typed.mark.label();
         lines.extend(terminal.wrap(&format!("{BOLD}{name}{PLAIN}: {WARN}{label}{PLAIN}"), terminal.width));
         lines.extend(terminal.hang("  ", &typed.why));
@@ -108,22 +112,22 @@ fn types(host: &Host, terminal: &Terminal) -> Vec<String> {
     lines
 }
 
-fn lacks(needs: &[Need], terminal: &Terminal) -> Vec<String> {
+fn missing(requirements: &[Requirement], terminal: &Terminal) -> Vec<String> {
     let mut lines = heading("What matchstick needs", terminal);
-    let width = needs.iter().map(|need| columns(need.what)).max().unwrap_or(0);
-    for need in needs {
-        let (colour, word) = match need.state {
+    let width = requirements.iter().map(|requirement| columns(requirement.what)).max().unwrap_or(0);
+    for requirement in requirements {
+        let (colour, word) = match requirement.state {
             State::Good => (GOOD, "ok  "),
             State::Advice => (WARN, "note"),
-            State::Lacking => (BAD, "MISS"),
+            State::Missing => (BAD, "MISS"),
         };
-        let head = format!("{colour}{word}{PLAIN}  {:<width$}  ", need.what);
-        lines.extend(terminal.hang(&head, &need.found));
-        if let Some(mend) = &need.mend {
-            lines.extend(terminal.hang("      ", &format!("{CODE}{mend}{PLAIN}")));
+        let head = format!("{colour}{word}{PLAIN}  {:<width$}  ", requirement.what);
+        lines.extend(terminal.hang(&head, &requirement.found));
+        if let Some(fix) = &requirement.fix {
+            lines.extend(terminal.hang("      ", &format!("{CODE}{fix}{PLAIN}")));
         }
     }
-    let verdict = match needs.iter().any(|need| need.state == State::Lacking) {
+    let verdict = match requirements.iter().any(|requirement| requirement.state == State::Missing) {
         true => format!("{BAD}Guests cannot run on this host yet.{PLAIN}"),
         false => format!("{GOOD}Guests can run on this host{PLAIN}: matchstick run hello"),
     };

@@ -7,7 +7,7 @@ use crate::bench::payload::{Payload, Scratch};
 use crate::bench::subject::Subject;
 use crate::bench::subjects;
 use crate::guest::Guest;
-use crate::host::{Facts, Host, Place, classify, gather};
+use crate::host::{Facts, Host, LayerKind, classify, gather};
 use crate::kvm::{Exit, Kvm};
 use crate::machine::{Machine, Outcome};
 use crate::sys;
@@ -142,10 +142,10 @@ impl Figures {
         });
         let layer = |place| host.layer(place).map(|layer| layer.name.clone());
         match name {
-            "below" => layer(Place::Hypervisor),
-            "engine" => layer(Place::Kvm).filter(|name| name != "none"),
-            "kernel" => layer(Place::Kernel),
-            "container" => layer(Place::Container),
+            "below" => layer(LayerKind::Hypervisor),
+            "engine" => layer(LayerKind::Kvm).filter(|name| name != "none"),
+            "kernel" => layer(LayerKind::Kernel),
+            "container" => layer(LayerKind::Container),
             "processors" => {
                 Some(facts.processor.count).filter(|&count| count > 0).map(|count| count.to_string())
             }

@@ -4,10 +4,10 @@
 //! on a bare machine, one of Type II on an extended host, under that host's operating system. KVM came later and
 //! fits neither without a word more, so each judgement here comes with its reason.
 
-use super::below::{self, Hypervisor, Platform, Role};
 use super::container::{self, Container};
 use super::facts::{Device, Facts};
-use super::pace;
+use super::hypervisor::{self, Hypervisor, Platform, Role};
+use super::timing;
 use serde::Serialize;
 
 /// What a host is.
@@ -16,7 +16,7 @@ pub struct Host {
     /// The layers, from the hardware up to where a guest would stand.
     pub stack: Vec<Layer>,
     /// The hypervisor below the host kernel.
-    pub below: Option<Hypervisor>,
+    pub hypervisor: Option<Hypervisor>,
     /// How KVM runs a guest's code here.
     pub engine: Engine,
     /// The container around us.
@@ -30,14 +30,14 @@ pub struct Host {
 }
 
 impl Host {
-    /// The layer at `place`, if this host has one.
-    pub fn layer(&self, place: Place) -> Option<&Layer> {
-        self.stack.iter().find(|layer| layer.place == place)
+    /// The layer of that kind, if this host has one.
+    pub fn layer(&self, kind: LayerKind) -> Option<&Layer> {
+        self.stack.iter().find(|layer| layer.kind == kind)
     }
 
-    /// The judgement on what is at `place`.
-    pub fn judgement(&self, place: Place) -> Option<&Typed> {
-        self.types.iter().find(|typed| typed.place == place)
+    /// The judgement on that layer.
+    pub fn judgement(&self, layer: LayerKind) -> Option<&Typed> {
+        self.types.iter().find(|typed| typed.layer == layer)
     }
 }
 
@@ -45,18 +45,18 @@ impl Host {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Layer {
     /// Which.
-    pub place: Place,
+    pub kind: LayerKind,
     /// What it is here.
     pub name: String,
     /// What there is to say of it, a sentence or observation each.
     pub notes: Vec<String>,
 }
 
-/// The places of the stack, from below. KVM is part of the kernel; VMM and guest are inside the container, if any.
+/// The kinds of layers, from the bottom up. KVM is part of the kernel; VMM and guest are inside the container, if any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "they are names")]
-pub enum Place {
+pub enum LayerKind {
     Hardware,
     Hypervisor,
     Kernel,
@@ -84,7 +84,7 @@ pub enum Engine {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Typed {
     /// Which layer.
-    pub place: Place,
+    pub layer: LayerKind,
     /// The verdict.
     pub mark: Mark,
     /// Why, in a sentence.
@@ -124,31 +124,31 @@ impl Mark {
 
 /// What `facts` say about a host.
 pub fn classify(facts: &Facts) -> Host {
-    let below = below::find(facts);
+    let hypervisor = hypervisor::find(facts);
     let (container, stale) = match container::find(facts) {
         Ok(container) => (Some(container), Vec::new()),
         Err(stale) => (None, stale),
     };
-    let engine = engine(facts, below.as_ref());
-    let mut stack = vec![hardware(facts, below.as_ref())];
-    stack.extend(below.as_ref().map(hypervisor));
-    stack.push(kernel(facts, below.as_ref()));
+    let engine = engine(facts, hypervisor.as_ref());
+    let mut stack = vec![hardware(facts, hypervisor.as_ref())];
+    stack.extend(hypervisor.as_ref().map(hypervisor_layer));
+    stack.push(kernel(facts, hypervisor.as_ref()));
     stack.push(kvm(facts, engine));
     stack.extend(container.as_ref().map(|container| Layer {
-        place: Place::Container,
+        kind: LayerKind::Container,
         name: container.runtime.clone(),
         notes: [&container.evidence[..], &["it shares the host kernel, and is no machine".into()]].concat(),
     }));
-    let Layer { place, name, mut notes } = vmm(facts);
+    let Layer { kind, name, mut notes } = vmm(facts);
     notes.extend(stale);
-    stack.push(Layer { place, name, notes });
+    stack.push(Layer { kind, name, notes });
     stack.push(guest(engine, &facts.kvm.device));
     Host {
-        types: types(facts, below.as_ref(), engine),
-        timings: pace::unlike_others(facts, below.as_ref(), engine),
+        types: types(facts, hypervisor.as_ref(), engine),
+        timings: timing::unlike_others(facts, hypervisor.as_ref(), engine),
         own_namespaces: container::own_namespaces(&facts.marks),
         stack,
-        below,
+        hypervisor,
         engine,
         container,
     }
@@ -175,8 +175,8 @@ pub(super) fn extension(facts: &Facts) -> Option<&'static str> {
     has(facts, "svm").then_some("AMD SVM")
 }
 
-fn engine(facts: &Facts, below: Option<&Hypervisor>) -> Engine {
-    let by_hardware = if below.is_some() { Engine::Nested } else { Engine::Hardware };
+fn engine(facts: &Facts, hypervisor: Option<&Hypervisor>) -> Engine {
+    let by_hardware = if hypervisor.is_some() { Engine::Nested } else { Engine::Hardware };
     match vendor_module(facts) {
         Some("kvm_pvm") => Engine::Software,
         Some(_) => by_hardware,
@@ -186,39 +186,39 @@ fn engine(facts: &Facts, below: Option<&Hypervisor>) -> Engine {
     }
 }
 
-fn hardware(facts: &Facts, below: Option<&Hypervisor>) -> Layer {
+fn hardware(facts: &Facts, hypervisor: Option<&Hypervisor>) -> Layer {
     let processor = &facts.processor;
     let model = [&processor.model, &processor.vendor].into_iter().find(|name| !name.is_empty());
     let name = model.map_or("x86-64".into(), String::clone);
     let gib = facts.memory.total_kib as f64 / 1_048_576.0;
     let mut notes = Vec::new();
     if processor.count > 0 {
-        let of = if below.is_some() { "as it is shown to us: " } else { "" };
+        let of = if hypervisor.is_some() { "as it is shown to us: " } else { "" };
         notes.push(format!("{of}{} processor(s), {gib:.1} GiB of memory", processor.count));
     }
-    notes.push(match (extension(facts), below) {
+    notes.push(match (extension(facts), hypervisor) {
         (Some(name), None) => format!("it has {name}"),
         (Some(name), Some(_)) => format!("{name} is offered to us by the hypervisor"),
         (None, Some(_)) => "neither VMX nor SVM is offered to us".into(),
         (None, None) => "neither VMX nor SVM: it has none, or the firmware keeps it off".into(),
     });
-    Layer { place: Place::Hardware, name, notes }
+    Layer { kind: LayerKind::Hardware, name, notes }
 }
 
-fn hypervisor(below: &Hypervisor) -> Layer {
-    let name = match &below.monitor {
-        Some(monitor) if monitor != below.platform.name() => {
-            format!("{}, as {monitor}", below.platform.name())
+fn hypervisor_layer(hypervisor: &Hypervisor) -> Layer {
+    let name = match &hypervisor.monitor {
+        Some(monitor) if monitor != hypervisor.platform.name() => {
+            format!("{}, as {monitor}", hypervisor.platform.name())
         }
-        _ => below.platform.name().into(),
+        _ => hypervisor.platform.name().into(),
     };
-    Layer { place: Place::Hypervisor, name, notes: below.evidence.clone() }
+    Layer { kind: LayerKind::Hypervisor, name, notes: hypervisor.evidence.clone() }
 }
 
-fn kernel(facts: &Facts, below: Option<&Hypervisor>) -> Layer {
+fn kernel(facts: &Facts, hypervisor: Option<&Hypervisor>) -> Layer {
     let release = &facts.kernel.release;
     let mut notes = Vec::new();
-    match below.map(|below| (below.role, below.platform)) {
+    match hypervisor.map(|hypervisor| (hypervisor.role, hypervisor.platform)) {
         Some((Role::Root, Platform::Xen)) => notes.push("it is Xen's domain 0".into()),
         Some((Role::Root, _)) => notes.push("it is the root partition".into()),
         Some((Role::Guest, _)) => notes.push("it is itself a guest".into()),
@@ -240,7 +240,7 @@ fn kernel(facts: &Facts, below: Option<&Hypervisor>) -> Layer {
         }
         _ => format!("Linux {release}"),
     };
-    Layer { place: Place::Kernel, name, notes }
+    Layer { kind: LayerKind::Kernel, name, notes }
 }
 
 fn kvm(facts: &Facts, engine: Engine) -> Layer {
@@ -257,14 +257,14 @@ fn kvm(facts: &Facts, engine: Engine) -> Layer {
         }
         Engine::None => ("none", "no module of this kernel runs guests"),
     };
-    Layer { place: Place::Kvm, name: name.into(), notes: vec![note.into()] }
+    Layer { kind: LayerKind::Kvm, name: name.into(), notes: vec![note.into()] }
 }
 
 fn vmm(facts: &Facts) -> Layer {
     let process = &facts.process;
     let notes =
         vec![format!("process {} of user {}, scheduled by the kernel below", process.pid, process.uid)];
-    Layer { place: Place::Vmm, name: "matchstick".into(), notes }
+    Layer { kind: LayerKind::Vmm, name: "matchstick".into(), notes }
 }
 
 fn guest(engine: Engine, device: &Device) -> Layer {
@@ -277,12 +277,12 @@ fn guest(engine: Engine, device: &Device) -> Layer {
         (_, Device::Refused(_)) => "cannot stand here: /dev/kvm is there, but not for us",
         (_, Device::Unfit(_)) => "cannot stand here: this /dev/kvm is not fit",
     };
-    Layer { place: Place::Guest, name: "your guest".into(), notes: vec![note.into()] }
+    Layer { kind: LayerKind::Guest, name: "your guest".into(), notes: vec![note.into()] }
 }
 
-fn types(facts: &Facts, below: Option<&Hypervisor>, engine: Engine) -> Vec<Typed> {
+fn types(facts: &Facts, hypervisor: Option<&Hypervisor>, engine: Engine) -> Vec<Typed> {
     let mut types = vec![Typed {
-        place: Place::Vmm,
+        layer: LayerKind::Vmm,
         mark: Mark::Type2,
         why: "the monitor is a program under an operating system: Goldberg's Type II".into(),
         evidence: vec![
@@ -290,27 +290,27 @@ fn types(facts: &Facts, below: Option<&Hypervisor>, engine: Engine) -> Vec<Typed
             "it reaches the processor's guest mode only by system calls on /dev/kvm".into(),
         ],
     }];
-    types.extend(type_of_kvm(facts, below, engine));
-    types.extend(below.map(type_of_below));
+    types.extend(type_of_kvm(facts, hypervisor, engine));
+    types.extend(hypervisor.map(type_of_hypervisor));
     types
 }
 
-fn type_of_kvm(facts: &Facts, below: Option<&Hypervisor>, engine: Engine) -> Option<Typed> {
+fn type_of_kvm(facts: &Facts, hypervisor: Option<&Hypervisor>, engine: Engine) -> Option<Typed> {
     let module = vendor_module(facts).unwrap_or("KVM");
     let typed =
-        |mark, why: &str, evidence| Some(Typed { place: Place::Kvm, mark, why: why.into(), evidence });
+        |mark, why: &str, evidence| Some(Typed { layer: LayerKind::Kvm, mark, why: why.into(), evidence });
     let in_kernel = format!("{module} is part of the host kernel, and enters the guest from its ring 0");
-    match (engine, below) {
+    match (engine, hypervisor) {
         (Engine::None, _) => None,
         (Engine::Hardware, _) => typed(
             Mark::Disputed,
             "it makes a hypervisor of the kernel, and that kernel is on the bare machine",
             vec![in_kernel, "no hypervisor was found below the kernel".into()],
         ),
-        (Engine::Nested | Engine::Software, Some(below)) => typed(
+        (Engine::Nested | Engine::Software, Some(hypervisor)) => typed(
             Mark::Disputed,
             "in the kernel as well; but there is no bare machine under this kernel, only a virtual one",
-            vec![in_kernel, format!("below the kernel there is {}", below.platform.name())],
+            vec![in_kernel, format!("below the kernel there is {}", hypervisor.platform.name())],
         ),
         (Engine::Software, None) => typed(
             Mark::Disputed,
@@ -321,8 +321,8 @@ fn type_of_kvm(facts: &Facts, below: Option<&Hypervisor>, engine: Engine) -> Opt
     }
 }
 
-fn type_of_below(below: &Hypervisor) -> Typed {
-    let (mark, why) = match below.platform {
+fn type_of_hypervisor(hypervisor: &Hypervisor) -> Typed {
+    let (mark, why) = match hypervisor.platform {
         Platform::Xen => (Mark::Type1, "Xen is started by the boot loader, and its first kernel by Xen"),
         Platform::HyperV => (Mark::Type1, "Hyper-V is below every partition, the one with Windows included"),
         Platform::Acrn | Platform::Jailhouse | Platform::Qnx => {
@@ -343,5 +343,5 @@ fn type_of_below(below: &Hypervisor) -> Typed {
         ),
         Platform::Unknown => (Mark::Hidden, "it does not say what it is"),
     };
-    Typed { place: Place::Hypervisor, mark, why: why.into(), evidence: below.evidence.clone() }
+    Typed { layer: LayerKind::Hypervisor, mark, why: why.into(), evidence: hypervisor.evidence.clone() }
 }

@@ -27,7 +27,7 @@ pub struct Facts {
     /// Memory and huge pages.
     pub memory: Memory,
     /// What moves a clock's figures.
-    pub pace: Pace,
+    pub timing: Timing,
     /// This process.
     pub process: Process,
 }
@@ -118,7 +118,7 @@ pub struct Kvm {
     /// The permission bits of /dev/kvm; 0 where it is not there.
     pub mode: u32,
     /// The capabilities that matchstick needs and this KVM lacks.
-    pub lacks: Vec<String>,
+    pub missing: Vec<String>,
     /// How many vCPUs one machine may have; 0 where nobody could be asked.
     pub vcpus_max: u32,
     /// Parameter `nested` of kvm_intel or kvm_amd.
@@ -198,7 +198,7 @@ pub struct Memory {
 /// What moves a clock's figures.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Pace {
+pub struct Timing {
     /// The frequency governor of the first processor.
     pub governor: String,
     /// The clock that Linux reads.

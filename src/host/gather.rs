@@ -4,8 +4,8 @@
 //! is started or changed; /dev/kvm is opened and closed.
 
 use super::facts::{
-    Cgroups, Device, FLAGS, Facts, Firmware, HypervisorLeaf, Kernel, Kvm, Marks, Memory, Pace, Process,
-    Processor, Xen,
+    Cgroups, Device, FLAGS, Facts, Firmware, HypervisorLeaf, Kernel, Kvm, Marks, Memory, Process, Processor,
+    Timing, Xen,
 };
 use crate::error::Error;
 use crate::{kvm, sys};
@@ -63,7 +63,7 @@ fn ask_kvm(kvm: &mut Kvm) {
     kvm.device = match kvm::Kvm::open() {
         Ok(open) => {
             kvm.vcpus_max = open.max_vcpus();
-            kvm.lacks = open.missing().into_iter().map(str::to_owned).collect();
+            kvm.missing = open.missing().into_iter().map(str::to_owned).collect();
             Device::Open
         }
         Err(Error::Host { what: "open /dev/kvm", source }) if source.kind() == ErrorKind::NotFound => {
@@ -128,7 +128,7 @@ impl Files {
             marks: self.marks(&mounts),
             cgroups: self.cgroups(&mounts),
             memory: self.memory(),
-            pace: self.pace(),
+            timing: self.timing(),
             process: Process::default(),
         }
     }
@@ -288,7 +288,7 @@ impl Files {
         }
     }
 
-    fn pace(&self) -> Pace {
+    fn timing(&self) -> Timing {
         let stat = self.text("/proc/stat");
         // cpu user nice system idle iowait irq softirq steal …; guest time is part of user time.
         let times: Vec<u64> = stat
@@ -302,7 +302,7 @@ impl Files {
             .collect();
         let total: u64 = times.iter().sum();
         let load = self.text("/proc/loadavg");
-        Pace {
+        Timing {
             governor: self.text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
             clocksource: self.text("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
             load: load.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0.0),
@@ -435,6 +435,6 @@ mod tests {
         ]);
         let facts = files.facts();
         assert_eq!(facts.marks.word, "lxc");
-        assert_eq!((facts.pace.stolen, facts.pace.load), (100, 0.42));
+        assert_eq!((facts.timing.stolen, facts.timing.load), (100, 0.42));
     }
 }

@@ -5,7 +5,7 @@
 use crate::support::terminal::Terminal;
 use crate::support::{Program, matchstick, runs, skip};
 use matchstick::cli::terminal::{self, columns};
-use matchstick::host::{Facts, Host, Need, State, classify, needs};
+use matchstick::host::{Facts, Host, Requirement, State, classify, requirements};
 use serde_json::{Value, json, to_value};
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ struct Fixture {
     name: String,
     facts: Facts,
     host: Host,
-    needs: Vec<Need>,
+    requirements: Vec<Requirement>,
     expect: Value,
 }
 
@@ -32,8 +32,8 @@ fn fixtures() -> Vec<Fixture> {
         let facts: Facts =
             serde_json::from_value(file["facts"].take()).unwrap_or_else(|e| panic!("{name}: {e}"));
         let host = classify(&facts);
-        let needs = needs(&facts, &host);
-        fixtures.push(Fixture { name, facts, host, needs, expect: file["expect"].take() });
+        let requirements = requirements(&facts, &host);
+        fixtures.push(Fixture { name, facts, host, requirements, expect: file["expect"].take() });
     }
     assert!(fixtures.len() >= 30, "where are the hosts?");
     fixtures
@@ -42,11 +42,15 @@ fn fixtures() -> Vec<Fixture> {
 #[test]
 fn what_is_below_each_host_and_around_it() {
     for Fixture { name, host, expect, .. } in fixtures() {
-        let below = host.below.as_ref();
-        assert_eq!(json!(below.map(|below| below.platform)), expect["below"], "{name}: below");
-        assert_eq!(json!(below.map(|below| below.role)), expect["role"], "{name}: role");
+        let hypervisor = host.hypervisor.as_ref();
         assert_eq!(
-            json!(below.and_then(|below| below.monitor.clone())),
+            json!(hypervisor.map(|hypervisor| hypervisor.platform)),
+            expect["hypervisor"],
+            "{name}: hypervisor"
+        );
+        assert_eq!(json!(hypervisor.map(|hypervisor| hypervisor.role)), expect["role"], "{name}: role");
+        assert_eq!(
+            json!(hypervisor.and_then(|hypervisor| hypervisor.monitor.clone())),
             expect["monitor"],
             "{name}: monitor"
         );
@@ -63,34 +67,34 @@ fn what_is_below_each_host_and_around_it() {
 fn every_judgement_is_the_right_one_and_has_its_evidence() {
     for Fixture { name, host, expect, .. } in fixtures() {
         for (place, mark) in expect["types"].as_object().unwrap() {
-            let typed = host.types.iter().find(|typed| to_value(typed.place).unwrap() == json!(place));
+            let typed = host.types.iter().find(|typed| to_value(typed.layer).unwrap() == json!(place));
             let typed = typed.unwrap_or_else(|| panic!("{name}: nothing is said of {place}"));
             assert_eq!(to_value(typed.mark).unwrap(), *mark, "{name}: {place}");
         }
         for typed in &host.types {
             assert!(!typed.evidence.is_empty(), "{name}: {typed:?}");
-            assert!(host.layer(typed.place).is_some(), "{name}: {typed:?} is no layer");
+            assert!(host.layer(typed.layer).is_some(), "{name}: {typed:?} is no layer");
         }
-        let places: Vec<_> = host.stack.iter().map(|layer| layer.place).collect();
+        let places: Vec<_> = host.stack.iter().map(|layer| layer.kind).collect();
         assert!(places.is_sorted(), "{name}: {places:?}");
     }
 }
 
 #[test]
-fn every_lack_is_found_and_has_a_mend() {
-    for Fixture { name, needs, expect, .. } in fixtures() {
-        let lacking: Vec<&str> =
-            needs.iter().filter(|need| need.state == State::Lacking).map(|need| need.what).collect();
-        assert_eq!(json!(lacking), expect["lacking"], "{name}");
-        for need in &needs {
-            assert!(need.state != State::Lacking || need.mend.is_some(), "{name}: {need:?}");
-            assert!(need.state != State::Good || need.mend.is_none(), "{name}: {need:?}");
+fn everything_that_is_missing_is_found_and_has_a_fix() {
+    for Fixture { name, requirements, expect, .. } in fixtures() {
+        let missing: Vec<&str> =
+            requirements.iter().filter(|need| need.state == State::Missing).map(|need| need.what).collect();
+        assert_eq!(json!(missing), expect["missing"], "{name}");
+        for need in &requirements {
+            assert!(need.state != State::Missing || need.fix.is_some(), "{name}: {need:?}");
+            assert!(need.state != State::Good || need.fix.is_none(), "{name}: {need:?}");
         }
-        let mends: Vec<&str> = needs.iter().filter_map(|need| need.mend.as_deref()).collect();
-        for expected in strings(&expect["mends"]) {
+        let fixes: Vec<&str> = requirements.iter().filter_map(|need| need.fix.as_deref()).collect();
+        for expected in strings(&expect["fixes"]) {
             assert!(
-                mends.iter().any(|mend| mend.contains(expected)),
-                "{name}: {expected:?} is not in {mends:#?}"
+                fixes.iter().any(|fix| fix.contains(expected)),
+                "{name}: {expected:?} is not in {fixes:#?}"
             );
         }
     }
@@ -132,7 +136,7 @@ fn facts_of_any_kind_are_classified_without_a_panic() {
                     value[section][field] = strange.clone();
                     if let Ok(facts) = serde_json::from_value::<Facts>(value) {
                         let host = classify(&facts);
-                        needs(&facts, &host);
+                        requirements(&facts, &host);
                     }
                 }
             }
@@ -204,7 +208,7 @@ fn a_process_in_namespaces_of_its_own_is_in_a_container() {
     );
     assert!(inside["host"]["own_namespaces"].as_array().unwrap().contains(&json!("pid")));
     // The machine below is the same.
-    assert_eq!(inside["host"]["below"], outside["host"]["below"]);
+    assert_eq!(inside["host"]["hypervisor"], outside["host"]["hypervisor"]);
     assert_eq!(inside["host"]["engine"], outside["host"]["engine"]);
 }
 
@@ -216,7 +220,7 @@ fn json_has_the_host_its_needs_and_all_facts() {
     let facts: Facts = serde_json::from_value(report["facts"].clone()).unwrap();
     // It is the same whoever draws the conclusion.
     assert_eq!(to_value(classify(&facts)).unwrap(), report["host"]);
-    assert!(report["needs"].as_array().unwrap().len() > 5);
+    assert!(report["requirements"].as_array().unwrap().len() > 5);
     let count = fs::read_to_string("/proc/cpuinfo").unwrap();
     let count = count.lines().filter(|line| line.starts_with("processor\t")).count();
     assert_eq!(facts.processor.count, count);
@@ -227,7 +231,7 @@ fn a_host_without_anything_to_read_is_still_described() {
     if !runs(&["unshare", "-rm", "true"]) {
         return skip("no user and mount namespace of our own");
     }
-    // Neither /dev, /sys nor /proc: what is left is said, and what lacks has a mend.
+    // Neither /dev, /sys nor /proc: what is left is said, and what is missing has a fix.
     let script = r#"mount -t tmpfs none /dev && mount -t tmpfs none /sys && mount -t tmpfs none /proc && exec "$0" host"#;
     let ended =
         Program::new("unshare").args(["-rm", "sh", "-ec", script, env!("CARGO_BIN_EXE_matchstick")]).run();

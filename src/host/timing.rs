@@ -1,15 +1,15 @@
 //! Why a time that is measured here may not hold on another host.
 
-use super::below::{Hypervisor, Platform};
 use super::classify::Engine;
 use super::facts::Facts;
+use super::hypervisor::{Hypervisor, Platform};
 
 /// The reasons, the heaviest first; none if nothing speaks against it.
-pub(super) fn unlike_others(facts: &Facts, below: Option<&Hypervisor>, engine: Engine) -> Vec<String> {
-    let pace = &facts.pace;
+pub(super) fn unlike_others(facts: &Facts, hypervisor: Option<&Hypervisor>, engine: Engine) -> Vec<String> {
+    let timing = &facts.timing;
     let mut reasons = Vec::new();
-    if let Some(below) = below {
-        reasons.push(match below.platform {
+    if let Some(hypervisor) = hypervisor {
+        reasons.push(match hypervisor.platform {
             Platform::Tcg => "the processor is emulated: count instructions here, not microseconds".into(),
             platform => {
                 format!("the kernel is a guest ({}): exits, interrupts and page faults cost more than on hardware", platform.name())
@@ -19,24 +19,24 @@ pub(super) fn unlike_others(facts: &Facts, below: Option<&Hypervisor>, engine: E
     if engine == Engine::Software {
         reasons.push("kvm_pvm runs guests: its exits are no exits of VMX or SVM, and ring 0 is slow".into());
     }
-    if pace.stolen >= 10 {
+    if timing.stolen >= 10 {
         reasons.push(format!(
             "{:.1} % of processor time went to other guests of this machine",
-            pace.stolen as f64 / 10.0
+            timing.stolen as f64 / 10.0
         ));
     }
     let processors = facts.processor.count.max(1) as f64;
-    if pace.load > processors / 2.0 {
-        reasons.push(format!("other work is going on: load {:.2} on {processors} processor(s)", pace.load));
+    if timing.load > processors / 2.0 {
+        reasons.push(format!("other work is going on: load {:.2} on {processors} processor(s)", timing.load));
     }
     if let Some(share) = quota(&facts.cgroups.cpu_max).filter(|share| *share < processors) {
         reasons.push(format!("our control group may use {share:.2} of {processors} processor(s)"));
     }
-    if !pace.governor.is_empty() && pace.governor != "performance" {
-        reasons.push(format!("the processor changes its frequency (governor {})", pace.governor));
+    if !timing.governor.is_empty() && timing.governor != "performance" {
+        reasons.push(format!("the processor changes its frequency (governor {})", timing.governor));
     }
-    if !["", "tsc"].contains(&pace.clocksource.as_str()) {
-        reasons.push(format!("the clock is {}: to read it costs more than with tsc", pace.clocksource));
+    if !["", "tsc"].contains(&timing.clocksource.as_str()) {
+        reasons.push(format!("the clock is {}: to read it costs more than with tsc", timing.clocksource));
     }
     if facts.process.debug {
         reasons.push("this matchstick is a debug build: `cargo build --release` makes the other".into());
@@ -67,15 +67,15 @@ mod tests {
     fn nothing_speaks_against_a_quiet_machine() {
         let mut facts = Facts::default();
         facts.processor.count = 8;
-        facts.pace.load = 0.3;
-        facts.pace.clocksource = "tsc".into();
-        facts.pace.governor = "performance".into();
+        facts.timing.load = 0.3;
+        facts.timing.clocksource = "tsc".into();
+        facts.timing.governor = "performance".into();
         assert_eq!(unlike_others(&facts, None, Engine::Hardware), [""; 0]);
-        facts.pace.load = 5.0;
-        facts.pace.stolen = 25;
+        facts.timing.load = 5.0;
+        facts.timing.stolen = 25;
         facts.cgroups.cpu_max = "200000 100000".into();
-        facts.pace.clocksource = "hpet".into();
-        facts.pace.governor = "powersave".into();
+        facts.timing.clocksource = "hpet".into();
+        facts.timing.governor = "powersave".into();
         facts.process.debug = true;
         assert_eq!(unlike_others(&facts, None, Engine::Hardware).len(), 6);
     }

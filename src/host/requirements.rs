@@ -1,16 +1,16 @@
-//! What matchstick needs of a host, whether it is there, and what mends its lack.
+//! What matchstick needs of a host, whether it is there, and what to do where it is not.
 //!
 //! Sources: kvm's kernel parameters (Documentation/admin-guide/kernel-parameters.txt), cgroup-v2.rst, the manuals of
 //! the hypervisors on nested virtualisation.
 
-use super::below::{Hypervisor, Platform, Role};
 use super::classify::{Engine, Host, extension, vendor_module};
 use super::facts::{Device, Facts};
+use super::hypervisor::{Hypervisor, Platform, Role};
 use serde::Serialize;
 
 /// Something that matchstick needs, or is quicker with.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Need {
+pub struct Requirement {
     /// What it is, in a few words.
     pub what: &'static str,
     /// Whether it is there.
@@ -18,7 +18,7 @@ pub struct Need {
     /// What was found.
     pub found: String,
     /// What to do, where something can be done; a command where there is one.
-    pub mend: Option<String>,
+    pub fix: Option<String>,
 }
 
 /// Whether something is there.
@@ -30,32 +30,33 @@ pub enum State {
     /// It is not, and guests run all the same: slower, or some of them.
     Advice,
     /// It is not, and no guest runs.
-    Lacking,
+    Missing,
 }
 
 /// Everything that matters, the most basic first.
-pub fn needs(facts: &Facts, host: &Host) -> Vec<Need> {
-    let mut needs = vec![kernel(facts), processor(facts, host), module(facts, host), device(facts, host)];
+pub fn requirements(facts: &Facts, host: &Host) -> Vec<Requirement> {
+    let mut requirements =
+        vec![kernel(facts), processor(facts, host), module(facts, host), device(facts, host)];
     if facts.kvm.device == Device::Open {
-        needs.push(capabilities(facts));
+        requirements.push(capabilities(facts));
     }
-    needs.push(memory(facts));
-    needs.push(huge_pages(facts));
-    needs.extend(nx_huge_pages(facts));
-    needs.extend(cgroups(facts));
-    needs
+    requirements.push(memory(facts));
+    requirements.push(huge_pages(facts));
+    requirements.extend(nx_huge_pages(facts));
+    requirements.extend(cgroups(facts));
+    requirements
 }
 
-fn good(what: &'static str, found: impl Into<String>) -> Need {
-    Need { what, state: State::Good, found: found.into(), mend: None }
+fn good(what: &'static str, found: impl Into<String>) -> Requirement {
+    Requirement { what, state: State::Good, found: found.into(), fix: None }
 }
 
-fn lacking(what: &'static str, found: impl Into<String>, mend: impl Into<String>) -> Need {
-    Need { what, state: State::Lacking, found: found.into(), mend: Some(mend.into()) }
+fn missing(what: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Requirement {
+    Requirement { what, state: State::Missing, found: found.into(), fix: Some(fix.into()) }
 }
 
-fn advice(what: &'static str, found: impl Into<String>, mend: Option<&str>) -> Need {
-    Need { what, state: State::Advice, found: found.into(), mend: mend.map(str::to_owned) }
+fn advice(what: &'static str, found: impl Into<String>, fix: Option<&str>) -> Requirement {
+    Requirement { what, state: State::Advice, found: found.into(), fix: fix.map(str::to_owned) }
 }
 
 /// Major and minor number of a release such as `6.1.0-18-amd64`.
@@ -64,20 +65,20 @@ pub(super) fn version(release: &str) -> Option<(u32, u32)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
-fn kernel(facts: &Facts) -> Need {
+fn kernel(facts: &Facts) -> Requirement {
     const WHAT: &str = "Linux 4.17 or newer";
     let release = &facts.kernel.release;
     if release.to_ascii_lowercase().ends_with("-microsoft") {
-        return lacking(WHAT, "WSL 1 has no Linux", "wsl --set-version DISTRIBUTION 2 (in Windows)");
+        return missing(WHAT, "WSL 1 has no Linux", "wsl --set-version DISTRIBUTION 2 (in Windows)");
     }
     match version(release) {
         Some(version) if version >= (4, 17) => good(WHAT, release),
-        Some(_) => lacking(WHAT, release, "a newer kernel: KVM_CAP_SYNC_REGS came with 4.17"),
+        Some(_) => missing(WHAT, release, "a newer kernel: KVM_CAP_SYNC_REGS came with 4.17"),
         None => advice(WHAT, "its version cannot be read", None),
     }
 }
 
-fn processor(facts: &Facts, host: &Host) -> Need {
+fn processor(facts: &Facts, host: &Host) -> Requirement {
     const WHAT: &str = "something that runs guests";
     if host.engine == Engine::Software {
         return good(WHAT, "kvm_pvm, which needs neither VMX nor SVM");
@@ -88,9 +89,9 @@ fn processor(facts: &Facts, host: &Host) -> Need {
     if facts.kvm.device == Device::Open {
         return good(WHAT, "KVM says so");
     }
-    match &host.below {
-        Some(below) => lacking(WHAT, "nested virtualisation is off below", nested(below, facts)),
-        None => lacking(
+    match &host.hypervisor {
+        Some(hypervisor) => missing(WHAT, "nested virtualisation is off below", nested(hypervisor, facts)),
+        None => missing(
             WHAT,
             "neither vmx nor svm in /proc/cpuinfo",
             "switch it on in the firmware's set-up: Intel VT-x, or AMD SVM Mode",
@@ -99,10 +100,10 @@ fn processor(facts: &Facts, host: &Host) -> Need {
 }
 
 /// How a hypervisor offers VMX or SVM to its guest.
-fn nested(below: &Hypervisor, facts: &Facts) -> String {
+fn nested(hypervisor: &Hypervisor, facts: &Facts) -> String {
     let is_wsl = facts.kernel.release.to_ascii_lowercase().contains("microsoft");
     let intel = facts.processor.vendor != "AuthenticAMD";
-    let text = match (below.platform, below.role) {
+    let text = match (hypervisor.platform, hypervisor.role) {
         (Platform::HyperV, Role::Root) => {
             "the root partition has no VMX or SVM of its own: boot without Hyper-V, or use /dev/mshv"
         }
@@ -122,7 +123,7 @@ fn nested(below: &Hypervisor, facts: &Facts) -> String {
         (Platform::VirtualBox, _) => "VBoxManage modifyvm NAME --nested-hw-virt on (on its host)",
         (Platform::Tcg, _) => "qemu-system-x86_64 -cpu max: TCG can emulate SVM",
         (Platform::Bhyve, _) => "bhyve offers none: another hypervisor, or a bare machine",
-        (Platform::Kvm, _) => match below.monitor.as_deref() {
+        (Platform::Kvm, _) => match hypervisor.monitor.as_deref() {
             Some("Amazon EC2") => "a .metal instance, or an instance type with nested virtualisation",
             Some("Google Compute Engine") => {
                 "gcloud compute instances create … --enable-nested-virtualization"
@@ -140,38 +141,38 @@ fn nested(below: &Hypervisor, facts: &Facts) -> String {
     text.into()
 }
 
-fn module(facts: &Facts, host: &Host) -> Need {
+fn module(facts: &Facts, host: &Host) -> Requirement {
     const WHAT: &str = "a KVM module";
     match vendor_module(facts) {
         Some(module) => good(WHAT, module),
         None if facts.kvm.device == Device::Open => good(WHAT, "part of the kernel"),
         None => {
-            let mend = match facts.processor.vendor.as_str() {
+            let fix = match facts.processor.vendor.as_str() {
                 "AuthenticAMD" | "HygonGenuine" => "sudo modprobe kvm_amd",
                 _ => "sudo modprobe kvm_intel",
             };
             let place = if host.container.is_some() { " (outside the container)" } else { "" };
             match extension(facts) {
                 Some(_) => {
-                    lacking(WHAT, "none is loaded", format!("{mend}{place}; dmesg | grep kvm says why not"))
+                    missing(WHAT, "none is loaded", format!("{fix}{place}; dmesg | grep kvm says why not"))
                 }
                 None => {
-                    lacking(WHAT, "none is loaded", "none would load before the processor offers VMX or SVM")
+                    missing(WHAT, "none is loaded", "none would load before the processor offers VMX or SVM")
                 }
             }
         }
     }
 }
 
-fn device(facts: &Facts, host: &Host) -> Need {
+fn device(facts: &Facts, host: &Host) -> Requirement {
     const WHAT: &str = "/dev/kvm";
     let runtime = host.container.as_ref().map(|container| container.runtime.as_str());
     let has_module = vendor_module(facts).is_some();
     match &facts.kvm.device {
         Device::Open => good(WHAT, "opened"),
-        Device::Absent if !has_module => lacking(WHAT, "not there", "it comes with the module"),
-        Device::Absent => lacking(WHAT, "not there, although the module is", let_in(runtime)),
-        Device::Refused(libc::EACCES) => lacking(
+        Device::Absent if !has_module => missing(WHAT, "not there", "it comes with the module"),
+        Device::Absent => missing(WHAT, "not there, although the module is", let_in(runtime)),
+        Device::Refused(libc::EACCES) => missing(
             WHAT,
             "permission denied",
             match runtime {
@@ -185,17 +186,17 @@ fn device(facts: &Facts, host: &Host) -> Need {
             },
         ),
         Device::Refused(libc::EPERM) => {
-            lacking(WHAT, "not permitted by the device rules of our control group", let_in(runtime))
+            missing(WHAT, "not permitted by the device rules of our control group", let_in(runtime))
         }
         Device::Refused(libc::ENODEV | libc::ENXIO) => {
-            lacking(WHAT, "there is a file, but no KVM behind it", "load the module first")
+            missing(WHAT, "there is a file, but no KVM behind it", "load the module first")
         }
-        Device::Refused(errno) => lacking(
+        Device::Refused(errno) => missing(
             WHAT,
             std::io::Error::from_raw_os_error(*errno).to_string(),
             "dmesg | grep kvm may say more",
         ),
-        Device::Unfit(why) => lacking(WHAT, why, "is it Linux's own /dev/kvm?"),
+        Device::Unfit(why) => missing(WHAT, why, "is it Linux's own /dev/kvm?"),
     }
 }
 
@@ -216,15 +217,15 @@ fn let_in(runtime: Option<&str>) -> &'static str {
     }
 }
 
-fn capabilities(facts: &Facts) -> Need {
+fn capabilities(facts: &Facts) -> Requirement {
     const WHAT: &str = "what KVM can do";
-    match facts.kvm.lacks.as_slice() {
+    match facts.kvm.missing.as_slice() {
         [] => good(WHAT, format!("all that is needed; up to {} vCPUs", facts.kvm.vcpus_max)),
-        lacks => lacking(WHAT, format!("it lacks {}", lacks.join(", ")), "a newer kernel"),
+        capabilities => missing(WHAT, format!("it lacks {}", capabilities.join(", ")), "a newer kernel"),
     }
 }
 
-fn memory(facts: &Facts) -> Need {
+fn memory(facts: &Facts) -> Requirement {
     const WHAT: &str = "memory";
     /// For `run linux`, and as much again for the host's own comfort.
     const COMFORTABLE: u64 = 1 << 20;
@@ -240,7 +241,7 @@ fn memory(facts: &Facts) -> Need {
     }
 }
 
-fn huge_pages(facts: &Facts) -> Need {
+fn huge_pages(facts: &Facts) -> Requirement {
     const WHAT: &str = "huge pages";
     let memory = &facts.memory;
     match memory.transparent.as_str() {
@@ -257,15 +258,15 @@ fn huge_pages(facts: &Facts) -> Need {
 }
 
 /// The work-around for a fault of some Intel processors costs each VM a kernel thread.
-fn nx_huge_pages(facts: &Facts) -> Option<Need> {
+fn nx_huge_pages(facts: &Facts) -> Option<Requirement> {
     const WHAT: &str = "kvm.nx_huge_pages";
-    const MEND: &str = "echo never | sudo tee /sys/module/kvm/parameters/nx_huge_pages, while no VM runs: no recovery thread for each VM then";
+    const FIX: &str = "echo never | sudo tee /sys/module/kvm/parameters/nx_huge_pages, while no VM runs: no recovery thread for each VM then";
     let is_safe = facts.kvm.itlb_multihit.starts_with("Not affected");
     match facts.kvm.nx_huge_pages.as_str() {
         "" => None,
         "never" => Some(good(WHAT, "never")),
         word if is_safe => {
-            Some(advice(WHAT, format!("{word}, and this processor has not the fault it is for"), Some(MEND)))
+            Some(advice(WHAT, format!("{word}, and this processor has not the fault it is for"), Some(FIX)))
         }
         word => {
             Some(good(WHAT, format!("{word}: it protects from a fault of this processor (iTLB multihit)")))
@@ -273,7 +274,7 @@ fn nx_huge_pages(facts: &Facts) -> Option<Need> {
     }
 }
 
-fn cgroups(facts: &Facts) -> Vec<Need> {
+fn cgroups(facts: &Facts) -> Vec<Requirement> {
     const WHAT: &str = "control groups";
     let cgroups = &facts.cgroups;
     let only_unified = "systemd.unified_cgroup_hierarchy=1 on the kernel's command line; some container runtimes (crun) need it, VMs do not";
@@ -287,13 +288,13 @@ fn cgroups(facts: &Facts) -> Vec<Need> {
         (false, _) => advice(WHAT, "hybrid: version 1, and 2 beside it", Some(only_unified)),
         (true, _) => advice(WHAT, "version 1", Some(only_unified)),
     };
-    let mut needs = vec![layout];
+    let mut requirements = vec![layout];
     // The thread of above is moved to our control group, which on these kernels waits for a grace period of RCU.
     let spawns_thread = !["", "never"].contains(&facts.kvm.nx_huge_pages.as_str());
     let matters = version(&facts.kernel.release).is_some_and(|version| ((6, 0)..(6, 13)).contains(&version));
     if spawns_thread && matters && !cgroups.unified.is_empty() {
         let what = "favordynmods";
-        needs.push(match cgroups.options.split(',').any(|option| option == what) {
+        requirements.push(match cgroups.options.split(',').any(|option| option == what) {
             true => good(what, "set"),
             false => advice(
                 what,
@@ -302,7 +303,7 @@ fn cgroups(facts: &Facts) -> Vec<Need> {
             ),
         });
     }
-    needs
+    requirements
 }
 
 #[cfg(test)]
