@@ -60,7 +60,7 @@ fn main() {
     let target = target();
 
     compile(&sources.join("linux/init"), Program, &target, &Path::new(&out).join("linux-init"));
-    for name in ["hello", "primes", "empty", "weigh", "probe", "wait", "without"] {
+    for name in ["hello", "primes", "empty", "peak", "probe", "wait", "without"] {
         let image = Path::new(&out).join(format!("payload-{name}"));
         compile(&sources.join("linux").join(name), Program, &target, &image);
     }

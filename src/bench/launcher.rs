@@ -80,7 +80,7 @@ fn shown(bytes: &[u8]) -> String {
 pub struct Launcher {
     words: Vec<OsString>,
     program: Program,
-    weigher: Option<Program>,
+    peak: Option<Program>,
     expect: Expect,
     null: File,
 }
@@ -94,11 +94,11 @@ impl Launcher {
         payload: &Payload,
     ) -> io::Result<Launcher> {
         let words: Vec<OsString> = words.iter().map(|word| word.as_ref().to_owned()).collect();
-        let weigh = [payload.weigh.clone().into_os_string()];
-        let weighed: Vec<&OsString> = weigh.iter().chain(&words).collect();
+        let peak_memory = [payload.peak_memory.clone().into_os_string()];
+        let weighed: Vec<&OsString> = peak_memory.iter().chain(&words).collect();
         Ok(Launcher {
             program: Program::new(&words, variables)?,
-            weigher: Some(Program::new(&weighed, variables)?),
+            peak: Some(Program::new(&weighed, variables)?),
             words,
             expect,
             null: File::open("/dev/null")?,
@@ -135,13 +135,13 @@ impl Launcher {
 
     /// Launches it once below a program that tells the most KiB that any one of its processes had resident. (Those
     /// that it waited for: a daemon that does the work is not among them.)
-    pub fn weigh(&self, limit: Duration) -> Option<u64> {
+    pub fn peak_memory(&self, limit: Duration) -> Option<u64> {
         let begin = sys::monotonic();
         let (mut output, end) = io::pipe().ok()?;
         let (mut answer, answer_end) = io::pipe().ok()?;
         let stderr = memory_file().ok()?;
         let files = [self.null.as_fd(), end.as_fd(), stderr.as_fd(), answer_end.as_fd()];
-        let prepared = self.weigher.as_ref()?.prepare(&files).ok()?;
+        let prepared = self.peak.as_ref()?.prepare(&files).ok()?;
         let child = start(prepared).ok()?;
         drop((end, answer_end));
         let watched = watch(child, &mut output, begin, limit).ok()?;

@@ -7,22 +7,14 @@
 //! in it, and neither is what the rest of the host takes or gives evenly all the while: on the way up it adds to the
 //! slope what it takes off on the way down. That is done several times, and the slopes' spread is the interval.
 
-use super::contest::Contest;
+use super::config::RaceConfig;
+use super::idle::{Instance, Start, idle_subjects};
 use super::payload::{Payload, Scratch};
 use super::stats::Interval;
 use super::stop;
-use super::subject::{Failure, Missing, Subject};
-use super::subjects::namespaces::Namespaces;
-use super::subjects::oci::Bundle;
-use super::subjects::vm::can_run;
 use crate::error::{Error, Result};
-use crate::sys::spawn::{Child, Program, wait_readable};
 use serde::{Deserialize, Serialize};
-use std::any::Any;
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, PipeReader, Read};
-use std::os::fd::AsFd;
+use std::fs;
 use std::thread;
 use std::time::Duration;
 
@@ -107,19 +99,24 @@ fn student(freedom: f64) -> f64 {
     TABLE.get(freedom as usize - 1).copied().unwrap_or(2.228)
 }
 
-/// Measures each world that `contest` lets take part, with so many instances.
-pub fn measure(contest: &Contest, instances: u32, progress: &mut dyn FnMut(f64, &str)) -> Result<Vec<Cost>> {
+/// Measures each world that `config` lets take part, with so many instances.
+pub fn measure(
+    config: &RaceConfig,
+    instances: u32,
+    progress: &mut dyn FnMut(f64, &str),
+) -> Result<Vec<Cost>> {
     let host = |what| move |source| Error::Host { what, source };
     stop::catch()?;
     let scratch = Scratch::new().map_err(host("make a directory for the race"))?;
     let payload = Payload::idle(&scratch)?;
-    let worlds = contest.choose_by(worlds(&payload, contest.plan.limit), |world| world.name)?;
+    let idle_subjects =
+        config.choose_by(idle_subjects(&payload, config.schedule.limit), |subject| subject.name)?;
     let mut costs = Vec::new();
-    let count = worlds.len() as f64;
-    for (world, done) in worlds.into_iter().zip(0..) {
-        let mut step = |part: f64| progress((f64::from(done) + part) / count, world.name);
-        let figures = figures_of(world.start, instances, &mut step);
-        costs.push(Cost { name: world.name.into(), about: world.about.into(), figures });
+    let count = idle_subjects.len() as f64;
+    for (subject, done) in idle_subjects.into_iter().zip(0..) {
+        let mut step = |part: f64| progress((f64::from(done) + part) / count, subject.name);
+        let figures = figures_of(subject.start, instances, &mut step);
+        costs.push(Cost { name: subject.name.into(), about: subject.about.into(), figures });
         if stop::asked() {
             break;
         }
@@ -199,122 +196,6 @@ fn field(path: &str, key: &str) -> u64 {
     let text = fs::read_to_string(path).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix(key));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
-}
-
-/// Something that runs until it is dropped.
-pub(super) struct Instance {
-    /// Its first process.
-    pub pid: i32,
-    _held: Box<dyn Any>,
-}
-
-/// One more, or why not.
-pub(super) type Started = std::result::Result<Instance, Failure>;
-/// Makes ready, and gives what starts one instance after the other.
-type Start = Box<dyn FnOnce() -> std::result::Result<Box<dyn FnMut() -> Started>, Missing>>;
-
-struct World {
-    name: &'static str,
-    about: &'static str,
-    start: Start,
-}
-
-fn worlds(payload: &Payload, limit: Duration) -> Vec<World> {
-    let [process, contained, runc] = [(); 3].map(|()| payload.clone());
-    vec![
-        World {
-            name: "process",
-            about: "a program that waits",
-            start: Box::new(move || commands(vec![process.program.into()], limit)),
-        },
-        World {
-            name: "vm",
-            about: "matchstick run echo, which waits for input",
-            start: Box::new(move || idle_vms(limit)),
-        },
-        World {
-            name: "namespaces",
-            about: "the same program in a container of ours",
-            start: Box::new(move || contained_ones(&contained, limit)),
-        },
-        World {
-            name: "runc",
-            about: "the same program in a container that runc left running",
-            start: Box::new(move || runc_ones(&runc, limit)),
-        },
-    ]
-}
-
-/// Virtual machines that wait for input, each in a process of its own.
-pub(super) fn idle_vms(limit: Duration) -> std::result::Result<Box<dyn FnMut() -> Started>, Missing> {
-    can_run()?;
-    let own =
-        std::env::current_exe().map_err(|error| Missing::new(error.to_string(), "is /proc mounted?"))?;
-    commands(vec![own.into(), "run".into(), "echo".into()], limit)
-}
-
-fn failure(error: io::Error) -> Failure {
-    Failure::new(error)
-}
-
-/// Waits for the first byte.
-fn speaks(pipe: &mut PipeReader, limit: Duration) -> std::result::Result<(), Failure> {
-    let heard = wait_readable([Some(pipe.as_fd())], limit).map_err(failure)?[0];
-    let count = if heard { pipe.read(&mut [0; 64]).map_err(failure)? } else { 0 };
-    if count == 0 { Err(Failure::new("it says nothing")) } else { Ok(()) }
-}
-
-/// Commands that wait for their input, which stays open.
-fn commands(
-    words: Vec<OsString>,
-    limit: Duration,
-) -> std::result::Result<Box<dyn FnMut() -> Started>, Missing> {
-    let missing = |error: io::Error| Missing::new(error.to_string(), "is it a program?");
-    let program = Program::new(&words, &[]).map_err(missing)?;
-    let null = File::options().write(true).open("/dev/null").map_err(missing)?;
-    Ok(Box::new(move || {
-        let (stdin, input) = io::pipe().map_err(failure)?;
-        let (mut output, stdout) = io::pipe().map_err(failure)?;
-        let files = [stdin.as_fd(), stdout.as_fd(), null.as_fd()];
-        let child: Child = program.prepare(&files).and_then(|ready| ready.spawn()).map_err(failure)?;
-        drop((stdin, stdout));
-        speaks(&mut output, limit)?;
-        Ok(Instance { pid: child.id(), _held: Box::new((child, input, output)) })
-    }))
-}
-
-fn contained_ones(
-    payload: &Payload,
-    limit: Duration,
-) -> std::result::Result<Box<dyn FnMut() -> Started>, Missing> {
-    let mut subject = Namespaces::new(payload);
-    subject.ready()?;
-    Ok(Box::new(move || {
-        let (mut output, end) = io::pipe().map_err(failure)?;
-        let container = subject.start(&end, &end)?;
-        drop(end);
-        speaks(&mut output, limit)?;
-        let pid = container.child.id();
-        // In this order: a cgroup can be removed when nothing is in it.
-        let (child, cgroup) = (container.child, container.cgroup);
-        Ok(Instance { pid, _held: Box::new((child, cgroup, output)) })
-    }))
-}
-
-fn runc_ones(
-    payload: &Payload,
-    limit: Duration,
-) -> std::result::Result<Box<dyn FnMut() -> Started>, Missing> {
-    let bundle = std::rc::Rc::new(Bundle::of("runc", payload)?);
-    let mut count = 0;
-    Ok(Box::new(move || {
-        count += 1;
-        let (mut output, end) = io::pipe().map_err(failure)?;
-        let detached = bundle.start_detached(count, &end).map_err(Failure::new)?;
-        drop(end);
-        speaks(&mut output, limit)?;
-        Ok(Instance { pid: detached.pid, _held: Box::new((detached, output)) })
-    }))
 }
 
 #[cfg(test)]

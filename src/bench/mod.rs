@@ -7,16 +7,20 @@
 //! It measures; it does not make any of them faster. The rules it keeps, and why, are in docs/benchmarking.md.
 
 pub mod card;
-pub mod contest;
+pub mod config;
 pub mod file;
+pub mod idle;
 pub mod isolation;
 pub mod launcher;
 pub mod memory;
+pub mod observed;
 pub mod parallel;
 pub mod payload;
-pub mod plan;
+pub mod prepared;
+pub mod race;
 pub mod random;
 pub mod report;
+pub mod schedule;
 pub mod stats;
 pub mod stop;
 pub mod subject;

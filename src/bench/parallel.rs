@@ -3,9 +3,9 @@
 //! As many threads start one instance after the other, each its own, and all begin together. What they share is the
 //! host: its processors, and the locks of its kernel.
 
-use super::contest::Contest;
+use super::config::RaceConfig;
 use super::payload::{Payload, Scratch};
-use super::plan::Length;
+use super::schedule::Length;
 use super::stats::quantile;
 use super::stop;
 use super::subject::Subject;
@@ -55,21 +55,21 @@ pub fn steps(processors: usize) -> Vec<usize> {
     std::iter::successors(Some(1), |n| Some(2 * n)).take_while(|n| *n <= most).collect()
 }
 
-/// Measures each world that `contest` lets take part. The plan's time is for all of it together.
-pub fn measure(contest: &Contest, progress: &mut dyn FnMut(f64, &str)) -> Result<Vec<Rates>> {
+/// Measures each world that `config` lets take part. The plan's time is for all of it together.
+pub fn measure(config: &RaceConfig, progress: &mut dyn FnMut(f64, &str)) -> Result<Vec<Rates>> {
     let host = |what| move |source| Error::Host { what, source };
     stop::catch()?;
     let scratch = Scratch::new().map_err(host("make a directory for the race"))?;
-    let payload = Payload::new(&contest.payload, &scratch)?;
-    let is_asked_for = |name: &str| contest.only.iter().any(|only| only == name);
-    let chosen = contest.choose(subjects::all(&payload))?;
+    let payload = Payload::new(&config.payload, &scratch)?;
+    let is_asked_for = |name: &str| config.only.iter().any(|only| only == name);
+    let chosen = config.choose(subjects::all(&payload))?;
     let names = chosen.iter().map(|subject| subject.name().to_owned());
     let names: Vec<String> =
         names.filter(|name| !SLOW_TO_PREPARE.contains(&name.as_str()) || is_asked_for(name)).collect();
     drop(chosen);
     let steps = steps(thread::available_parallelism().map_or(1, usize::from));
     let parts = names.len() * steps.len();
-    let time = match contest.plan.length {
+    let time = match config.schedule.length {
         Length::Time(time) => time / parts.max(1) as u32,
         Length::Rounds(_) => Duration::from_secs(1),
     };
@@ -78,7 +78,7 @@ pub fn measure(contest: &Contest, progress: &mut dyn FnMut(f64, &str)) -> Result
         let mut levels = Ok(Vec::new());
         for (&at_once, done) in steps.iter().zip(rates.len() * steps.len()..) {
             progress(done as f64 / parts as f64, &name);
-            match level(&name, &payload, at_once, time, contest.plan.limit) {
+            match level(&name, &payload, at_once, time, config.schedule.limit) {
                 Ok(level) => levels = levels.map(|levels| [levels, vec![level]].concat()),
                 Err(why) => {
                     levels = Err(why);

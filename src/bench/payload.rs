@@ -25,7 +25,7 @@ static PRIMES: &[u8] = program!("primes");
 /// Ends at once.
 static EMPTY: &[u8] = program!("empty");
 /// Runs another program and tells how much memory it had.
-static WEIGH: &[u8] = program!("weigh");
+static PEAK: &[u8] = program!("peak");
 /// Says a word and waits for ever.
 static WAIT: &[u8] = program!("wait");
 /// Runs another program that does not see a certain mount.
@@ -83,7 +83,7 @@ pub struct Payload {
     /// A program that ends at once: what a launcher costs.
     pub empty: PathBuf,
     /// A program that tells how much memory another had.
-    pub weigh: PathBuf,
+    pub peak_memory: PathBuf,
 }
 
 impl Payload {
@@ -134,7 +134,7 @@ impl Payload {
             guest,
             proc: false,
             empty: add("empty", EMPTY)?,
-            weigh: add("weigh", WEIGH)?,
+            peak_memory: add("peak", PEAK)?,
         })
     }
 }

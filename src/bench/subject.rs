@@ -23,7 +23,7 @@ pub trait Subject {
     }
 
     /// Whether it is there for the others' sake: a race that has nobody else ends.
-    fn is_yardstick(&self) -> bool {
+    fn is_baseline(&self) -> bool {
         false
     }
 
@@ -46,7 +46,7 @@ pub trait Subject {
     }
 
     /// One more start, not timed: the most KiB that any one process of it had resident. `None` if that is not known.
-    fn weigh(&mut self, _limit: Duration) -> Option<u64> {
+    fn peak_memory(&mut self, _limit: Duration) -> Option<u64> {
         None
     }
 }

@@ -5,11 +5,12 @@ use super::output_file::OutputFile;
 use super::print;
 use super::table::{OptionHelp, option};
 use super::values::{count, time};
-use crate::bench::contest::Contest;
-use crate::bench::isolation::{self, View};
-use crate::bench::plan::{Length, Plan};
+use crate::bench::config::RaceConfig;
+use crate::bench::isolation;
+use crate::bench::observed::View;
 use crate::bench::report::export::{self, Form};
-use crate::bench::report::{Isolation, Report, compare, density, table, words, worlds};
+use crate::bench::report::{self, Isolation, Report, compare, density, table, words};
+use crate::bench::schedule::{Length, Schedule};
 use crate::bench::{file, memory, parallel, stop};
 use crate::error::{Error, Result};
 use crate::sys;
@@ -86,7 +87,7 @@ pub struct BenchArgs {
     /// What is looked at.
     pub what: What,
     /// Who takes part, and how.
-    pub contest: Contest,
+    pub config: RaceConfig,
     /// `--compare`
     pub compare: Option<PathBuf>,
     /// `--export-…`
@@ -95,15 +96,15 @@ pub struct BenchArgs {
 
 /// Reads what follows `bench`.
 pub fn parse(parser: &mut Parser) -> std::result::Result<Command, lexopt::Error> {
-    let plan = Plan {
+    let schedule = Schedule {
         length: Length::Time(Duration::from_secs(15)),
         warmup: 3,
         seed: u32::from_ne_bytes(sys::random().unwrap_or_default()).into(),
         limit: Duration::from_secs(10),
         cold: false,
     };
-    let mut contest = Contest {
-        plan,
+    let mut config = RaceConfig {
+        schedule,
         payload: "hello".into(),
         only: Vec::new(),
         skip: Vec::new(),
@@ -117,30 +118,30 @@ pub fn parse(parser: &mut Parser) -> std::result::Result<Command, lexopt::Error>
         given.extend(option_of(&arg));
         match arg {
             Arg::Short('r') | Arg::Long("runs") => {
-                contest.plan.length = Length::Rounds(parser.value()?.parse_with(runs)?);
+                config.schedule.length = Length::Rounds(parser.value()?.parse_with(runs)?);
             }
             Arg::Short('t') | Arg::Long("time") => {
-                contest.plan.length = Length::Time(parser.value()?.parse_with(time)?);
+                config.schedule.length = Length::Time(parser.value()?.parse_with(time)?);
             }
             Arg::Short('w') | Arg::Long("warmup") => {
-                contest.plan.warmup = parser.value()?.parse_with(number)?;
+                config.schedule.warmup = parser.value()?.parse_with(number)?;
             }
-            Arg::Long("only") => contest.only.extend(names(parser.value()?)?),
-            Arg::Long("skip") => contest.skip.extend(names(parser.value()?)?),
-            Arg::Long("with") => contest.with.push(parser.value()?.parse_with(command)?),
-            Arg::Long("reference") => contest.reference = Some(parser.value()?.string()?),
-            Arg::Long("payload") => contest.payload = parser.value()?.string()?,
-            Arg::Long("seed") => contest.plan.seed = parser.value()?.parse_with(number)?,
-            Arg::Long("pin") => contest.pin = Some(parser.value()?.parse_with(number)?),
-            Arg::Long("cold") => contest.plan.cold = true,
-            Arg::Long("limit") => contest.plan.limit = parser.value()?.parse_with(time)?,
+            Arg::Long("only") => config.only.extend(names(parser.value()?)?),
+            Arg::Long("skip") => config.skip.extend(names(parser.value()?)?),
+            Arg::Long("with") => config.with.push(parser.value()?.parse_with(command)?),
+            Arg::Long("reference") => config.reference = Some(parser.value()?.string()?),
+            Arg::Long("payload") => config.payload = parser.value()?.string()?,
+            Arg::Long("seed") => config.schedule.seed = parser.value()?.parse_with(number)?,
+            Arg::Long("pin") => config.pin = Some(parser.value()?.parse_with(number)?),
+            Arg::Long("cold") => config.schedule.cold = true,
+            Arg::Long("limit") => config.schedule.limit = parser.value()?.parse_with(time)?,
             Arg::Long("compare") => compare = Some(parser.value()?.into()),
             Arg::Long("export-json") => exports.push((Form::Json, parser.value()?.into())),
             Arg::Long("export-csv") => exports.push((Form::Csv, parser.value()?.into())),
             Arg::Long("export-markdown") => exports.push((Form::Markdown, parser.value()?.into())),
             Arg::Long("export-html") => exports.push((Form::Html, parser.value()?.into())),
             Arg::Short('h') | Arg::Long("help") => return Ok(help_on("bench")),
-            Arg::Value(word) if what == What::Race => what = word.parse_with(look_at)?,
+            Arg::Value(word) if what == What::Race => what = word.parse_with(what_of)?,
             other => return Err(other.unexpected()),
         }
     }
@@ -150,10 +151,10 @@ pub fn parse(parser: &mut Parser) -> std::result::Result<Command, lexopt::Error>
     if let Some(option) = given.into_iter().find(|option| !what.takes(option)) {
         return Err(format!("`bench {}` takes no --{option}", what.word()).into());
     }
-    if let (What::Memory, Length::Rounds(..memory::INSTANCES_MIN)) = (what, contest.plan.length) {
+    if let (What::Memory, Length::Rounds(..memory::INSTANCES_MIN)) = (what, config.schedule.length) {
         return Err(format!("`bench memory` takes --runs {} or more", memory::INSTANCES_MIN).into());
     }
-    Ok(Command::Bench(Box::new(BenchArgs { what, contest, compare, exports })))
+    Ok(Command::Bench(Box::new(BenchArgs { what, config, compare, exports })))
 }
 
 /// The long name of an option.
@@ -188,7 +189,7 @@ impl What {
     }
 }
 
-fn look_at(word: &str) -> std::result::Result<What, &'static str> {
+fn what_of(word: &str) -> std::result::Result<What, &'static str> {
     match word {
         "isolation" => Ok(What::Isolation),
         "memory" => Ok(What::Memory),
@@ -230,20 +231,20 @@ fn command(text: &str) -> std::result::Result<(String, String), &'static str> {
 pub fn bench(args: BenchArgs) -> Result<u8> {
     match args.what {
         What::Race => race(args),
-        What::Isolation => look(&args.contest),
-        What::Memory => weigh(&args.contest),
-        What::Parallel => crowd(&args.contest),
+        What::Isolation => isolation(&args.config),
+        What::Memory => memory(&args.config),
+        What::Parallel => parallel(&args.config),
     }
 }
 
 /// What an idle instance costs in each world.
-fn weigh(contest: &Contest) -> Result<u8> {
-    let instances = match contest.plan.length {
+fn memory(config: &RaceConfig) -> Result<u8> {
+    let instances = match config.schedule.length {
         Length::Rounds(rounds) => rounds,
         Length::Time(_) => memory::INSTANCES,
     };
     let bar = progress_bar();
-    let costs = memory::measure(contest, instances, &mut |part, name| show(&bar, part, name))?;
+    let costs = memory::measure(config, instances, &mut |part, name| show(&bar, part, name))?;
     bar.finish_and_clear();
     print(&density::memory(&costs))?;
     sys::die_if_noted();
@@ -251,9 +252,9 @@ fn weigh(contest: &Contest) -> Result<u8> {
 }
 
 /// How many instances start in a second, in each world.
-fn crowd(contest: &Contest) -> Result<u8> {
+fn parallel(config: &RaceConfig) -> Result<u8> {
     let bar = progress_bar();
-    let rates = parallel::measure(contest, &mut |part, name| show(&bar, part, name))?;
+    let rates = parallel::measure(config, &mut |part, name| show(&bar, part, name))?;
     bar.finish_and_clear();
     print(&density::parallel(&rates))?;
     sys::die_if_noted();
@@ -266,28 +267,28 @@ fn show(bar: &ProgressBar, part: f64, name: &str) {
 }
 
 /// What a program sees in each world.
-fn look(contest: &Contest) -> Result<u8> {
-    let worlds = isolation::look(contest)?;
-    print(&worlds::text(&worlds, &isolation::host()))?;
+fn isolation(config: &RaceConfig) -> Result<u8> {
+    let observed = isolation::observe(config)?;
+    print(&report::isolation::text(&observed, &isolation::host()))?;
     sys::die_if_noted();
-    let has_failed = worlds.iter().any(|world| matches!(world.view, View::Failed(_)));
+    let has_failed = observed.iter().any(|one| matches!(one.view, View::Failed(_)));
     Ok(if has_failed { 1 } else { 0 })
 }
 
 fn race(args: BenchArgs) -> Result<u8> {
     let then = args.compare.as_deref().map(read_report).transpose()?;
-    let contest = args.contest.clone();
+    let config = args.config.clone();
     // Before the race, not after it; and before `prepare`: a pipe is waited for until someone reads it, and from there on
     // no signal ends the wait.
     let open = |(form, path)| Ok((form, OutputFile::open(path)?));
     let exports = args.exports.into_iter().map(open).collect::<Result<Vec<_>>>()?;
     OutputFile::all_differ(exports.iter().map(|(_, file)| file), None)?;
-    let prepared = args.contest.prepare()?;
+    let prepared = args.config.prepare()?;
     let bar = progress_bar();
     let mut report = prepared.run(&mut |part, subject| show(&bar, part, subject))?;
     bar.finish_and_clear();
     if exports.iter().any(|(form, _)| [Form::Json, Form::Html].contains(form)) && !stop::asked() {
-        report.isolation = isolation_of(contest);
+        report.isolation = isolation_of(config);
     }
     let write = |(form, file): (Form, OutputFile)| match export::text(&report, form) {
         Ok(text) => file.write(&text),
@@ -306,9 +307,9 @@ fn race(args: BenchArgs) -> Result<u8> {
 }
 
 /// What a program sees in the worlds that raced, except in commands of the user's.
-fn isolation_of(contest: Contest) -> Option<Isolation> {
-    let worlds = isolation::look(&Contest { with: Vec::new(), ..contest }).ok()?;
-    Some(Isolation { host: isolation::host(), worlds })
+fn isolation_of(config: RaceConfig) -> Option<Isolation> {
+    let observed = isolation::observe(&RaceConfig { with: Vec::new(), ..config }).ok()?;
+    Some(Isolation { host: isolation::host(), observed })
 }
 
 /// On stderr, if that is a terminal.

@@ -24,7 +24,7 @@ const GENTLE: u32 = 20;
 
 /// A cgroup below which we may make others: our own.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct CgroupParent {
     directory: PathBuf,
     version: Version,
 }
@@ -35,13 +35,13 @@ enum Version {
     Two,
 }
 
-impl Place {
+impl CgroupParent {
     /// Looks for one; `None` if there is no cgroup that we may divide. What an earlier process of ours could not
     /// remove, since it was killed, is removed.
-    pub fn find() -> Option<Place> {
-        let place = here().into_iter().find(Place::is_ours)?;
-        place.sweep();
-        Some(place)
+    pub fn find() -> Option<CgroupParent> {
+        let parent = here().into_iter().find(CgroupParent::is_ours)?;
+        parent.sweep();
+        Some(parent)
     }
 
     /// One line about it.
@@ -91,9 +91,9 @@ impl Place {
 }
 
 /// Where we are in each tree of cgroups, best first.
-fn here() -> Vec<Place> {
+fn here() -> Vec<CgroupParent> {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
-    places(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"))
+    parents(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"))
 }
 
 /// Removes the cgroups of that name that others made, beside us or at the root of a tree, and forgot; and ends what
@@ -102,7 +102,7 @@ pub fn remove_everywhere(name: &str) {
     let end = sys::monotonic() + PATIENCE;
     let trees = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().filter_map(Result::ok);
     let roots = trees.map(|entry| entry.path()).chain(["/sys/fs/cgroup".into()]);
-    let own = here().into_iter().map(|place| place.directory);
+    let own = here().into_iter().map(|parent| parent.directory);
     roots.chain(own).for_each(|directory| remove(&directory.join(name), end));
 }
 
@@ -135,8 +135,8 @@ fn kill(path: &Path) {
 }
 
 /// The same for a process: `mounts` is /proc/self/mountinfo, `own` /proc/self/cgroup.
-fn places(mounts: &str, own: &str) -> Vec<Place> {
-    let mut places = Vec::new();
+fn parents(mounts: &str, own: &str) -> Vec<CgroupParent> {
+    let mut parents = Vec::new();
     for mount in mounts.lines() {
         // 38 31 0:31 / /sys/fs/cgroup/unified rw shared:9 - cgroup2 cgroup2 rw (proc_pid_mountinfo(5))
         let Some((head, tail)) = mount.split_once(" - ") else { continue };
@@ -164,11 +164,14 @@ fn places(mounts: &str, own: &str) -> Vec<Place> {
         // A mount may show a part of the tree only.
         let path = line.splitn(3, ':').nth(2).and_then(|path| Path::new(path).strip_prefix(root).ok());
         if let Some(path) = path {
-            places.push((rank(version, options), Place { directory: Path::new(point).join(path), version }));
+            parents.push((
+                rank(version, options),
+                CgroupParent { directory: Path::new(point).join(path), version },
+            ));
         }
     }
-    places.sort_by_key(|(rank, _)| *rank);
-    places.into_iter().map(|(_, place)| place).collect()
+    parents.sort_by_key(|(rank, _)| *rank);
+    parents.into_iter().map(|(_, parent)| parent).collect()
 }
 
 /// Version 2 before the version 1 controllers that any process may be put under without more ado.
@@ -226,8 +229,8 @@ mod tests {
     use super::*;
 
     fn found(mounts: &str, own: &str) -> Vec<(String, Version)> {
-        let shown = |place: Place| (place.directory.display().to_string(), place.version);
-        places(mounts, own).into_iter().map(shown).collect()
+        let shown = |parent: CgroupParent| (parent.directory.display().to_string(), parent.version);
+        parents(mounts, own).into_iter().map(shown).collect()
     }
 
     const V1: &str = "\
@@ -273,7 +276,7 @@ mod tests {
     #[test]
     fn what_still_runs_in_a_cgroup_is_ended_with_it() {
         use std::os::unix::process::ExitStatusExt;
-        let Some(cgroup) = Place::find().and_then(|place| place.make().ok()) else { return };
+        let Some(cgroup) = CgroupParent::find().and_then(|parent| parent.make().ok()) else { return };
         let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
         fs::write(cgroup.path.join("cgroup.procs"), child.id().to_string()).unwrap();
         let path = cgroup.path.clone();
@@ -283,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mount_that_does_not_show_us_is_no_place() {
+    fn a_mount_that_does_not_show_us_is_no_parent() {
         let mounts = "30 23 0:26 /other /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
         assert_eq!(found(mounts, "0::/user\n"), []);
         assert_eq!(found("", "0::/\n"), []);

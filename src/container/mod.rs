@@ -26,7 +26,7 @@ mod inside;
 use crate::error::{Error, Result};
 use crate::sys::clone::{self, Addresses};
 use crate::sys::spawn::Child;
-use cgroup::{Cgroup, Place};
+use cgroup::{Cgroup, CgroupParent};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -40,8 +40,8 @@ pub struct Config<'a> {
     pub hostname: &'a str,
     /// Whether a /proc is mounted there, for programs that want to look around.
     pub proc: bool,
-    /// Where its cgroup is made, see [`Place::find`]; without a place it stays in ours.
-    pub cgroup: Option<&'a Place>,
+    /// Where its cgroup is made, see [`CgroupParent::find`]; without one it stays in ours.
+    pub cgroup: Option<&'a CgroupParent>,
 }
 
 /// A container that runs.
@@ -57,7 +57,7 @@ impl Container {
     /// here, unless its own. Comes back when the program has begun.
     pub fn start(config: &Config<'_>, files: [BorrowedFd<'_>; 3]) -> Result<Container> {
         let failed = |step| move |source| Error::Contain { step, source };
-        let cgroup = config.cgroup.map(Place::make).transpose().map_err(failed("make a cgroup"))?;
+        let cgroup = config.cgroup.map(CgroupParent::make).transpose().map_err(failed("make a cgroup"))?;
         let arguments = Addresses::of(config.arguments.iter().map(CString::as_c_str));
         let (uid_map, gid_map) = inside::maps();
         let plan = inside::Plan {

@@ -5,6 +5,7 @@
 //! fits neither without a word more, so each judgement here comes with its reason.
 
 use super::container::{self, Container};
+use super::engine::{self, Engine, extension, vendor_module};
 use super::facts::{Device, Facts};
 use super::hypervisor::{self, Hypervisor, Platform, Role};
 use super::timing;
@@ -66,20 +67,6 @@ pub enum LayerKind {
     Guest,
 }
 
-/// How KVM runs a guest's code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Engine {
-    /// The processor's own virtualisation, VMX or SVM, straight on the hardware.
-    Hardware,
-    /// The same, but offered by the hypervisor below: each exit is handled there first.
-    Nested,
-    /// `kvm_pvm`: the guest's ring 3 runs directly, its ring 0 is moved to ring 3 or emulated.
-    Software,
-    /// There is none.
-    None,
-}
-
 /// A judgement on one layer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Typed {
@@ -129,7 +116,7 @@ pub fn classify(facts: &Facts) -> Host {
         Ok(container) => (Some(container), Vec::new()),
         Err(stale) => (None, stale),
     };
-    let engine = engine(facts, hypervisor.as_ref());
+    let engine = engine::find(facts, hypervisor.as_ref());
     let mut stack = vec![hardware(facts, hypervisor.as_ref())];
     stack.extend(hypervisor.as_ref().map(hypervisor_layer));
     stack.push(kernel(facts, hypervisor.as_ref()));
@@ -151,38 +138,6 @@ pub fn classify(facts: &Facts) -> Host {
         hypervisor,
         engine,
         container,
-    }
-}
-
-fn has(facts: &Facts, flag: &str) -> bool {
-    facts.processor.flags.iter().any(|known| known == flag)
-}
-
-fn module<'a>(facts: &'a Facts, name: &str) -> Option<&'a str> {
-    facts.kvm.modules.iter().map(String::as_str).find(|module| *module == name)
-}
-
-/// The module that does the work, where there is one.
-pub(super) fn vendor_module(facts: &Facts) -> Option<&str> {
-    ["kvm_intel", "kvm_amd", "kvm_pvm"].iter().find_map(|name| module(facts, name))
-}
-
-/// What the processor calls its virtualisation, if Linux sees it.
-pub(super) fn extension(facts: &Facts) -> Option<&'static str> {
-    if has(facts, "vmx") {
-        return Some("Intel VMX");
-    }
-    has(facts, "svm").then_some("AMD SVM")
-}
-
-fn engine(facts: &Facts, hypervisor: Option<&Hypervisor>) -> Engine {
-    let by_hardware = if hypervisor.is_some() { Engine::Nested } else { Engine::Hardware };
-    match vendor_module(facts) {
-        Some("kvm_pvm") => Engine::Software,
-        Some(_) => by_hardware,
-        // KVM may be part of the kernel and show no module.
-        None if facts.kvm.device == Device::Open && extension(facts).is_some() => by_hardware,
-        None => Engine::None,
     }
 }
 

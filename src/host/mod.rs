@@ -10,14 +10,16 @@
 
 mod classify;
 mod container;
+mod engine;
 mod facts;
 mod gather;
 mod hypervisor;
 mod requirements;
 mod timing;
 
-pub use classify::{Engine, Host, Layer, LayerKind, Mark, Typed, classify};
+pub use classify::{Host, Layer, LayerKind, Mark, Typed, classify};
 pub use container::Container;
+pub use engine::Engine;
 pub use facts::{
     Cgroups, Device, FLAGS, Facts, Firmware, HypervisorLeaf, Kernel, Kvm, Marks, Memory, Process, Processor,
     Timing, Xen,

@@ -3,7 +3,8 @@
 //! Sources: kvm's kernel parameters (Documentation/admin-guide/kernel-parameters.txt), cgroup-v2.rst, the manuals of
 //! the hypervisors on nested virtualisation.
 
-use super::classify::{Engine, Host, extension, vendor_module};
+use super::classify::Host;
+use super::engine::{Engine, extension, vendor_module};
 use super::facts::{Device, Facts};
 use super::hypervisor::{Hypervisor, Platform, Role};
 use serde::Serialize;

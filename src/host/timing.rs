@@ -1,6 +1,6 @@
 //! Why a time that is measured here may not hold on another host.
 
-use super::classify::Engine;
+use super::engine::Engine;
 use super::facts::Facts;
 use super::hypervisor::{Hypervisor, Platform};
 

@@ -2,7 +2,7 @@
 
 use crate::{alone, support};
 use matchstick::bench::payload::PROBE;
-use matchstick::container::cgroup::Place;
+use matchstick::container::cgroup::CgroupParent;
 use matchstick::container::{Config, Container};
 use matchstick::error::Error;
 use matchstick::sys::spawn::wait_readable;
@@ -56,13 +56,13 @@ fn found<'a>(text: &'a str, word: &str) -> &'a str {
 
 #[test]
 fn its_program_sees_itself_and_nothing_of_the_host() {
-    let place = Place::find();
+    let parent = CgroupParent::find();
     let config = Config {
         program: PROBE,
         arguments: &words(&["probe"]),
         hostname: "matchbox",
         proc: true,
-        cgroup: place.as_ref(),
+        cgroup: parent.as_ref(),
     };
     let Some((text, status)) = run(&config) else { return };
     assert_eq!(status, 0, "{text}");
@@ -141,7 +141,7 @@ fn every_system_call_of_the_host_can_be_reached() {
 #[test]
 fn one_that_is_forgotten_is_killed_and_its_cgroup_removed() {
     let _alone = alone();
-    let place = Place::find();
+    let parent = CgroupParent::find();
     // `jmp $`
     let endless = support::image::elf(
         0x40_0078,
@@ -152,7 +152,7 @@ fn one_that_is_forgotten_is_killed_and_its_cgroup_removed() {
         arguments: &words(&["endless"]),
         hostname: "matchbox",
         proc: false,
-        cgroup: place.as_ref(),
+        cgroup: parent.as_ref(),
     };
     let null = File::open("/dev/null").unwrap();
     let container = match Container::start(&config, [null.as_fd(); 3]) {
@@ -162,7 +162,7 @@ fn one_that_is_forgotten_is_killed_and_its_cgroup_removed() {
     let id = container.child.id();
     let own = fs::read_to_string(format!("/proc/{id}/cgroup")).unwrap();
     let name = format!("matchstick-{}-", std::process::id());
-    assert_eq!(own.contains(&name), place.is_some(), "{own}");
+    assert_eq!(own.contains(&name), parent.is_some(), "{own}");
     let line = own.lines().find(|line| line.contains(&name)).map(|line| line.split(':').nth(2).unwrap());
     drop(container);
     assert!(!fs::exists(format!("/proc/{id}")).unwrap());

@@ -2,8 +2,10 @@
 //!
 //! Whatever a plot shows also stands beside it in words or in a table, for those who do not see it.
 
+use super::escape::escape;
+use super::isolation::{HEADS, NOTES, rows};
 use super::table::{cells, conditions, heads, millis, range, significant};
-use super::{Phase, Report, plots, words, worlds};
+use super::{Phase, Report, plots, words};
 
 /// The whole page.
 pub fn page(report: &Report) -> String {
@@ -43,11 +45,6 @@ const ORDER: &str = "Every start that counts. Each subject is started once in a 
      disturbs all of them; a slope or a step would be a drift.";
 const START: &str = "A virtual machine in the process that measures, medians of each phase. What it takes to start and \
      end a process around it is the difference between the subjects vm and vm-inproc.";
-
-/// Text as HTML takes it.
-pub fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
 
 fn section(title: &str, body: &str) -> String {
     format!("<section>\n<h2>{title}</h2>\n{body}</section>\n")
@@ -124,11 +121,11 @@ fn start(report: &Report) -> String {
 /// What is shared with the host: the other half of a comparison.
 fn isolation(report: &Report) -> String {
     let Some(isolation) = &report.isolation else { return String::new() };
-    let rows = worlds::rows(&isolation.worlds, &isolation.host);
-    let notes = format!("<pre>{}</pre>\n", escape(worlds::NOTES));
+    let rows = rows(&isolation.observed, &isolation.host);
+    let notes = format!("<pre>{}</pre>\n", escape(NOTES));
     section(
         "What each world shares with the host",
-        &(grid("sights", &worlds::HEADS.map(str::to_owned), &rows) + &notes),
+        &(grid("sights", &HEADS.map(str::to_owned), &rows) + &notes),
     )
 }
 

@@ -6,17 +6,19 @@
 
 pub mod compare;
 pub mod density;
+mod escape;
 pub mod export;
 pub mod html;
+pub mod isolation;
 mod plots;
 pub mod table;
 pub mod words;
-pub mod worlds;
 
 use super::card::Card;
-use super::isolation::{Seen, World};
-use super::plan::{Length, Plan, Race, Record, Run};
+use super::observed::{Observed, Seen};
+use super::race::{Race, Record, Run};
 use super::random::Random;
+use super::schedule::{Length, Schedule};
 use super::stats::{self, Ratio, Summary};
 use super::subject::{Failure, Missing, Sample, Subject};
 use serde::{Deserialize, Serialize};
@@ -69,7 +71,7 @@ pub struct Isolation {
     /// On the host itself.
     pub host: Seen,
     /// In each world.
-    pub worlds: Vec<World>,
+    pub observed: Vec<Observed>,
 }
 
 /// One subject. The first ten fields are hyperfine's; its times are those until reaped.
@@ -238,10 +240,10 @@ impl Report {
     pub fn new(
         subjects: &[Box<dyn Subject + '_>],
         race: &Race,
-        plan: &Plan,
+        schedule: &Schedule,
         circumstances: Circumstances,
     ) -> Report {
-        let mut random = Random::new(plan.seed);
+        let mut random = Random::new(schedule.seed);
         let all: Vec<(&dyn Subject, &Record)> =
             subjects.iter().map(|subject| &**subject as &dyn Subject).zip(&race.records).collect();
         let has_run = |name: &str| all.iter().any(|(s, r)| s.name() == name && !r.runs.is_empty());
@@ -268,9 +270,9 @@ impl Report {
             program: concat!("matchstick ", env!("CARGO_PKG_VERSION")).into(),
             machine: circumstances.machine,
             payload: circumstances.payload,
-            seed: plan.seed,
+            seed: schedule.seed,
             rounds: race.rounds,
-            warmup: plan.warmup,
+            warmup: schedule.warmup,
             pinned: circumstances.pinned,
             interrupted: race.interrupted,
             reference: reference.map(Into::into),
@@ -278,7 +280,7 @@ impl Report {
             results,
             dropped: dropped.collect(),
             missing: missing.collect(),
-            notes: notes(race, plan, circumstances.reference.as_deref(), reference),
+            notes: notes(race, schedule, circumstances.reference.as_deref(), reference),
             phases: circumstances.phases,
             isolation: None,
         }
@@ -291,12 +293,12 @@ impl Report {
 }
 
 /// What else is to be said of a race.
-fn notes(race: &Race, plan: &Plan, asked: Option<&str>, reference: Option<&str>) -> Vec<String> {
+fn notes(race: &Race, schedule: &Schedule, asked: Option<&str>, reference: Option<&str>) -> Vec<String> {
     let mut notes = Vec::new();
     if race.interrupted {
         notes.push("it was interrupted: the figures are of what was run until then".into());
     }
-    if let Length::Rounds(rounds) = plan.length
+    if let Length::Rounds(rounds) = schedule.length
         && rounds > race.rounds
         && !race.interrupted
     {

@@ -3,6 +3,7 @@
 //! Everything that is black becomes the page's own colour of text, so that a plot can be read in light and dark and
 //! on paper. The names stand at the curves themselves: nobody has to match colours with a legend.
 
+use super::escape::escape;
 use super::table::{millis, significant};
 use super::{Entry, Phase};
 use crate::bench::stats::quantile;
@@ -50,7 +51,7 @@ fn image(height: u32, about: &str, draw: impl FnOnce(&Area<'_>) -> Drawn) -> Dra
         area.present()?;
     }
     let svg = svg.replace("=\"#000000\"", "=\"currentColor\"");
-    Ok(svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{}\" ", super::html::escape(about)), 1))
+    Ok(svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{}\" ", escape(about)), 1))
 }
 
 fn text<'a>(size: f64, horizontal: HPos, vertical: VPos) -> TextStyle<'a> {
@@ -255,6 +256,6 @@ pub fn phases(phases: &[Phase]) -> Drawn<String> {
 pub fn or_words(plot: Drawn<String>) -> String {
     plot.unwrap_or_else(|error: Box<dyn std::error::Error + Send + Sync>| {
         let why: &dyn fmt::Display = &error;
-        format!("<p>This plot could not be drawn: {}</p>", super::html::escape(&why.to_string()))
+        format!("<p>This plot could not be drawn: {}</p>", escape(&why.to_string()))
     })
 }

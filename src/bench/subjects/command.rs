@@ -114,8 +114,8 @@ impl Subject for Command {
         self.launch(limit).map(|(_, output)| output)
     }
 
-    fn weigh(&mut self, limit: Duration) -> Option<u64> {
-        let peak = self.launcher.as_ref()?.weigh(limit);
+    fn peak_memory(&mut self, limit: Duration) -> Option<u64> {
+        let peak = self.launcher.as_ref()?.peak_memory(limit);
         if let (None, Some(tidy)) = (peak, &mut self.tidy) {
             tidy();
         }
@@ -149,7 +149,7 @@ mod tests {
             process.ready().unwrap();
             let sample = process.run(LIMIT).unwrap();
             assert!(sample.first_byte > Duration::ZERO && sample.first_byte <= sample.reaped);
-            let peak = process.weigh(LIMIT).unwrap();
+            let peak = process.peak_memory(LIMIT).unwrap();
             // Recent kernels count pages in batches for each processor: so few are none.
             assert!(peak < 512, "{name} had {peak} KiB");
         }

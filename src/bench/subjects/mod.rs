@@ -1,14 +1,16 @@
 //! The contestants, each in a file with what it needs.
 
+pub mod baseline;
 pub mod command;
 pub mod engine;
-pub mod golden;
 pub mod linux;
 pub mod namespaces;
 pub mod oci;
 mod rootfs;
 pub mod sandbox;
+pub mod snapshot;
 pub mod vm;
+pub mod with;
 
 use super::payload::Payload;
 use super::subject::Subject;
@@ -20,9 +22,9 @@ pub fn all(payload: &Payload) -> Vec<Box<dyn Subject>> {
         Box::new(process(payload)),
         Box::new(vm::InProcess::new(payload)),
         Box::new(vm::process(payload)),
-        Box::new(golden::process(payload)),
-        Box::new(golden::InProcess::clones(payload)),
-        Box::new(golden::InProcess::pool(payload)),
+        Box::new(snapshot::process(payload)),
+        Box::new(snapshot::InProcess::clones(payload)),
+        Box::new(snapshot::InProcess::pool(payload)),
         Box::new(namespaces::Namespaces::new(payload)),
     ];
     let others = [sandbox::bwrap(payload)]

@@ -3,7 +3,7 @@
 use crate::bench::launcher::{Expect, Watched, all_of, watch};
 use crate::bench::payload::Payload;
 use crate::bench::subject::{Failure, Missing, Sample, Subject, in_words};
-use crate::container::cgroup::Place;
+use crate::container::cgroup::CgroupParent;
 use crate::container::{Config, Container};
 use crate::sys;
 use crate::sys::memory_file;
@@ -23,7 +23,7 @@ pub struct Namespaces {
 struct Prepared {
     program: Vec<u8>,
     arguments: [CString; 1],
-    cgroup: Option<Place>,
+    cgroup: Option<CgroupParent>,
     expect: Expect,
     null: File,
 }
@@ -89,7 +89,7 @@ impl Subject for Namespaces {
         self.prepared = Some(Prepared {
             program: fs::read(&self.payload.program).map_err(missing)?,
             arguments: [c"payload".to_owned()],
-            cgroup: Place::find(),
+            cgroup: CgroupParent::find(),
             expect: Expect::of(&self.payload),
             null: File::open("/dev/null").map_err(missing)?,
         });

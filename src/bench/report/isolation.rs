@@ -1,7 +1,7 @@
 //! The isolation table: one row a world, what its program sees of the host.
 
 use super::table::columns;
-use crate::bench::isolation::{Seen, View, World};
+use crate::bench::observed::{Observed, Seen, View};
 use comfy_table::CellAlignment;
 
 /// The heads of its columns.
@@ -32,9 +32,9 @@ can do is leave the virtual machine, for KVM and for its monitor, the process th
 ";
 
 /// The table, and what it means. `host` is what this process sees.
-pub fn text(worlds: &[World], host: &Seen) -> String {
+pub fn text(observed: &[Observed], host: &Seen) -> String {
     let mut absent = String::new();
-    for World { name, view } in worlds {
+    for Observed { name, view } in observed {
         let word = |why: &str| format!("{name:<11} {}\n", why.trim());
         match view {
             View::Missing(missing) => absent += &word(&missing.to_string()),
@@ -42,25 +42,25 @@ pub fn text(worlds: &[World], host: &Seen) -> String {
             View::Seen(_) | View::Machine(_) => {}
         }
     }
-    let rows = rows(worlds, host);
+    let rows = rows(observed, host);
     format!("{}{absent}\n{NOTES}", columns(&HEADS.map(str::to_owned), &rows, CellAlignment::Left))
 }
 
 /// The rows of those worlds of which something is known.
-pub fn rows(worlds: &[World], host: &Seen) -> Vec<Vec<String>> {
-    let all_calls = calls_of_kernel(worlds);
-    let is_known = |world: &&World| matches!(world.view, View::Seen(_) | View::Machine(_));
-    worlds.iter().filter(is_known).map(|world| cells(&world.name, &world.view, host, all_calls)).collect()
+pub fn rows(observed: &[Observed], host: &Seen) -> Vec<Vec<String>> {
+    let all_calls = calls_of_kernel(observed);
+    let is_known = |one: &&Observed| matches!(one.view, View::Seen(_) | View::Machine(_));
+    observed.iter().filter(is_known).map(|one| cells(&one.name, &one.view, host, all_calls)).collect()
 }
 
 /// How many system calls the host's kernel has: where no filter is in the way, one that is not permitted was
 /// reached, too.
-fn calls_of_kernel(worlds: &[World]) -> Option<u64> {
-    let all = |world: &World| match &world.view {
+fn calls_of_kernel(observed: &[Observed]) -> Option<u64> {
+    let of_one = |one: &Observed| match &one.view {
         View::Seen(seen) if !seen.filtered => seen.calls.map(|(answered, refused)| answered + refused),
         _ => None,
     };
-    worlds.iter().filter_map(all).max()
+    observed.iter().filter_map(of_one).max()
 }
 
 /// The cells of a row. `calls` is how many system calls the host's kernel has.
@@ -182,15 +182,15 @@ mod tests {
     #[test]
     fn a_filter_makes_what_is_refused_unreachable_and_nothing_else_does() {
         let host = seen(false, false);
-        let world = |name: &str, view| World { name: name.into(), view };
-        let worlds = [
-            world("process", View::Seen(seen(false, false))),
-            world("namespaces", View::Seen(seen(true, false))),
-            world("docker", View::Seen(seen(true, true))),
-            world("vm", View::Machine(Some(Box::new(seen(true, true))))),
-            world("crun", View::Missing(Missing::new("not installed", "apt install crun"))),
+        let one = |name: &str, view| Observed { name: name.into(), view };
+        let observed = [
+            one("process", View::Seen(seen(false, false))),
+            one("namespaces", View::Seen(seen(true, false))),
+            one("docker", View::Seen(seen(true, true))),
+            one("vm", View::Machine(Some(Box::new(seen(true, true))))),
+            one("crun", View::Missing(Missing::new("not installed", "apt install crun"))),
         ];
-        let text = text(&worlds, &host);
+        let text = text(&observed, &host);
         let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
         assert!(line("process").contains("350 of 350") && line("process").contains("0 of 2"), "{text}");
         assert!(line("namespaces").contains("350 of 350") && line("namespaces").contains("2 of 2"), "{text}");

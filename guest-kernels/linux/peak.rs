@@ -1,6 +1,6 @@
-//! weigh: runs a program and says how much memory it had
+//! peak: runs a program and says how much memory it had
 //!
-//! `weigh PROGRAM ARGS...` ends as PROGRAM does, and writes the most KiB that any one process of it had resident to
+//! `peak PROGRAM ARGS...` ends as PROGRAM does, and writes the most KiB that any one process of it had resident to
 //! descriptor 3, in decimal. Linux counts a child's memory from its fork, when it is still a copy of its parent:
 //! so the one who asks has to be small. This program has a few pages.
 #![no_std]

@@ -1,13 +1,15 @@
 //! The race itself: who runs when, what counts, and who is dropped.
 //!
 //! ```text
-//!   ready? ─▶ weighed ─▶ warm-up rounds ─▶ rounds A C B · B A C · C B A … ─▶ cold rounds
+//!   ready? ─▶ peak memory ─▶ warm-up rounds ─▶ rounds A C B · B A C · C B A … ─▶ cold rounds
 //! ```
 //!
 //! Every subject starts once in each round, in an order shuffled anew by the seed, so that a drift of the machine
-//! cannot become a result. Time and the machine are behind [`World`]: the engine is tested without either.
+//! cannot become a result. The clock and the host are behind [`Environment`]: the engine is
+//! tested without either.
 
 use super::random::Random;
+use super::schedule::{Length, Schedule};
 use super::subject::{Failure, Missing, Sample, Subject};
 use std::time::Duration;
 
@@ -18,32 +20,8 @@ const ROUNDS_MIN: u32 = 5;
 /// A cold start is measured so often: enough for a median, as each one slows the machine down.
 const COLD_ROUNDS: u32 = 10;
 
-/// How long a race is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Length {
-    /// So many rounds.
-    Rounds(u32),
-    /// Until the time is over, in whole rounds.
-    Time(Duration),
-}
-
-/// What is asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
-    /// When it ends.
-    pub length: Length,
-    /// Rounds before it that do not count.
-    pub warmup: u32,
-    /// Decides the order.
-    pub seed: u64,
-    /// How long a single start may take.
-    pub limit: Duration,
-    /// Whether there are rounds with an empty page cache after the others.
-    pub cold: bool,
-}
-
-/// What the engine wants of the world around it.
-pub trait World {
+/// What the engine needs of the environment that it runs in.
+pub trait Environment {
     /// A clock.
     fn now(&self) -> Duration;
     /// Whether the race is to end now.
@@ -111,13 +89,18 @@ pub struct Race {
 }
 
 /// Runs a race.
-pub fn race(subjects: &mut [Box<dyn Subject + '_>], plan: &Plan, world: &mut dyn World) -> Race {
+pub fn race(
+    subjects: &mut [Box<dyn Subject + '_>],
+    schedule: &Schedule,
+    environment: &mut dyn Environment,
+) -> Race {
     let records = subjects.iter().map(|_| Record::default()).collect();
     let order = (0..subjects.len()).collect();
     let race = Race { records, rounds: 0, interrupted: false, no_cold: None };
-    let mut engine = Engine { subjects, plan, world, race, order, random: Random::new(plan.seed) };
+    let mut engine =
+        Engine { subjects, schedule, environment, race, order, random: Random::new(schedule.seed) };
     engine.run();
-    engine.race.interrupted = engine.world.stopped();
+    engine.race.interrupted = engine.environment.stopped();
     engine.race
 }
 
@@ -131,8 +114,8 @@ enum Kind {
 
 struct Engine<'a, 'b> {
     subjects: &'a mut [Box<dyn Subject + 'b>],
-    plan: &'a Plan,
-    world: &'a mut dyn World,
+    schedule: &'a Schedule,
+    environment: &'a mut dyn Environment,
     race: Race,
     order: Vec<usize>,
     random: Random,
@@ -140,20 +123,20 @@ struct Engine<'a, 'b> {
 
 impl Engine<'_, '_> {
     fn run(&mut self) {
-        self.weigh_in();
-        for round in 0..self.plan.warmup {
+        self.get_ready();
+        for round in 0..self.schedule.warmup {
             if !self.round(round, Kind::Warmup, 0.0) {
                 return;
             }
         }
-        let begin = self.world.now();
+        let begin = self.environment.now();
         while let Some(part) = self.part_done(begin) {
             if !self.round(self.race.rounds, Kind::Counted, part) {
                 return;
             }
             self.race.rounds += 1;
         }
-        let cold = if self.plan.cold { self.race.rounds.min(COLD_ROUNDS) } else { 0 };
+        let cold = if self.schedule.cold { self.race.rounds.min(COLD_ROUNDS) } else { 0 };
         for round in 0..cold {
             if self.race.no_cold.is_some() || !self.round(round, Kind::Cold, 1.0) {
                 return;
@@ -161,15 +144,15 @@ impl Engine<'_, '_> {
         }
     }
 
-    /// Who takes part, and how heavy they are.
-    fn weigh_in(&mut self) {
+    /// Finds out who takes part, and how much memory each has.
+    fn get_ready(&mut self) {
         for (subject, record) in self.subjects.iter_mut().zip(&mut self.race.records) {
-            if self.world.stopped() {
+            if self.environment.stopped() {
                 return;
             }
-            self.world.progress(0.0, subject.name());
+            self.environment.progress(0.0, subject.name());
             match subject.ready() {
-                Ok(()) => record.peak = subject.weigh(self.plan.limit),
+                Ok(()) => record.peak = subject.peak_memory(self.schedule.limit),
                 Err(missing) => record.missing = Some(missing),
             }
         }
@@ -177,16 +160,16 @@ impl Engine<'_, '_> {
 
     /// How much of the race is over; `None` for all of it.
     fn part_done(&self, begin: Duration) -> Option<f64> {
-        let done = match self.plan.length {
+        let done = match self.schedule.length {
             Length::Rounds(rounds) => f64::from(self.race.rounds) / f64::from(rounds.max(1)),
             Length::Time(time) => {
-                let spent = self.world.now().saturating_sub(begin).as_secs_f64() / time.as_secs_f64();
+                let spent = self.environment.now().saturating_sub(begin).as_secs_f64() / time.as_secs_f64();
                 // Neither the time nor the least number of rounds alone is enough.
                 spent.min(f64::from(self.race.rounds) / f64::from(ROUNDS_MIN))
             }
         };
         let mut all = self.subjects.iter().zip(&self.race.records);
-        let anyone = all.any(|(subject, record)| record.is_in() && !subject.is_yardstick());
+        let anyone = all.any(|(subject, record)| record.is_in() && !subject.is_baseline());
         (done < 1.0 && anyone).then_some(done)
     }
 
@@ -194,21 +177,21 @@ impl Engine<'_, '_> {
     fn round(&mut self, round: u32, kind: Kind, part: f64) -> bool {
         self.random.shuffle(&mut self.order);
         for (place, index) in (0..).zip(self.order.clone()) {
-            if self.world.stopped() {
+            if self.environment.stopped() {
                 return false;
             }
             let (subject, record) = (&mut self.subjects[index], &mut self.race.records[index]);
             if !record.is_in() {
                 continue;
             }
-            self.world.progress(part, subject.name());
+            self.environment.progress(part, subject.name());
             if kind == Kind::Cold
-                && let Err(why) = self.world.drop_caches()
+                && let Err(why) = self.environment.drop_caches()
             {
                 self.race.no_cold = Some(why);
                 return false;
             }
-            match subject.run(self.plan.limit) {
+            match subject.run(self.schedule.limit) {
                 Ok(sample) => {
                     let run = Run { round, place, sample };
                     record.in_a_row = 0;
@@ -220,7 +203,7 @@ impl Engine<'_, '_> {
                     }
                 }
                 // What was killed because the race ends has done nothing wrong.
-                Err(_) if self.world.stopped() => return false,
+                Err(_) if self.environment.stopped() => return false,
                 Err(failure) => {
                     record.failures += 1;
                     record.in_a_row += 1;
@@ -238,7 +221,7 @@ mod tests {
     use std::cell::{Cell, RefCell};
     use std::rc::Rc;
 
-    /// A world in which time passes only when a subject says so.
+    /// An environment in which time passes only when a subject says so.
     #[derive(Default)]
     struct Mock {
         now: Rc<Cell<Duration>>,
@@ -247,7 +230,7 @@ mod tests {
         no_cold: bool,
     }
 
-    impl World for Mock {
+    impl Environment for Mock {
         fn now(&self) -> Duration {
             self.now.get()
         }
@@ -283,7 +266,7 @@ mod tests {
         fn ready(&mut self) -> Result<(), Missing> {
             if self.missing { Err(Missing::new("not installed", "apt install it")) } else { Ok(()) }
         }
-        fn weigh(&mut self, _: Duration) -> Option<u64> {
+        fn peak_memory(&mut self, _: Duration) -> Option<u64> {
             Some(self.script[0])
         }
         fn run(&mut self, limit: Duration) -> Result<Sample, Failure> {
@@ -313,8 +296,8 @@ mod tests {
         }
     }
 
-    fn plan(length: Length, warmup: u32, seed: u64) -> Plan {
-        Plan { length, warmup, seed, limit: Duration::from_secs(1), cold: false }
+    fn schedule(length: Length, warmup: u32, seed: u64) -> Schedule {
+        Schedule { length, warmup, seed, limit: Duration::from_secs(1), cold: false }
     }
 
     fn millis(runs: &[Run]) -> Vec<u128> {
@@ -326,7 +309,7 @@ mod tests {
         let order = |seed| {
             let mut mock = Mock::default();
             let mut subjects = ["a", "b", "c"].map(|name| mock.subject(name, &[1]));
-            let race = race(&mut subjects, &plan(Length::Rounds(20), 0, seed), &mut mock);
+            let race = race(&mut subjects, &schedule(Length::Rounds(20), 0, seed), &mut mock);
             assert_eq!(race.rounds, 20);
             for record in &race.records {
                 let rounds: Vec<u32> = record.runs.iter().map(|run| run.round).collect();
@@ -352,7 +335,7 @@ mod tests {
     fn warm_up_is_run_and_not_counted_but_the_first_start_is_kept() {
         let mut mock = Mock::default();
         let mut subjects = [mock.subject("a", &[90, 50, 3, 4, 5])];
-        let race = race(&mut subjects, &plan(Length::Rounds(3), 2, 0), &mut mock);
+        let race = race(&mut subjects, &schedule(Length::Rounds(3), 2, 0), &mut mock);
         assert_eq!(millis(&race.records[0].runs), [3, 4, 5]);
         assert_eq!(race.records[0].first.unwrap().reaped, Duration::from_millis(90));
         assert_eq!(race.records[0].peak, Some(90));
@@ -365,7 +348,7 @@ mod tests {
             let mut mock = Mock::default();
             let mut subjects = [mock.subject("a", &[4]), mock.subject("b", &[6])];
             let length = Length::Time(Duration::from_millis(time));
-            let race = race(&mut subjects, &plan(length, 1, 0), &mut mock);
+            let race = race(&mut subjects, &schedule(length, 1, 0), &mut mock);
             assert_eq!(race.rounds, rounds, "{time} ms");
             assert_eq!(race.records[1].runs.len() as u32, rounds);
         }
@@ -375,7 +358,7 @@ mod tests {
     fn three_failures_in_a_row_drop_a_subject_and_the_rest_goes_on() {
         let mut mock = Mock::default();
         let mut subjects = [mock.subject("a", &[1]), mock.subject("b", &[7, 0, 0, 8, 0, 0, 0, 9])];
-        let race = race(&mut subjects, &plan(Length::Rounds(12), 0, 0), &mut mock);
+        let race = race(&mut subjects, &schedule(Length::Rounds(12), 0, 0), &mut mock);
         let [a, b] = &race.records[..] else { panic!() };
         assert_eq!((a.runs.len(), a.failures, a.dropped()), (12, 0, false));
         assert_eq!((millis(&b.runs), b.failures, b.dropped()), (vec![7, 8], 5, true));
@@ -388,7 +371,7 @@ mod tests {
         let mut mock = Mock::default();
         let mut subjects = [mock.subject("a", &[0])];
         let length = Length::Time(Duration::from_secs(1));
-        let race = race(&mut subjects, &plan(length, 2, 0), &mut mock);
+        let race = race(&mut subjects, &schedule(length, 2, 0), &mut mock);
         assert!(race.records[0].dropped());
         assert_eq!((race.records[0].runs.len(), mock.order().len()), (0, 3));
     }
@@ -398,7 +381,7 @@ mod tests {
         let mut mock = Mock::default();
         let missing = Scripted { missing: true, ..mock.scripted("a", &[1]) };
         let mut subjects: [Box<dyn Subject>; 2] = [Box::new(missing), mock.subject("b", &[1])];
-        let race = race(&mut subjects, &plan(Length::Rounds(2), 1, 0), &mut mock);
+        let race = race(&mut subjects, &schedule(Length::Rounds(2), 1, 0), &mut mock);
         assert_eq!(mock.order(), "bbb");
         assert_eq!(race.records[0].missing.as_ref().unwrap().to_string(), "not installed: apt install it");
     }
@@ -407,7 +390,7 @@ mod tests {
     fn an_interrupted_race_keeps_what_it_has() {
         let mut mock = Mock { stop_after: Some(8), ..Mock::default() };
         let mut subjects = [mock.subject("a", &[1]), mock.subject("b", &[1]), mock.subject("c", &[1])];
-        let race = race(&mut subjects, &plan(Length::Rounds(100), 1, 0), &mut mock);
+        let race = race(&mut subjects, &schedule(Length::Rounds(100), 1, 0), &mut mock);
         assert!(race.interrupted);
         assert_eq!(race.rounds, 1);
         assert_eq!(race.records.iter().map(|record| record.runs.len()).sum::<usize>(), 5);
@@ -417,7 +400,7 @@ mod tests {
     fn a_start_that_is_killed_by_the_end_of_the_race_is_no_failure() {
         let mut mock = Mock { stop_after: Some(4), ..Mock::default() };
         let mut subjects = [mock.subject("a", &[1, 1, 1, 0])];
-        let race = race(&mut subjects, &plan(Length::Rounds(100), 0, 0), &mut mock);
+        let race = race(&mut subjects, &schedule(Length::Rounds(100), 0, 0), &mut mock);
         assert_eq!((race.records[0].runs.len(), race.records[0].failures), (3, 0));
     }
 
@@ -425,8 +408,8 @@ mod tests {
     fn cold_rounds_come_last_and_are_apart() {
         let mut mock = Mock::default();
         let mut subjects = [mock.subject("a", &[1, 1, 30])];
-        let plan = Plan { cold: true, ..plan(Length::Rounds(2), 0, 0) };
-        let first = race(&mut subjects, &plan, &mut mock);
+        let schedule = Schedule { cold: true, ..schedule(Length::Rounds(2), 0, 0) };
+        let first = race(&mut subjects, &schedule, &mut mock);
         assert_eq!(mock.order(), "aadropadropa");
         assert_eq!(
             (millis(&first.records[0].runs), millis(&first.records[0].cold)),
@@ -434,7 +417,7 @@ mod tests {
         );
 
         let mut mock = Mock { no_cold: true, ..Mock::default() };
-        let second = race(&mut [mock.subject("a", &[1])], &plan, &mut mock);
+        let second = race(&mut [mock.subject("a", &[1])], &schedule, &mut mock);
         assert_eq!(second.no_cold.as_deref(), Some("not root"));
         assert_eq!((second.records[0].runs.len(), second.records[0].cold.len()), (2, 0));
     }

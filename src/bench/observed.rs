@@ -1,0 +1,143 @@
+//! What a program saw of the host, as the probe `guest-kernels/linux/probe.rs` reports it.
+//!
+//! Data alone: [`isolation`](super::isolation) starts the probe, the report makes a table of it.
+
+use super::subject::Missing;
+use serde::{Deserialize, Serialize};
+
+/// One subject, observed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Observed {
+    /// The subject's name.
+    pub name: String,
+    /// What its program sees.
+    pub view: View,
+}
+
+/// What was found out about a world.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum View {
+    /// The program's findings.
+    Seen(Seen),
+    /// It is a machine of its own, without an operating system: there is nothing of the host to be seen. Beside it
+    /// what its monitor may do, the process that answers when the guest leaves the machine; `None` if that is us.
+    Machine(Option<Box<Seen>>),
+    /// The world is not there.
+    Missing(Missing),
+    /// The program failed in it.
+    Failed(String),
+}
+
+/// The findings of a probe.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Seen {
+    /// The release of the kernel.
+    pub release: String,
+    /// Its own process number.
+    pub pid: u64,
+    /// How many processes it sees; `None` without a /proc.
+    pub processes: Option<u64>,
+    /// Its namespaces, as links in /proc/self/ns.
+    pub namespaces: Vec<(String, String)>,
+    /// Its cgroup, a line for each tree.
+    pub cgroup: Vec<String>,
+    /// The lines of its user map.
+    pub uid_map: Vec<String>,
+    /// Its effective capabilities.
+    pub effective: u64,
+    /// Those that it could get by exec, unless `no_new_privileges`.
+    pub bounding: u64,
+    /// Whether exec gives it nothing that it does not have (PR_SET_NO_NEW_PRIVS). Older reports do not say.
+    #[serde(default)]
+    pub no_new_privileges: bool,
+    /// Whether a filter looks at its system calls.
+    pub filtered: bool,
+    /// Names of network interfaces.
+    pub interfaces: Vec<String>,
+    /// Entries of the root directory.
+    pub files: u64,
+    /// Entries of /dev; `None` without one.
+    pub devices: Option<u64>,
+    /// Of the system calls, how many answered and how many were not permitted; `None` if they were not tried.
+    pub calls: Option<(u64, u64)>,
+}
+
+impl Seen {
+    /// Reads what the probe printed.
+    pub fn parse(text: &str) -> Seen {
+        let mut seen = Seen::default();
+        for line in text.lines() {
+            let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+            let number = || rest.split(' ').next().and_then(|number| number.parse::<u64>().ok());
+            match word {
+                "release" => seen.release = rest.into(),
+                "pid" => seen.pid = number().unwrap_or(0),
+                "processes" => seen.processes = number(),
+                "files" => seen.files = number().unwrap_or(0),
+                "devices" => seen.devices = number(),
+                "cgroup" => seen.cgroup.push(rest.into()),
+                "uid_map" => seen.uid_map.push(rest.into()),
+                "namespace" => seen.namespaces.extend(pair(rest)),
+                "status" => seen.status(rest),
+                // The first two lines are headings, with bars between them.
+                "interface" if !rest.contains('|') => {
+                    seen.interfaces.extend(rest.split_once(':').map(|(name, _)| name.into()));
+                }
+                "calls" => {
+                    seen.calls = pair(rest).and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)))
+                }
+                _ => {}
+            }
+        }
+        seen
+    }
+
+    /// A line of /proc/self/status.
+    pub(super) fn status(&mut self, line: &str) {
+        let Some((key, value)) = line.split_once(' ') else { return };
+        let set = || u64::from_str_radix(value, 16).unwrap_or(0);
+        match key {
+            "CapEff:" => self.effective = set(),
+            "CapBnd:" => self.bounding = set(),
+            "NoNewPrivs:" => self.no_new_privileges = value != "0",
+            "Seccomp:" => self.filtered = value != "0",
+            _ => {}
+        }
+    }
+
+    /// The names of the namespaces that are not those of `host`.
+    pub fn own_namespaces(&self, host: &Seen) -> Vec<&str> {
+        let is_own = |pair: &&(String, String)| !host.namespaces.contains(pair);
+        self.namespaces.iter().filter(is_own).map(|(name, _)| name.as_str()).collect()
+    }
+}
+
+fn pair(text: &str) -> Option<(String, String)> {
+    text.split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PRINTED: &str = "release 6.1.0-9-amd64\nhost matchstick\npid 1\n\
+        namespace mnt mnt:[402]\nnamespace user user:[7]\nfiles 2 payload proc\nprocesses 3 1 2 3\n\
+        cgroup 0::/\nuid_map 0 1000 1\nstatus CapEff: 0000000000000003\nstatus CapBnd: 00000000000000ff\n\
+        status NoNewPrivs: 1\nstatus Seccomp: 2\ninterface Inter-| Receive | Transmit\n\
+        interface face |bytes packets\ninterface lo: 0 0\ncalls 300 57\n";
+
+    #[test]
+    fn what_the_probe_prints_is_read() {
+        let seen = Seen::parse(PRINTED);
+        assert_eq!((&*seen.release, seen.pid, seen.processes), ("6.1.0-9-amd64", 1, Some(3)));
+        assert_eq!((seen.effective, seen.bounding, seen.filtered), (3, 255, true));
+        assert!(seen.no_new_privileges && !Seen::parse("status NoNewPrivs: 0\n").no_new_privileges);
+        assert_eq!((&*seen.cgroup, &*seen.uid_map), (&["0::/".into()][..], &["0 1000 1".into()][..]));
+        assert_eq!((&*seen.interfaces, seen.files, seen.devices), (&["lo".into()][..], 2, None));
+        assert_eq!(seen.calls, Some((300, 57)));
+        let host = Seen { namespaces: vec![("user".into(), "user:[7]".into())], ..Seen::default() };
+        assert_eq!(seen.own_namespaces(&host), ["mnt"]);
+        assert_eq!(Seen::parse(""), Seen::default());
+        assert_eq!(Seen::parse("calls\nstatus\npid x\nnamespace\n\n"), Seen::default());
+    }
+}
