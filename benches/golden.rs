@@ -55,7 +55,7 @@ impl Write for FirstByte {
 
 /// Runs `machine` to its end, and returns when its first byte came.
 fn run(machine: &mut Machine, seen: &FirstByte) -> Instant {
-    let outcome = machine.run(&mut ()).expect("hello runs");
+    let outcome = machine.run().expect("hello runs");
     assert!(matches!(outcome, Outcome::Exited(0)), "hello ended with {outcome:?}");
     seen.0.lock().expect("nobody panicked").expect("hello spoke")
 }
@@ -106,10 +106,7 @@ fn main() {
     let mut args = std::env::args().skip_while(|arg| arg != "--rounds").skip(1);
     let rounds: usize = args.next().map_or(300, |n| n.parse().expect("--rounds takes a number"));
     let hello = Guest::find("hello").expect("the gallery has hello");
-    let new = || {
-        Machine::new(&hello.config(), hello.name, hello.image, Box::new(io::sink()), &mut ())
-            .expect("this host runs VMs")
-    };
+    let new = || Machine::new(&hello.config(), hello, Box::new(io::sink())).expect("this host runs VMs");
     let golden = new().snapshot().expect("a snapshot");
     let kvm = Kvm::open().expect("this host runs VMs");
     let config = Config::default();
@@ -120,8 +117,7 @@ fn main() {
     let fresh = || {
         let (begin, seen) = (Instant::now(), FirstByte::default());
         let mut machine =
-            Machine::new(&hello.config(), hello.name, hello.image, Box::new(seen.clone()), &mut ())
-                .expect("this host runs VMs");
+            Machine::new(&hello.config(), hello, Box::new(seen.clone())).expect("this host runs VMs");
         run(&mut machine, &seen) - begin
     };
     let clone = || {
@@ -237,7 +233,7 @@ fn held(what: &str, one: (f64, f64), other: (f64, f64), bar: Option<f64>) -> boo
 fn memory_of_a_clone(golden: &Snapshot, kvm: &Kvm) -> f64 {
     let start = || {
         let mut machine = golden.start(kvm, &Config::default(), Box::new(io::sink())).expect("a clone");
-        machine.run(&mut ()).expect("hello runs");
+        machine.run().expect("hello runs");
         machine
     };
     let mut clones: Vec<Machine> = (0..10).map(|_| start()).collect();
@@ -251,8 +247,7 @@ fn memory_of_a_process() -> f64 {
     let echo = Guest::find("echo").expect("the gallery has echo");
     let directory = tempfile::tempdir().expect("a directory for the image");
     let path = directory.path().join("golden.ms");
-    let mut machine =
-        Machine::new(&echo.config(), echo.name, echo.image, Box::new(io::sink()), &mut ()).expect("a VM");
+    let mut machine = Machine::new(&echo.config(), echo, Box::new(io::sink())).expect("a VM");
     machine.snapshot().and_then(|snapshot| snapshot.save(&path)).expect("an image");
     let start = || {
         let mut run = Command::new(MATCHSTICK);

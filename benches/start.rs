@@ -185,9 +185,9 @@ impl Write for FirstByte {
 fn in_process(guest: &Guest) -> Sample {
     let begin = Instant::now();
     let seen = FirstByte::default();
-    let mut machine = Machine::new(&guest.config(), guest.name, guest.image, Box::new(seen.clone()), &mut ())
-        .expect("this host runs VMs");
-    let outcome = machine.run(&mut ()).expect("hello runs");
+    let mut machine =
+        Machine::new(&guest.config(), guest, Box::new(seen.clone())).expect("this host runs VMs");
+    let outcome = machine.run().expect("hello runs");
     assert!(matches!(outcome, Outcome::Exited(0)), "hello ended with {outcome:?}");
     drop(machine);
     let done = begin.elapsed();

@@ -4,7 +4,7 @@
 //! expect: the guest ended with status 0
 use matchstick::boot::Protocol;
 use matchstick::device::{Action, Device};
-use matchstick::{Config, Machine, Outcome};
+use matchstick::{Config, Image, Machine, Outcome};
 use std::error::Error;
 use std::time::Duration;
 
@@ -68,9 +68,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..Config::default()
     };
     print!("rolled 6 times: ");
-    let mut machine = Machine::new(&config, "the game", guest, Box::new(std::io::stdout()), &mut ())?;
+    let mut machine =
+        Machine::new(&config, Image { name: "the game", bytes: guest }, Box::new(std::io::stdout()))?;
     machine.add_port_device(0x510, 1, Box::new(Die { state: 1 }))?;
-    match machine.run(&mut ())? {
+    match machine.run()? {
         Outcome::Exited(status) => println!("the guest ended with status {status}"),
         other => return Err(format!("it ended otherwise: {other:?}").into()),
     }

@@ -8,7 +8,7 @@
 //! expect: the same, with a VM   *
 //! expect: *
 use matchstick::guest::Guest;
-use matchstick::{Config, Machine, Outcome};
+use matchstick::{Config, Image, Machine, Outcome};
 use std::error::Error;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -30,7 +30,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn vm() -> Result<(), Box<dyn Error>> {
     let image = Guest::find("noop").ok_or("it is not in the gallery")?.image;
     let config = Config { memory: 2 << 20, cpuid: false, acpi: false, ..Config::default() };
-    let outcome = Machine::new(&config, "noop", image, Box::new(std::io::sink()), &mut ())?.run(&mut ())?;
+    let outcome =
+        Machine::new(&config, Image { name: "noop", bytes: image }, Box::new(std::io::sink()))?.run()?;
     match outcome {
         Outcome::Exited(0) => Ok(()),
         other => Err(format!("the guest ended otherwise: {other:?}").into()),

@@ -3,7 +3,7 @@
 //! Their sources are in `guest-kernels/`; the build script compiles them and writes the table that is
 //! included here, from the `//! expect:` and `//! needs:` lines of each source.
 
-use crate::machine::Config;
+use crate::machine::{Config, Image};
 
 /// The memory of a gallery guest that does not say how much it needs. It is the least there is, as the
 /// host prepares tables in proportion to it.
@@ -33,6 +33,12 @@ pub static GALLERY: &[Guest] = include!(concat!(env!("OUT_DIR"), "/gallery.rs"))
 
 /// The first program of a Linux guest, `guest-kernels/linux/init.rs`: a static ELF file.
 pub static LINUX_INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/linux-init"));
+
+impl<'a> From<&'a Guest> for Image<'a> {
+    fn from(guest: &'a Guest) -> Image<'a> {
+        Image { name: guest.name, bytes: guest.image }
+    }
+}
 
 impl Guest {
     /// The guest of that name.

@@ -58,7 +58,7 @@ pub mod trace;
 pub mod x86;
 
 pub use error::{Error, Result};
-pub use machine::{Config, Machine, Outcome};
+pub use machine::{Config, Image, Machine, Outcome};
 /// Guest memory is read and written through this trait, at guest-physical addresses.
 pub use vm_memory::{Bytes, GuestAddress};
 

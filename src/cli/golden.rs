@@ -180,7 +180,7 @@ pub(super) fn snapshot(run: &RunArgs, args: &SnapshotArgs) -> Result<u8> {
         .map_err(|source| Error::Host { what: "set up signals", source })?;
     let exits = if let Moment::Exit(count) = args.at { Some(count) } else { None };
     let mut until = Until { exits };
-    let outcome = machine.run(&mut until)?;
+    let outcome = machine.run_watched(&mut until)?;
     sys::die_if_noted();
     let has_come = match args.at {
         Moment::After(_) => matches!(outcome, Outcome::TimedOut),
@@ -273,7 +273,7 @@ pub(super) fn clone(args: &CloneArgs) -> Result<u8> {
     let start_one = || -> Result<Clone> {
         let mut probe = FirstByte { start: Instant::now(), after: None };
         let mut machine = snapshot.start(&kvm, &config, Box::new(io::sink()))?;
-        machine.run(&mut probe)?;
+        machine.run_watched(&mut probe)?;
         Ok((machine, probe.after))
     };
     let mut clones: Vec<Clone> = (0..UNCOUNTED).map(|_| start_one()).collect::<Result<_>>()?;

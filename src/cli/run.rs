@@ -12,7 +12,7 @@ use crate::console::{self, Console};
 use crate::error::{Error, ImageError, Result};
 use crate::guest::Guest;
 use crate::kvm::{Call, Kvm};
-use crate::machine::{Config, Crash, Machine, Outcome};
+use crate::machine::{self, Config, Crash, Machine, Outcome};
 use crate::sandbox::Sandbox;
 use crate::snapshot::Snapshot;
 use crate::sys;
@@ -81,7 +81,9 @@ pub(super) fn prepare(args: &RunArgs, adapt: impl FnOnce(&mut Config)) -> Result
     adapt(&mut image.config);
     let output = Box::new(stdout()?);
     let machine = match golden {
-        None => Machine::new(&image.config, &image.name, &image.bytes, output, &mut ())?,
+        None => {
+            Machine::new(&image.config, machine::Image { name: &image.name, bytes: &image.bytes }, output)?
+        }
         Some(golden) => golden.start(&Kvm::open()?, &image.config, output)?,
     };
     image.announce(args);
@@ -103,7 +105,12 @@ pub(super) fn start<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<(Image, R
     probe.mark(Phase::Prepare);
     let output = Box::new(stdout()?);
     let mut machine = match golden {
-        None => Machine::new(&image.config, &image.name, &image.bytes, output, probe)?,
+        None => Machine::watched(
+            &image.config,
+            machine::Image { name: &image.name, bytes: &image.bytes },
+            output,
+            probe,
+        )?,
         Some(golden) => {
             let kvm = probe.call(|| Call::Open, Kvm::open)?;
             probe.mark(Phase::Open);
@@ -123,7 +130,7 @@ pub(super) fn start<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<(Image, R
     }
     sandbox.enter()?;
     let console = Console::connect(machine.cable(), machine.remote(), sandbox, announce).map_err(os)?;
-    let outcome = machine.run(probe);
+    let outcome = machine.run_watched(probe);
     drop(console);
     probe.call(|| Call::Close, || drop(machine));
     probe.mark(Phase::Teardown);

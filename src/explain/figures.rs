@@ -227,22 +227,21 @@ fn hello<P: Probe>(probe: &mut P) -> Option<&mut P> {
     let guest = Guest::find("hello")?;
     let mut config = guest.config();
     config.timeout = Some(LIMIT);
-    let mut machine = Machine::new(&config, guest.name, guest.image, Box::new(io::sink()), probe).ok()?;
-    matches!(machine.run(probe), Ok(Outcome::Exited(0))).then_some(probe)
+    let mut machine = Machine::watched(&config, guest, Box::new(io::sink()), probe).ok()?;
+    matches!(machine.run_watched(probe), Ok(Outcome::Exited(0))).then_some(probe)
 }
 
 /// How long it takes to go on from a snapshot of a guest that has just been loaded, to its end, and to give back.
 fn restore() -> Option<Duration> {
     let guest = Guest::find("hello")?;
-    let mut original =
-        Machine::new(&guest.config(), guest.name, guest.image, Box::new(io::sink()), &mut ()).ok()?;
+    let mut original = Machine::new(&guest.config(), guest, Box::new(io::sink())).ok()?;
     let snapshot = original.snapshot().ok()?;
     drop(original);
     let once = |_| {
         thread::sleep(PAUSE);
         let start = sys::monotonic();
         let mut clone = Machine::restore(&snapshot, Box::new(io::sink())).ok()?;
-        let outcome = clone.run(&mut ()).ok()?;
+        let outcome = clone.run().ok()?;
         drop(clone);
         matches!(outcome, Outcome::Exited(0)).then(|| sys::monotonic() - start)
     };

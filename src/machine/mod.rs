@@ -77,6 +77,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
+/// What is loaded into a machine: a kernel or another program without one.
+#[derive(Debug, Clone, Copy)]
+pub struct Image<'a> {
+    /// What errors call it.
+    pub name: &'a str,
+    /// The contents of the file.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> From<&'a [u8]> for Image<'a> {
+    fn from(bytes: &'a [u8]) -> Image<'a> {
+        Image { name: "the image", bytes }
+    }
+}
+
 /// A virtual machine with its image loaded, ready to run.
 pub struct Machine {
     // Dropped in this order: vCPUs, then the VM, then its memory.
@@ -100,17 +115,29 @@ struct Shared {
 }
 
 impl Machine {
-    /// Builds the machine and loads `image` into it. `name` is what errors call the image; what the guest
-    /// writes to its serial port goes to `output`.
+    /// Builds the machine and loads `image` into it. What the guest writes to its serial port goes to `output`.
+    ///
+    /// # Errors
+    /// [`Error::Host`] if this host cannot run it, [`Error::Image`] if the image cannot be started, [`Error::Config`] for
+    /// a machine that cannot be built.
+    pub fn new<'a>(
+        config: &Config,
+        image: impl Into<Image<'a>>,
+        output: Box<dyn Write + Send>,
+    ) -> Result<Machine> {
+        Machine::watched(config, image, output, &mut ())
+    }
+
+    /// The same, watched by `probe`.
     ///
     /// The order of the steps is a measured choice: docs/performance.md.
-    pub fn new<P: Probe>(
+    pub fn watched<'a, P: Probe>(
         config: &Config,
-        name: &str,
-        image: &[u8],
+        image: impl Into<Image<'a>>,
         output: Box<dyn Write + Send>,
         probe: &mut P,
     ) -> Result<Machine> {
+        let Image { name, bytes: image } = image.into();
         let kvm = probe.call(|| Call::Open, Kvm::open)?;
         config.check(&kvm)?;
         probe.mark(Phase::Open);
@@ -196,7 +223,12 @@ impl Machine {
     /// was when it is run again.
     ///
     /// Uses the first real-time signal of the process (SIGRTMIN).
-    pub fn run<P: Probe>(&mut self, probe: &mut P) -> Result<Outcome> {
+    pub fn run(&mut self) -> Result<Outcome> {
+        self.run_watched(&mut ())
+    }
+
+    /// The same, watched by `probe`, which can stop the guest.
+    pub fn run_watched<P: Probe>(&mut self, probe: &mut P) -> Result<Outcome> {
         let os = |source| Error::Host { what: "set up signals and a timer", source };
         sys::on_kick(kick_this_thread).map_err(os)?;
         let (first, others) = self.vcpus.split_at_mut(1);

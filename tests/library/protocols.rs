@@ -6,7 +6,7 @@
 
 use crate::support;
 use matchstick::boot::Protocol;
-use matchstick::machine::{Config, Machine, Outcome};
+use matchstick::machine::{Config, Image, Machine, Outcome};
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -127,8 +127,9 @@ fn boots(test: &str, protocol: Option<Protocol>, image: &[u8]) {
         ..Config::default()
     };
     let written = Written::default();
-    let mut machine = Machine::new(&config, test, image, Box::new(written.clone()), &mut ()).unwrap();
-    let outcome = machine.run(&mut ()).unwrap();
+    let mut machine =
+        Machine::new(&config, Image { name: test, bytes: image }, Box::new(written.clone())).unwrap();
+    let outcome = machine.run().unwrap();
     assert!(matches!(outcome, Outcome::Exited(0)), "{outcome:?}");
     assert_eq!(String::from_utf8_lossy(&written.0.lock().unwrap()), "one two=3");
 }
@@ -192,8 +193,9 @@ fn flat_images_are_entered_where_they_are_put() {
     for (protocol, image, status) in [(Protocol::Flat64, FLAT64, 1), (Protocol::Flat16, FLAT16, 3)] {
         let config =
             Config { protocol: Some(protocol), timeout: Some(Duration::from_secs(10)), ..Config::default() };
-        let mut machine = Machine::new(&config, "flat", image, Box::new(io::sink()), &mut ()).unwrap();
-        let outcome = machine.run(&mut ()).unwrap();
+        let mut machine =
+            Machine::new(&config, Image { name: "flat", bytes: image }, Box::new(io::sink())).unwrap();
+        let outcome = machine.run().unwrap();
         assert!(matches!(outcome, Outcome::Exited(n) if n == status), "{protocol}: {outcome:?}");
     }
 }

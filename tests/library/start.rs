@@ -37,9 +37,8 @@ fn notes(guest: &str) -> Option<Notes> {
     let guest = Guest::find(guest).expect("it is in the gallery");
     let config = Config { cpuid: false, timeout: Some(Duration::from_secs(10)), ..Config::default() };
     let mut notes = Notes::default();
-    let mut machine =
-        Machine::new(&config, guest.name, guest.image, Box::new(io::sink()), &mut notes).unwrap();
-    machine.run(&mut notes).unwrap();
+    let mut machine = Machine::watched(&config, guest, Box::new(io::sink()), &mut notes).unwrap();
+    machine.run_watched(&mut notes).unwrap();
     Some(notes)
 }
 

@@ -52,9 +52,8 @@ impl Possessions {
 
 /// Starts `guest` in this process, and lets it run to its end.
 fn start(guest: &Guest) {
-    let mut machine =
-        Machine::new(&guest.config(), guest.name, guest.image, Box::new(std::io::sink()), &mut ()).unwrap();
-    let outcome = machine.run(&mut ()).unwrap();
+    let mut machine = Machine::new(&guest.config(), guest, Box::new(std::io::sink())).unwrap();
+    let outcome = machine.run().unwrap();
     assert!(matches!(outcome, Outcome::Exited(0)), "{outcome:?}");
 }
 

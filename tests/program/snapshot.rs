@@ -72,7 +72,7 @@ fn machine(guest: &Guest, output: &Output) -> Machine {
         timeout: Some(Duration::from_secs(20)),
         ..Config::default()
     };
-    Machine::new(&config, guest.name, guest.image, output.sink(), &mut ()).unwrap()
+    Machine::new(&config, guest, output.sink()).unwrap()
 }
 
 /// All memory of a machine, as a digest.
@@ -95,13 +95,13 @@ const ALWAYS_THE_SAME: [&str; 9] =
 fn goes_on_from(guest: &Guest, exits: u32, memory: u64) -> bool {
     let output = Output::default();
     let mut original = machine(guest, &output);
-    let Outcome::Stopped = original.run(&mut StopAt { exits }).unwrap() else { return false };
+    let Outcome::Stopped = original.run_watched(&mut StopAt { exits }).unwrap() else { return false };
     let snapshot = original.snapshot().unwrap();
     drop(original);
     snapshot.verify().unwrap();
     let mut restored = Machine::restore(&snapshot, output.sink()).unwrap();
     restored.cable().send(&keys_for(guest));
-    let outcome = restored.run(&mut ()).unwrap();
+    let outcome = restored.run().unwrap();
     let name = guest.name;
     let is_right = matches!(outcome, Outcome::Exited(status) if status == guest.exit);
     assert!(is_right, "{name} from exit {exits}: {outcome:?} after {:?}", output.text());
@@ -120,7 +120,7 @@ fn every_guest_goes_on_from_any_exit_as_if_nothing_had_happened() {
     for guest in GALLERY {
         let mut undisturbed = machine(guest, &Output::default());
         undisturbed.cable().send(&keys_for(guest));
-        undisturbed.run(&mut ()).unwrap();
+        undisturbed.run().unwrap();
         let memory = memory_digest(&undisturbed);
         // Without keys `echo` waits for ever, once it has said its line and set itself up.
         let last = if guest.needs("input") { 12 } else { 60 };
@@ -143,10 +143,10 @@ fn a_machine_that_was_saved_goes_on_itself_as_well() {
     let output = Output::default();
     let mut machine = machine(Guest::find("paging").unwrap(), &output);
     for exits in [0, 1, 1] {
-        assert!(matches!(machine.run(&mut StopAt { exits }).unwrap(), Outcome::Stopped));
+        assert!(matches!(machine.run_watched(&mut StopAt { exits }).unwrap(), Outcome::Stopped));
         machine.snapshot().unwrap();
     }
-    machine.run(&mut ()).unwrap();
+    machine.run().unwrap();
     assert_expected(Guest::find("paging").unwrap(), &output.text());
 }
 
@@ -156,7 +156,7 @@ fn a_guest_that_has_ended_is_not_saved() {
         return;
     }
     let mut machine = machine(Guest::find("hello").unwrap(), &Output::default());
-    assert!(matches!(machine.run(&mut ()).unwrap(), Outcome::Exited(0)));
+    assert!(matches!(machine.run().unwrap(), Outcome::Exited(0)));
     assert_eq!(machine.snapshot().err().unwrap().to_string(), "cannot take a snapshot: the guest has ended");
 }
 
@@ -207,7 +207,7 @@ fn clones_share_nothing_that_they_write_and_the_file_stays_as_it_is() {
     for _ in 0..3 {
         let output = Output::default();
         let mut clone = Machine::restore(&snapshot, output.sink()).unwrap();
-        assert!(matches!(clone.run(&mut ()).unwrap(), Outcome::Exited(0)));
+        assert!(matches!(clone.run().unwrap(), Outcome::Exited(0)));
         assert_eq!(output.text(), line);
     }
     assert!(fs::read(&path).unwrap() == before, "the file has changed");
@@ -317,7 +317,7 @@ proptest! {
         let kvm = Kvm::open().unwrap();
         let config = Config { timeout: Some(Duration::from_millis(50)), ..Config::default() };
         if let Ok(mut machine) = snapshot.start(&kvm, &config, Box::new(io::sink())) {
-            let _ = machine.run(&mut ());
+            let _ = machine.run();
         }
     }
 }
@@ -472,7 +472,7 @@ fn a_machine_from_the_pool_is_as_good_as_new_however_often_it_was_used() {
         for _ in 0..5 {
             let output = Output::default();
             let mut machine = pool.take(output.sink()).unwrap();
-            let outcome = machine.run(&mut ()).unwrap();
+            let outcome = machine.run().unwrap();
             assert!(
                 matches!(outcome, Outcome::Exited(status) if status == guest.exit),
                 "{name}: {outcome:?}"
@@ -589,7 +589,7 @@ fn each_machine_from_an_image_has_a_vmgenid_of_its_own() {
     }
     let guest = Guest::find("hello").unwrap();
     let config = Config { acpi: true, timeout: Some(Duration::from_secs(20)), ..guest.config() };
-    let mut original = Machine::new(&config, guest.name, guest.image, Box::new(io::sink()), &mut ()).unwrap();
+    let mut original = Machine::new(&config, guest, Box::new(io::sink())).unwrap();
     let id = |machine: &Machine| machine.memory().read_obj::<u128>(GuestAddress(0xf_ffe0)).unwrap();
     let snapshot = original.snapshot().unwrap();
     let mut ids = vec![0, id(&original)];
@@ -601,7 +601,7 @@ fn each_machine_from_an_image_has_a_vmgenid_of_its_own() {
     for _ in 0..3 {
         let mut machine = pool.take(Box::new(io::sink())).unwrap();
         ids.push(id(&machine));
-        machine.run(&mut ()).unwrap();
+        machine.run().unwrap();
         pool.give_back(machine).unwrap();
     }
     let count = ids.len();

@@ -25,10 +25,10 @@ const READY_WITHIN: Duration = Duration::from_secs(10);
 fn image_of(guest: &Guest) -> Result<Snapshot> {
     let new = |stop_at| {
         let config = Config { stop_at, timeout: Some(READY_WITHIN), ..guest.config() };
-        Machine::new(&config, guest.name, guest.image, Box::new(io::sink()), &mut ())
+        Machine::new(&config, guest, Box::new(io::sink()))
     };
     let mut machine = new(Some(READY_FOR_INPUT))?;
-    match machine.run(&mut ())? {
+    match machine.run()? {
         Outcome::Stopped => machine.snapshot(),
         _ => new(None)?.snapshot(),
     }
@@ -106,7 +106,7 @@ impl InProcess {
         let failed = |error| Failure::new(in_words(&error));
         let kvm = Kvm::open().map_err(failed)?;
         let _other = kvm.create_vm().map_err(failed)?;
-        vm::measure(&self.payload, limit, |output| image.start(&kvm, &config, output)?.run(&mut ()))
+        vm::measure(&self.payload, limit, |output| image.start(&kvm, &config, output)?.run())
     }
 
     fn run_again(
@@ -154,7 +154,7 @@ impl Subject for InProcess {
 /// One run of a machine from `pool`, until it is clean again.
 fn run_from(pool: &mut Pool<'_>, output: Box<dyn Write + Send>) -> Result<Outcome> {
     let mut machine = pool.take(output)?;
-    let outcome = machine.run(&mut ())?;
+    let outcome = machine.run()?;
     pool.give_back(machine)?;
     Ok(outcome)
 }

@@ -68,7 +68,7 @@ impl InProcess {
         let guest = self.guest.ok_or_else(|| Failure::new("it is not ready"))?;
         let config = Config { timeout: Some(limit), ..guest.config() };
         measure(&self.payload, limit, |output| {
-            Machine::new(&config, guest.name, guest.image, output, probe)?.run(probe)
+            Machine::watched(&config, guest, output, probe)?.run_watched(probe)
         })
     }
 }
