@@ -1,8 +1,8 @@
 //! A race as it is asked for, and which subjects take part in it.
 
+use super::error::{Error, Result};
 use super::schedule::Schedule;
 use super::subject::Subject;
-use crate::error::{Error, Result};
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,7 +33,7 @@ impl RaceConfig {
     pub(super) fn choose_by<T>(&self, all: Vec<T>, name: impl Fn(&T) -> &str) -> Result<Vec<T>> {
         self.check_names(&all.iter().map(&name).collect::<Vec<_>>())?;
         let chosen: Vec<T> = all.into_iter().filter(|one| self.takes_part(name(one))).collect();
-        if chosen.is_empty() { Err(Error::Race("no subject is left to race".into())) } else { Ok(chosen) }
+        if chosen.is_empty() { Err(Error::Request("no subject is left to race".into())) } else { Ok(chosen) }
     }
 
     fn takes_part(&self, name: &str) -> bool {
@@ -47,12 +47,15 @@ impl RaceConfig {
     fn check_names(&self, names: &[&str]) -> Result<()> {
         for word in self.only.iter().chain(&self.skip).chain(&self.reference) {
             if !names.contains(&word.as_str()) {
-                return Err(Error::Race(format!("no such subject: {word}; there are {}", names.join(", "))));
+                return Err(Error::Request(format!(
+                    "no such subject: {word}; there are {}",
+                    names.join(", ")
+                )));
             }
         }
         for (at, name) in names.iter().enumerate() {
             if names[..at].contains(name) {
-                return Err(Error::Race(format!("two subjects are called {name}")));
+                return Err(Error::Request(format!("two subjects are called {name}")));
             }
         }
         Ok(())

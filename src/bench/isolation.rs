@@ -4,6 +4,7 @@
 //! host's. A virtual machine without Linux in it runs no programs: of such a world is said what is so by construction.
 
 use super::config::RaceConfig;
+use super::error::{Error, Result};
 use super::idle;
 use super::observed::{Observed, Seen, View};
 use super::payload::{Payload, Scratch};
@@ -11,15 +12,13 @@ use super::stop;
 use super::subject::Subject;
 use super::subjects;
 use super::subjects::vm::can_run;
-use crate::error::{Error, Result};
 use std::fs;
 use std::time::Duration;
 
 /// Looks around in each world that `config` lets take part.
 pub fn observe(config: &RaceConfig) -> Result<Vec<Observed>> {
-    let host = |what| move |source| Error::Host { what, source };
     stop::catch()?;
-    let scratch = Scratch::new().map_err(host("make a directory for the race"))?;
+    let scratch = Scratch::new().map_err(Error::Directory)?;
     let payload = Payload::probe(&scratch)?;
     let all = subjects::all(&payload);
     let mut subjects = config.choose(all)?;

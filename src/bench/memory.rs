@@ -8,11 +8,11 @@
 //! slope what it takes off on the way down. That is done several times, and the slopes' spread is the interval.
 
 use super::config::RaceConfig;
+use super::error::{Error, Result};
 use super::idle::{Instance, Start, idle_subjects};
 use super::payload::{Payload, Scratch};
 use super::stats::Interval;
 use super::stop;
-use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::thread;
@@ -105,9 +105,8 @@ pub fn measure(
     instances: u32,
     progress: &mut dyn FnMut(f64, &str),
 ) -> Result<Vec<Cost>> {
-    let host = |what| move |source| Error::Host { what, source };
     stop::catch()?;
-    let scratch = Scratch::new().map_err(host("make a directory for the race"))?;
+    let scratch = Scratch::new().map_err(Error::Directory)?;
     let payload = Payload::idle(&scratch)?;
     let idle_subjects =
         config.choose_by(idle_subjects(&payload, config.schedule.limit), |subject| subject.name)?;

@@ -8,6 +8,7 @@
 
 pub mod card;
 pub mod config;
+mod error;
 pub mod file;
 pub mod idle;
 pub mod isolation;
@@ -25,3 +26,5 @@ pub mod stats;
 pub mod stop;
 pub mod subject;
 pub mod subjects;
+
+pub use error::{Error, Result};

@@ -4,13 +4,13 @@
 //! host: its processors, and the locks of its kernel.
 
 use super::config::RaceConfig;
+use super::error::{Error, Result};
 use super::payload::{Payload, Scratch};
 use super::schedule::Length;
 use super::stats::quantile;
 use super::stop;
 use super::subject::Subject;
 use super::subjects;
-use crate::error::{Error, Result};
 use crate::sys;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -57,9 +57,8 @@ pub fn steps(processors: usize) -> Vec<usize> {
 
 /// Measures each world that `config` lets take part. The plan's time is for all of it together.
 pub fn measure(config: &RaceConfig, progress: &mut dyn FnMut(f64, &str)) -> Result<Vec<Rates>> {
-    let host = |what| move |source| Error::Host { what, source };
     stop::catch()?;
-    let scratch = Scratch::new().map_err(host("make a directory for the race"))?;
+    let scratch = Scratch::new().map_err(Error::Directory)?;
     let payload = Payload::new(&config.payload, &scratch)?;
     let is_asked_for = |name: &str| config.only.iter().any(|only| only == name);
     let chosen = config.choose(subjects::all(&payload))?;

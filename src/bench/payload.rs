@@ -3,8 +3,8 @@
 //! The programs are static and have no C library, for what a payload adds is the same for all and hides what is
 //! to be seen. They are built beside the guests (guest-kernels/linux/) and are part of this program.
 
+use super::error::{Error, Result};
 use super::file;
-use crate::error::{Error, Result};
 use crate::guest::Guest;
 use crate::sys;
 use std::fs;
@@ -125,7 +125,7 @@ impl Payload {
     ) -> Result<Payload> {
         let add = |name, bytes| {
             let added = scratch.add_program(name, bytes);
-            added.map_err(|source| Error::Host { what: "put a program into the race's directory", source })
+            added.map_err(Error::Fill)
         };
         Ok(Payload {
             name: name.into(),
@@ -145,9 +145,9 @@ const PROGRAM_MAX: u64 = 256 << 20;
 /// Reads a payload of the user's.
 fn read(path: &Path) -> Result<Vec<u8>> {
     file::read(path, PROGRAM_MAX).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => Error::NotFound { path: path.into(), source },
+        io::ErrorKind::NotFound => crate::Error::NotFound { path: path.into(), source }.into(),
         // What the file is, and not what the system says.
-        io::ErrorKind::Other => Error::Race(format!("{} is no payload: {source}", path.display())),
-        _ => Error::Unreadable { path: path.into(), source },
+        io::ErrorKind::Other => Error::NoPayload { path: path.into(), source },
+        _ => crate::Error::Unreadable { path: path.into(), source }.into(),
     })
 }

@@ -4,6 +4,7 @@
 
 use super::card::Card;
 use super::config::RaceConfig;
+use super::error::{Error, Result};
 use super::payload::{Payload, Scratch};
 use super::race::{self, Environment};
 use super::report::{Circumstances, Phase, Report};
@@ -11,7 +12,6 @@ use super::stop;
 use super::subject::Subject;
 use super::subjects::baseline::Baseline;
 use super::subjects::{self, vm, with};
-use crate::error::{Error, Result};
 use crate::sys;
 use crate::timeline::Timeline;
 use std::time::Duration;
@@ -31,9 +31,8 @@ pub struct Prepared {
 impl RaceConfig {
     /// Checks what was asked for against what there is.
     pub fn prepare(self) -> Result<Prepared> {
-        let host = |what| move |source| Error::Host { what, source };
         stop::catch()?;
-        let scratch = Scratch::new().map_err(host("make a directory for the race"))?;
+        let scratch = Scratch::new().map_err(Error::Directory)?;
         let payload = Payload::new(&self.payload, &scratch)?;
         let with = self.with.iter().map(|(name, line)| with::with(name, line, &payload));
         let with = with.collect::<Result<Vec<Box<dyn Subject>>>>()?;
@@ -42,10 +41,10 @@ impl RaceConfig {
         if let Some(reference) = &self.reference
             && !subjects.iter().any(|subject| subject.name() == reference)
         {
-            return Err(Error::Race(format!("the reference {reference} does not take part")));
+            return Err(Error::Request(format!("the reference {reference} does not take part")));
         }
         if let Some(processor) = self.pin {
-            sys::bind_to(processor).map_err(host("bind the race to that CPU"))?;
+            sys::bind_to(processor).map_err(|source| Error::Pin { cpu: processor, source })?;
         }
         Ok(Prepared { config: self, payload, subjects, _scratch: scratch })
     }

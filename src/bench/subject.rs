@@ -3,9 +3,7 @@
 //! What a figure spans is the same for all (docs/benchmarking.md): one clock, CLOCK_MONOTONIC, read just before the
 //! start; `first_byte` when the first byte of the output is with us; `reaped` when everything is given back.
 
-use crate::error::Error;
 use serde::{Deserialize, Serialize};
-use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
 
@@ -84,17 +82,6 @@ impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.why, self.hint)
     }
-}
-
-/// An error with all its causes.
-pub fn in_words(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text += &format!(": {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// Why a start does not count.

@@ -1,10 +1,12 @@
 //! `matchstick bench`: the race, from what was typed to a table, three lines and files.
 
+use super::error::Result;
 use super::options::{Command, help_on};
 use super::output_file::OutputFile;
 use super::print;
 use super::table::{OptionHelp, option};
 use super::values::{count, time};
+use crate::bench::Error;
 use crate::bench::config::RaceConfig;
 use crate::bench::isolation;
 use crate::bench::observed::View;
@@ -12,7 +14,6 @@ use crate::bench::report::export::{self, Form};
 use crate::bench::report::{self, Isolation, Report, compare, density, table, words};
 use crate::bench::schedule::{Length, Schedule};
 use crate::bench::{file, memory, parallel, stop};
-use crate::error::{Error, Result};
 use crate::sys;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lexopt::{Arg, Parser, ValueExt};
@@ -294,7 +295,7 @@ fn race(args: BenchArgs) -> Result<u8> {
         Ok(text) => file.write(&text),
         Err(source) => Err(file.failed(source)),
     };
-    let exported = exports.into_iter().map(write).fold(Ok(()), Result::and);
+    let exported = exports.into_iter().map(write).fold(Ok(()), std::result::Result::and);
     let mut text = format!("{}\n{}", table::text(&report), words::text(&report));
     if let Some(then) = then {
         text += &format!("\n{}", compare::text(&then, &report));
@@ -327,5 +328,5 @@ const REPORT_MAX: u64 = 64 << 20;
 fn read_report(path: &Path) -> Result<Report> {
     let text = file::read(path, REPORT_MAX);
     text.and_then(|text| Ok(serde_json::from_slice(&text)?))
-        .map_err(|source| Error::NoReport { path: path.into(), source })
+        .map_err(|source| Error::NoReport { path: path.into(), source }.into())
 }

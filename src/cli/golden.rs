@@ -7,7 +7,7 @@ use super::table::{OptionHelp, RUN_OPTIONS, beside_run, option};
 use super::values::{Moment, count, time};
 use super::{complain, print};
 use crate::console;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Step};
 use crate::guest::Guest;
 use crate::kvm::{Exit, Kvm, Vcpu};
 use crate::machine::{Config, Machine, Outcome};
@@ -176,8 +176,7 @@ pub(super) fn snapshot(run: &RunArgs, args: &SnapshotArgs) -> Result<u8> {
         Moment::Post(code) => config.stop_at = Some(code),
         Moment::Exit(_) => {}
     })?;
-    console::catch_signals(machine.remote())
-        .map_err(|source| Error::Host { what: "set up signals", source })?;
+    console::catch_signals(machine.remote()).map_err(|source| Error::Host { step: Step::Signals, source })?;
     let exits = if let Moment::Exit(count) = args.at { Some(count) } else { None };
     let mut until = Until { exits };
     let outcome = machine.run_watched(&mut until)?;
@@ -291,9 +290,10 @@ pub(super) fn clone(args: &CloneArgs) -> Result<u8> {
         let spawn = |n| thread::Builder::new().spawn_scoped(scope, move || start_some(n));
         let threads = (0..parallel).map(spawn).collect::<io::Result<Vec<_>>>().map_err(|source| {
             is_refused.store(true, Ordering::Relaxed);
-            Error::Host { what: "start a thread for clones", source }
+            Error::Host { step: Step::StartThread, source }
         })?;
-        let failed = || Error::Config("a thread that starts clones has failed".into());
+        let source = || io::Error::other("it panicked");
+        let failed = || Error::Host { step: Step::StartThread, source: source() };
         Ok(threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(failed()))).collect())
     });
     let took = begin.elapsed();

@@ -3,10 +3,12 @@
 //! Guest output goes to stdout and nothing else does; everything of ours goes to stderr.
 
 mod bench;
+mod error;
 mod explain;
 mod golden;
 mod guests;
 mod help;
+mod hint;
 mod host;
 mod lesson;
 pub mod linux;
@@ -24,9 +26,8 @@ pub use options::{RunArgs, Usage};
 pub use table::{COMMANDS, CommandHelp, OptionHelp, RUN_OPTIONS};
 
 use crate::console;
-use crate::error::Error;
+use crate::error::{Error, Result, in_words};
 use options::Command;
-use std::error::Error as _;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
@@ -45,6 +46,10 @@ pub const STATUS_CRASH: u8 = 123;
 pub const STATUS_TIMEOUT: u8 = 124;
 /// We failed: bad usage, no memory, nowhere to write to.
 pub const STATUS_FAILURE: u8 = 125;
+/// The guest is there, and cannot be run on this host, or at all.
+pub const STATUS_REFUSED: u8 = 126;
+/// What was named is not there.
+pub const STATUS_NOT_FOUND: u8 = 127;
 /// Whoever read our output has gone: 128 + SIGPIPE.
 const STATUS_PIPE: u8 = 141;
 
@@ -59,53 +64,48 @@ pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
         }
     };
     let quiet = matches!(&command, Command::Run(run) | Command::Trace(run, _) | Command::Snapshot(run, _) if run.quiet);
-    let done = match command {
-        Command::Run(run) => run::run(&run),
-        Command::Bench(args) => bench::bench(*args),
-        Command::Trace(run, args) => trace::run(&run, &args),
-        Command::Snapshot(run, args) => golden::snapshot(&run, &args),
-        Command::Clone(args) => golden::clone(&args),
-        Command::Diff(image, other) => golden::diff(&image, &other),
-        Command::Guests => print(&guests::list()),
-        Command::Host { json } => host::describe(json, &Terminal::of_stdout()).and_then(|text| print(&text)),
-        Command::Explain(request) => print(&explain::text(&request, &Terminal::of_stdout())),
-        Command::Help(command) => print(&help::text(command)),
-        Command::Version => print(concat!("matchstick ", env!("CARGO_PKG_VERSION"), "\n")),
-    };
-    match done {
+    match carry_out(command) {
         Ok(status) => status,
-        // The reader of our output has what it wanted: no reason to complain.
-        Err(Error::Output(source) | Error::Export { source, .. })
-            if source.kind() == std::io::ErrorKind::BrokenPipe =>
-        {
-            STATUS_PIPE
-        }
         Err(error) => {
-            let mut line = format!("error: {error}");
-            let mut source = error.source();
-            while let Some(cause) = source {
-                line += &format!(": {cause}");
-                source = cause.source();
+            let status = error.exit_status();
+            // The reader of our output has what it wanted: no reason to complain.
+            if status != STATUS_PIPE {
+                complain(&format!("error: {}", in_words(&error)), error.hint().filter(|_| !quiet));
             }
-            complain(&line, error.hint().filter(|_| !quiet));
-            error.exit_status()
+            status
         }
     }
 }
 
+fn carry_out(command: Command) -> error::Result<u8> {
+    Ok(match command {
+        Command::Run(run) => run::run(&run)?,
+        Command::Bench(args) => bench::bench(*args)?,
+        Command::Trace(run, args) => trace::run(&run, &args)?,
+        Command::Snapshot(run, args) => golden::snapshot(&run, &args)?,
+        Command::Clone(args) => golden::clone(&args)?,
+        Command::Diff(image, other) => golden::diff(&image, &other)?,
+        Command::Guests => print(&guests::list())?,
+        Command::Host { json } => print(&host::describe(json, &Terminal::of_stdout())?)?,
+        Command::Explain(request) => print(&explain::text(&request, &Terminal::of_stdout()))?,
+        Command::Help(command) => print(&help::text(command))?,
+        Command::Version => print(concat!("matchstick ", env!("CARGO_PKG_VERSION"), "\n"))?,
+    })
+}
+
 /// Whether `args` (without the program's name) make sense, without doing what they say.
-pub fn check(args: impl Iterator<Item = OsString>) -> Result<(), Usage> {
+pub fn check(args: impl Iterator<Item = OsString>) -> std::result::Result<(), Usage> {
     options::parse(args).map(drop)
 }
 
 /// Writes text of ours to stdout.
-fn print(text: &str) -> Result<u8, Error> {
+fn print(text: &str) -> Result<u8> {
     stdout()?.write_all(text.as_bytes()).map_err(Error::Output)?;
     Ok(0)
 }
 
 /// Standard output on a descriptor of its own: std's has a line buffer, and takes a closed one for success.
-fn stdout() -> Result<File, Error> {
+fn stdout() -> Result<File> {
     let stdout = std::io::stdout().as_fd().try_clone_to_owned().map_err(Error::Output)?;
     Ok(File::from(stdout))
 }

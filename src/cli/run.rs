@@ -9,7 +9,7 @@ use super::{
 };
 use crate::boot;
 use crate::console::{self, Console};
-use crate::error::{Error, ImageError, Result};
+use crate::error::{Error, ImageError, Result, Step};
 use crate::guest::Guest;
 use crate::kvm::{Call, Kvm};
 use crate::machine::{self, Config, Crash, Machine, Outcome};
@@ -118,7 +118,7 @@ pub(super) fn start<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<(Image, R
         }
     };
     image.announce(args);
-    let os = |source| Error::Host { what: "set up signals and the terminal", source };
+    let os = |source| Error::Host { step: Step::Terminal, source };
     console::catch_signals(machine.remote()).map_err(os)?;
     let announce = || {
         if !args.quiet {

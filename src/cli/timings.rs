@@ -5,7 +5,7 @@
 
 use super::options::RunArgs;
 use super::{complain, run};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Step};
 use crate::sys;
 use crate::timeline::{Phase, Timeline, waterfall};
 use std::io::{self, Read, Write};
@@ -51,7 +51,7 @@ fn pass_on(signal: i32) {
 
 /// The parent's part: starts the child, waits for it and shows where its time went.
 pub fn measure() -> Result<u8> {
-    let os = |source| Error::Host { what: "start a process to measure", source };
+    let os = |source| Error::Host { step: Step::StartProcess, source };
     let (mut reader, writer) = sys::pipe_for_child().map_err(os)?;
     sys::note_ending_signals(pass_on).map_err(os)?;
     let mut command = Command::new(std::env::current_exe().map_err(os)?);

@@ -7,6 +7,7 @@ use super::{STATUS_FAILURE, complain, run};
 use crate::console;
 use crate::debugger::{Address, Debugger};
 use crate::error::Result;
+
 use crate::guest::Guest;
 use crate::sandbox::Sandbox;
 use crate::sys;

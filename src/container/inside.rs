@@ -3,6 +3,7 @@
 //! It runs in our own memory while we wait (see [`clone`](crate::sys::clone)), and makes system calls only: all that
 //! takes memory was prepared outside.
 
+use super::Error;
 use crate::sys::clone::{Addresses, ids, inside as sys};
 use std::convert::Infallible;
 use std::ffi::CStr;
@@ -27,12 +28,6 @@ pub struct Plan<'a> {
     pub cgroup: Option<i32>,
 }
 
-/// The step that failed, as the end of "cannot …", and why.
-pub struct Failure {
-    pub step: &'static str,
-    pub error: io::Error,
-}
-
 /// The maps of a user namespace (user_namespaces(7)): root in there is who we are out here, and nobody else is
 /// anybody. It is the one map that needs no privilege.
 pub fn maps() -> (String, String) {
@@ -42,15 +37,15 @@ pub fn maps() -> (String, String) {
 
 impl Plan<'_> {
     /// Becomes the program, or returns why not.
-    pub fn carry_out(&self) -> Failure {
+    pub fn carry_out(&self) -> Error {
         match self.steps() {
             Err(failure) => failure,
             Ok(never) => match never {},
         }
     }
 
-    fn steps(&self) -> Result<Infallible, Failure> {
-        let on = |step| move |error| Failure { step, error };
+    fn steps(&self) -> Result<Infallible, Error> {
+        let on = |step| move |source| Error { step, source };
         sys::depend_on_parent().map_err(on("tie the container to its parent"))?;
         self.join_cgroup().map_err(on("enter the container's cgroup"))?;
         self.map_users().map_err(on("map the container's root to our user"))?;
@@ -93,8 +88,8 @@ impl Plan<'_> {
     }
 
     /// The program, and nothing else.
-    fn fill_root(&self) -> Result<(), Failure> {
-        let on = |error| Failure { step: "put the program into the tmpfs", error };
+    fn fill_root(&self) -> Result<(), Error> {
+        let on = |error| Error { step: "put the program into the tmpfs", source: error };
         sys::write_file(c"payload", self.program, true).map_err(on)?;
         if self.proc { sys::make_directory(c"proc").map_err(on) } else { Ok(()) }
     }

@@ -23,11 +23,11 @@
 pub mod cgroup;
 mod inside;
 
-use crate::error::{Error, Result};
 use crate::sys::clone::{self, Addresses};
 use crate::sys::spawn::Child;
 use cgroup::{Cgroup, CgroupParent};
 use std::ffi::{CStr, CString};
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// What is to be contained.
@@ -52,11 +52,21 @@ pub struct Container {
     pub cgroup: Option<Cgroup>,
 }
 
+/// Why this host makes no container.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {step}")]
+pub struct Error {
+    /// The step that failed, as the end of "cannot …".
+    pub step: &'static str,
+    /// What the operating system said.
+    pub source: io::Error,
+}
+
 impl Container {
     /// Starts one, with `files` as the descriptors 0, 1 and 2 of its program; none of them may have these numbers
     /// here, unless its own. Comes back when the program has begun.
-    pub fn start(config: &Config<'_>, files: [BorrowedFd<'_>; 3]) -> Result<Container> {
-        let failed = |step| move |source| Error::Contain { step, source };
+    pub fn start(config: &Config<'_>, files: [BorrowedFd<'_>; 3]) -> Result<Container, Error> {
+        let failed = |step| move |source| Error { step, source };
         let cgroup = config.cgroup.map(CgroupParent::make).transpose().map_err(failed("make a cgroup"))?;
         let arguments = Addresses::of(config.arguments.iter().map(CString::as_c_str));
         let (uid_map, gid_map) = inside::maps();
@@ -77,7 +87,7 @@ impl Container {
         // From here on it is waited for, whatever happens.
         let child = Child::of(pid).map_err(failed("watch the container's first process"));
         match failure {
-            Some(inside::Failure { step, error }) => Err(Error::Contain { step, source: error }),
+            Some(error) => Err(error),
             None => Ok(Container { child: child?, cgroup }),
         }
     }

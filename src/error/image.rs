@@ -116,9 +116,16 @@ pub enum ImageError {
     },
 }
 
-/// The memory that reaches to `end`, where there is any: images are loaded below 3 GiB.
+/// Images are loaded below 3 GiB: from there to 4 GiB a guest has devices in place of memory.
+pub const LOADED_BELOW: u64 = 3 << 30;
+
+/// The memory that reaches to `end`, where there is any.
 fn least(end: u64) -> String {
-    if end > 3 << 30 { String::new() } else { format!("; {}M is the least it needs", end.div_ceil(1 << 20)) }
+    if end > LOADED_BELOW {
+        String::new()
+    } else {
+        format!("; {}M is the least it needs", end.div_ceil(1 << 20))
+    }
 }
 
 /// Bytes as a reader expects them in a message: `6e 6f 74 20`.

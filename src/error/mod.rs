@@ -4,10 +4,15 @@
 //! the whole chain, once. A guest that crashes is not an error of ours: that is
 //! [`Outcome::Crashed`](crate::machine::Outcome).
 
+mod config;
 mod image;
+mod step;
 
-pub use image::ImageError;
+pub use config::ConfigError;
+pub use image::{ImageError, LOADED_BELOW};
+pub use step::Step;
 
+use std::error::Error as StdError;
 use std::io;
 use std::path::PathBuf;
 
@@ -19,10 +24,10 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[non_exhaustive]
 pub enum Error {
     /// This host cannot run a VM as it is: no /dev/kvm, no permission, a capability is missing.
-    #[error("cannot {what}")]
+    #[error("cannot {step}")]
     Host {
-        /// The step that failed, as the end of "cannot …".
-        what: &'static str,
+        /// The step that failed.
+        step: Step,
         /// What the operating system said.
         source: io::Error,
     },
@@ -79,15 +84,6 @@ pub enum Error {
         directory: PathBuf,
     },
 
-    /// This host cannot make a container.
-    #[error("cannot {step}")]
-    Contain {
-        /// The step that failed, as the end of "cannot …".
-        step: &'static str,
-        /// What the operating system said.
-        source: io::Error,
-    },
-
     /// A debugger was asked for, and it cannot be talked to.
     #[error("cannot {what}")]
     Debugger {
@@ -98,8 +94,12 @@ pub enum Error {
     },
 
     /// The machine that was asked for cannot be built.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+
+    /// The library was called in an order or with values that it cannot serve; no option and no file leads here.
     #[error("{0}")]
-    Config(String),
+    Misuse(String),
 
     /// Something was asked of a golden image that was decided when it was made.
     #[error("a golden image has its memory, its CPUs and what it was told")]
@@ -118,10 +118,6 @@ pub enum Error {
         source: ProcessError,
     },
 
-    /// The race that was asked for cannot be run.
-    #[error("{0}")]
-    Race(String),
-
     /// A report or a golden image cannot be written to where it should be.
     #[error("cannot write {}", path.display())]
     Export {
@@ -131,150 +127,15 @@ pub enum Error {
         source: io::Error,
     },
 
-    /// What should be the report of an older race is none.
-    #[error("cannot compare with {}", path.display())]
-    NoReport {
-        /// The file.
-        path: PathBuf,
-        /// What was wrong with it.
-        source: io::Error,
-    },
-
     /// The guest wrote, or we did, and the output could not be passed on.
     #[error("cannot write the output")]
     Output(#[source] io::Error),
 }
 
-impl Error {
-    /// The exit status of a command that ends with this error; the numbers are those of env(1), timeout(1)
-    /// and `docker run`.
-    pub fn exit_status(&self) -> u8 {
-        match self {
-            Error::Config(_)
-            | Error::Golden
-            | Error::Debugger { .. }
-            | Error::Output(_)
-            | Error::Race(_)
-            | Error::Snapshot(_)
-            | Error::Export { .. }
-            | Error::NoReport { .. } => 125,
-            Error::Pack { source: PackError::Io(source), .. } if source.kind() == io::ErrorKind::NotFound => {
-                127
-            }
-            Error::Process { source: ProcessError::Missing, .. } => 127,
-            Error::Host { .. }
-            | Error::Contain { .. }
-            | Error::Process { .. }
-            | Error::Unreadable { .. }
-            | Error::Image { .. }
-            | Error::Pack { .. } => 126,
-            Error::NoGuest { .. } | Error::NotFound { .. } | Error::NoKernel { .. } => 127,
-        }
-    }
-
-    /// One line about what to do, where that is known.
-    pub fn hint(&self) -> Option<&'static str> {
-        use io::ErrorKind::{FileTooLarge, NotFound, OutOfMemory, PermissionDenied, StorageFull};
-        Some(match self {
-            Error::Host { what: "open /dev/kvm", source } if source.kind() == NotFound => {
-                "load the module: sudo modprobe kvm_intel (or kvm_amd); inside a VM, switch nested virtualisation on"
-            }
-            Error::Host { what: "open /dev/kvm", source } if source.kind() == PermissionDenied => {
-                "sudo usermod -aG kvm $USER, then log in again; `matchstick host` checks the rest"
-            }
-            Error::Host { what: "bind the race to that CPU", .. } => {
-                "--pin takes a number that /proc/cpuinfo has"
-            }
-            Error::Host {
-                what: "make a directory for the race" | "put a program into the race's directory",
-                ..
-            } => {
-                "it is in /tmp, or in the directory that TMPDIR names, which takes room that you may write to"
-            }
-            Error::Host { what: "set up the sandbox", .. } => "--sandbox off runs the guest without",
-            Error::Host { source, .. } => match source.kind() {
-                _ if matches!(source.raw_os_error(), Some(libc::EAGAIN | libc::EMFILE | libc::ENFILE)) => {
-                    "a limit on threads, signals or open files is in the way: `ulimit -a` shows them"
-                }
-                OutOfMemory => "a guest of this size does not fit: a smaller -m or fewer -c",
-                _ => "this host's KVM cannot do it; matchstick needs Linux 4.17 or newer",
-            },
-            Error::NoGuest { .. } => "`matchstick guests` lists the guests that need no file",
-            Error::NotFound { .. } => {
-                "`matchstick guests` lists what needs no file, and `matchstick snapshot -o FILE` makes a golden image"
-            }
-            Error::Unreadable { .. } => "an image is a regular file that you may read",
-            Error::Pack { source, .. } => match source {
-                PackError::Io(_) | PackError::NotAFile => {
-                    "--init takes a program, --rootfs a directory whose files you may read"
-                }
-                PackError::Full { .. } => "more memory: -m SIZE",
-                PackError::TooLarge { .. } | PackError::NameTooLong => "a root file system without it",
-                PackError::Interpreter { .. } => {
-                    "link it statically, or put it into a directory with its libraries: --rootfs DIR --init PATH-IN-DIR"
-                }
-                PackError::Script => {
-                    "put it into a directory with its interpreter: --rootfs DIR --init PATH-IN-DIR"
-                }
-                PackError::NotElf => "--init takes a static Linux program for x86-64",
-                PackError::NoInit => "--init PATH-IN-DIR names a program of it to run",
-            },
-            Error::NoKernel { .. } => {
-                "apt-get install linux-image-cloud-amd64 puts one there (on Debian); --kernel PATH names one elsewhere"
-            }
-            Error::Image { source, .. } => match source {
-                ImageError::Unknown { .. } | ImageError::Not { .. } => {
-                    "--boot flat16|flat64|elf|multiboot|pvh|linux names the protocol; `matchstick help run` tells of each"
-                }
-                ImageError::Outside { .. } => "more memory: -m 512M",
-                ImageError::TooLarge { .. } => {
-                    "less of it; where the limit is the guest's memory, -m gives it more"
-                }
-                ImageError::Overlap { .. } => {
-                    "an image says itself where it goes; an initrd finds more room with more memory: -m 512M"
-                }
-                ImageError::Foreign { .. } => {
-                    "a golden image goes on where it was made, or on a host that can do as much"
-                }
-                ImageError::Unpassable { .. } => "elf, multiboot and pvh take a command line and an initrd",
-                _ => "is it the file you meant, and whole?",
-            },
-            Error::Contain { source, .. } => match source.raw_os_error() {
-                Some(libc::ENOSYS | libc::E2BIG | libc::EINVAL) => "a container takes Linux 5.7 or newer",
-                Some(libc::ENOENT | libc::ENOEXEC) => "a container holds one file: a static program",
-                _ => {
-                    "users may be kept from namespaces: `sysctl -a | grep -E 'userns|user.max'` shows it; root may"
-                }
-            },
-            Error::Debugger { .. } => {
-                "in gdb: `target remote :PORT` or `target remote PATH`; --gdb takes a port that is free, or unix:PATH"
-            }
-            Error::Golden => {
-                "--timeout, --max-output and --sandbox are new with each run of it; `matchstick snapshot` decides the rest"
-            }
-            Error::Process { source: ProcessError::Io(_), .. } => {
-                "only one's own processes may be traced, where kernel.yama.ptrace_scope is 0, and by one tracer; root may others'"
-            }
-            Error::Process { .. } => {
-                "the process is that of `matchstick run IMAGE`, as `pgrep -a matchstick` shows it"
-            }
-            Error::Config(_) => "-m SIZE is the guest's memory, -c N its number of CPUs",
-            Error::Race(_) => "`matchstick bench --help` shows all options",
-            Error::Export { source, .. } if source.kind() == StorageFull => "make room where the file goes",
-            Error::Export { source, .. } | Error::Output(source) if source.kind() == FileTooLarge => {
-                "`ulimit -f` says how large a file may become"
-            }
-            Error::Export { .. } => "it goes to a file that you may write, in a directory that is there",
-            Error::NoReport { .. } => {
-                "`matchstick bench --export-json FILE` writes what can be compared with"
-            }
-            Error::Snapshot(_) => {
-                "a guest is saved while it runs: --at ready, post:N, exit:N or a TIME; its devices must be ours"
-            }
-            Error::Output(source) if source.kind() == StorageFull => "make room where standard output goes",
-            Error::Output(_) => "is whatever reads standard output still there?",
-        })
-    }
+/// An error with all its causes, in one line.
+pub fn in_words(error: &(dyn StdError + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Why a process is not a running machine that a golden image can be compared with.

@@ -7,7 +7,7 @@ use super::facts::{
     Cgroups, Device, FLAGS, Facts, Firmware, HypervisorLeaf, Kernel, Kvm, Marks, Memory, Process, Processor,
     Timing, Xen,
 };
-use crate::error::Error;
+use crate::error::{Error, Step};
 use crate::{kvm, sys};
 use std::error::Error as _;
 use std::fs::{self, File};
@@ -66,10 +66,10 @@ fn ask_kvm(kvm: &mut Kvm) {
             kvm.missing = open.missing().into_iter().map(str::to_owned).collect();
             Device::Open
         }
-        Err(Error::Host { what: "open /dev/kvm", source }) if source.kind() == ErrorKind::NotFound => {
+        Err(Error::Host { step: Step::OpenKvm, source }) if source.kind() == ErrorKind::NotFound => {
             Device::Absent
         }
-        Err(Error::Host { what: "open /dev/kvm", source }) => {
+        Err(Error::Host { step: Step::OpenKvm, source }) => {
             Device::Refused(source.raw_os_error().unwrap_or(0))
         }
         Err(other) => Device::Unfit(other.source().map_or(other.to_string(), ToString::to_string)),

@@ -3,7 +3,7 @@
 //! Not on the path of an ordinary run. Source: KVM API document, section 4.87 `KVM_SET_GUEST_DEBUG`.
 
 use super::{Memory, Registers, Vcpu, host};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Step};
 use kvm_bindings::{KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, kvm_fpu, kvm_guest_debug, kvm_regs};
 
 impl Vcpu {
@@ -14,8 +14,10 @@ impl Vcpu {
 
     /// All registers as they were at the last exit, without an ioctl where KVM shares them.
     pub fn registers_at_exit(&mut self) -> Result<Registers> {
-        let missing =
-            || Error::Host { what: "read the vCPU's registers", source: std::io::Error::last_os_error() };
+        let missing = || Error::Host {
+            step: Step::Get("the vCPU's registers"),
+            source: std::io::Error::last_os_error(),
+        };
         let system = self.system_registers().ok_or_else(missing)?;
         Ok(Registers { general: self.general(), system })
     }
@@ -23,12 +25,12 @@ impl Vcpu {
     /// Sets the general registers (`KVM_SET_REGS`).
     pub fn set_general(&mut self, registers: &kvm_regs) -> Result<()> {
         self.fd.sync_regs_mut().regs = *registers;
-        self.fd.set_regs(registers).map_err(host("set the vCPU's registers"))
+        self.fd.set_regs(registers).map_err(host(Step::Set("the vCPU's registers")))
     }
 
     /// The registers of x87 and SSE (`KVM_GET_FPU`).
     pub fn fpu(&self) -> Result<kvm_fpu> {
-        self.fd.get_fpu().map_err(host("read the vCPU's floating-point registers"))
+        self.fd.get_fpu().map_err(host(Step::Get("the vCPU's floating-point registers")))
     }
 
     /// Makes the next [`Vcpu::run`] come back at once, as if a signal had come.
@@ -44,7 +46,7 @@ impl Vcpu {
     pub fn single_step(&mut self, on: bool) -> Result<()> {
         let control = if on { KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP } else { 0 };
         let debug = kvm_guest_debug { control, ..Default::default() };
-        self.fd.set_guest_debug(&debug).map_err(host("step through the guest (KVM_SET_GUEST_DEBUG)"))
+        self.fd.set_guest_debug(&debug).map_err(host(Step::SingleStep))
     }
 
     /// The guest's memory.

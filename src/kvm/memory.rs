@@ -5,7 +5,7 @@
 //! them to give: each page of a guest that is touched for the first time is an exit, and KVM can only map a large
 //! one where the addresses of guest and process agree in its offset.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Step};
 use crate::x86::layout::{ABOVE_HOLE, MMIO_START};
 use std::fs::File;
 use std::io;
@@ -51,13 +51,13 @@ pub fn map_file(file: &Arc<File>, offset: u64, bytes: u64) -> Result<Memory> {
                 MmapRegionError::Mmap(source) => source,
                 other => io::Error::other(other),
             };
-            Error::Host { what: "map the guest's memory", source }
+            Error::Host { step: Step::AllocateMemory, source }
         })?;
         regions.extend(GuestRegionMmap::new(region, start));
         at += len as u64;
     }
     Memory::from_regions(regions)
-        .map_err(|error| Error::Config(format!("cannot map the guest's memory: {error}")))
+        .map_err(|error| Error::Misuse(format!("cannot map the guest's memory: {error}")))
 }
 
 /// Maps `bytes` (a multiple of the page size) around the hole that belongs to devices.
@@ -68,9 +68,9 @@ pub fn allocate(bytes: u64) -> Result<Memory> {
     let ceiling = is_large.then(|| Ceiling::above(below));
     let memory = Memory::from_ranges(&ranges[..used]).map_err(|error| match error {
         FromRangesError::MmapRegion(vm_memory::mmap::MmapRegionError::Mmap(source)) => {
-            Error::Host { what: "map the guest's memory", source }
+            Error::Host { step: Step::AllocateMemory, source }
         }
-        other => Error::Config(format!("cannot map {bytes} bytes of guest memory: {other}")),
+        other => Error::Misuse(format!("cannot map {bytes} bytes of guest memory: {other}")),
     })?;
     drop(ceiling);
     if is_large {

@@ -28,9 +28,9 @@ pub use state::{StatePart, VcpuState};
 pub use vcpu::{Exit, Registers, Vcpu, kick_this_thread};
 pub use vm::{Kvm, Vm};
 
-use crate::error::Error;
+use crate::error::{Error, Step};
 
-/// Turns an ioctl's error into ours: `what` completes the sentence "cannot …".
-fn host<E: Into<std::io::Error>>(what: &'static str) -> impl FnOnce(E) -> Error {
-    move |source| Error::Host { what, source: source.into() }
+/// Turns an ioctl's error into ours.
+fn host<E: Into<std::io::Error>>(step: Step) -> impl FnOnce(E) -> Error {
+    move |source| Error::Host { step, source: source.into() }
 }

@@ -9,7 +9,7 @@
 use super::tcg::for_this_processor;
 use super::tsc::IA32_TSC;
 use super::{Vcpu, host};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Step};
 use kvm_bindings::{
     CpuId, KVM_MAX_CPUID_ENTRIES, Msrs, kvm_cpuid_entry2, kvm_debugregs, kvm_lapic_state, kvm_mp_state,
     kvm_msr_entry, kvm_regs, kvm_run, kvm_sregs, kvm_sync_regs, kvm_vcpu_events, kvm_xcrs, kvm_xsave,
@@ -267,29 +267,29 @@ impl Vcpu {
     /// An access that was served and not yet completed is not part of it: first [`Vcpu::leave_at_once`], and run
     /// it until it is [`Exit::Interrupted`](super::Exit::Interrupted).
     pub fn state(&self, msrs: &[u32]) -> Result<VcpuState> {
-        let read = |what| host(what);
+        let read = |what| host(Step::Get(what));
         let mut parts = Vec::new();
         // First, as it takes in an INIT or SIPI that waits, which changes the others.
-        let mp_state = self.fd.get_mp_state().map_err(read("read the vCPU's run state"))?;
+        let mp_state = self.fd.get_mp_state().map_err(read("the vCPU's run state"))?;
         parts.push((StatePart::MpState, bytes(&[mp_state])));
-        let regs = self.fd.get_regs().map_err(read("read the vCPU's registers"))?;
+        let regs = self.fd.get_regs().map_err(read("the vCPU's registers"))?;
         parts.push((StatePart::Regs, bytes(&[regs])));
-        let sregs = self.fd.get_sregs().map_err(read("read the vCPU's system registers"))?;
+        let sregs = self.fd.get_sregs().map_err(read("the vCPU's system registers"))?;
         parts.push((StatePart::Sregs, bytes(&[sregs])));
-        let debug = self.fd.get_debug_regs().map_err(read("read the vCPU's debug registers"))?;
+        let debug = self.fd.get_debug_regs().map_err(read("the vCPU's debug registers"))?;
         parts.push((StatePart::DebugRegs, bytes(&[debug])));
         // Processors without XSAVE have no XCR0.
         if let Ok(xcrs) = self.fd.get_xcrs() {
             parts.push((StatePart::Xcrs, bytes(&[xcrs])));
         }
-        let xsave = self.fd.get_xsave().map_err(read("read the vCPU's FPU"))?;
+        let xsave = self.fd.get_xsave().map_err(read("the vCPU's FPU"))?;
         parts.push((StatePart::Xsave, bytes(&[xsave])));
-        let lapic = self.fd.get_lapic().map_err(read("read the vCPU's local APIC"))?;
+        let lapic = self.fd.get_lapic().map_err(read("the vCPU's local APIC"))?;
         parts.push((StatePart::Lapic, bytes(&[lapic])));
         let indices = msrs.iter().copied().filter(|index| *index != IA32_TSC && !HYPERV_MSRS.contains(index));
         let entries: Vec<kvm_msr_entry> = indices.filter_map(|index| self.msr(index)).collect();
         parts.push((StatePart::Msrs, bytes(&entries)));
-        let events = self.fd.get_vcpu_events().map_err(read("read the vCPU's events"))?;
+        let events = self.fd.get_vcpu_events().map_err(read("the vCPU's events"))?;
         parts.push((StatePart::Events, bytes(&[events])));
         if let Some(cpuid) = self.cpuid.get() {
             parts.push((StatePart::Cpuid, bytes(cpuid.as_slice())));
@@ -330,7 +330,7 @@ impl Vcpu {
     /// The same for a vCPU that has run: its CPUID table is the one it has, and cannot be set again.
     pub fn set_state_again(&mut self, state: &VcpuState, elapsed: Duration, is_first: bool) -> Result<()> {
         // An INIT or SIPI that it has not taken in yet is taken in now, and not when it runs again.
-        self.fd.get_mp_state().map_err(host("read the vCPU's run state"))?;
+        self.fd.get_mp_state().map_err(host(Step::Get("the vCPU's run state")))?;
         for part in StatePart::ALL.into_iter().filter(|&part| part != StatePart::Cpuid) {
             let Some(bytes) = state.part(part) else { continue };
             match part {
@@ -360,26 +360,30 @@ impl Vcpu {
     fn set_part(&self, part: StatePart, bytes: &[u8], elapsed: Duration) -> Result<()> {
         /// A part that was checked when it was added has the right length.
         fn one<T: Plain>(bytes: &[u8]) -> Result<T> {
-            value(bytes).ok_or_else(|| Error::Config("a part of a vCPU's state has another length".into()))
+            value(bytes).ok_or_else(|| Error::Misuse("a part of a vCPU's state has another length".into()))
         }
         match part {
             StatePart::Sregs => {
                 let sregs = for_this_processor(one(bytes)?);
-                self.fd.set_sregs(&sregs).map_err(host("set the vCPU's system registers"))
+                self.fd.set_sregs(&sregs).map_err(host(Step::Set("the vCPU's system registers")))
             }
-            StatePart::MpState => self.fd.set_mp_state(one(bytes)?).map_err(host("set the vCPU's run state")),
+            StatePart::MpState => {
+                self.fd.set_mp_state(one(bytes)?).map_err(host(Step::Set("the vCPU's run state")))
+            }
             StatePart::DebugRegs => {
-                self.fd.set_debug_regs(&one(bytes)?).map_err(host("set the vCPU's debug registers"))
+                self.fd.set_debug_regs(&one(bytes)?).map_err(host(Step::Set("the vCPU's debug registers")))
             }
             StatePart::Xcrs => {
-                self.fd.set_xcrs(&one(bytes)?).map_err(host("set the vCPU's control registers"))
+                self.fd.set_xcrs(&one(bytes)?).map_err(host(Step::Set("the vCPU's control registers")))
             }
             StatePart::Xsave => {
                 // SAFETY: it wants a buffer as large as KVM_CAP_XSAVE2 says, which is 4096 bytes, the size of this
                 // struct, for a process that has not asked for larger features (arch_prctl(2)), as we never do.
-                unsafe { self.fd.set_xsave(&one(bytes)?) }.map_err(host("set the vCPU's FPU"))
+                unsafe { self.fd.set_xsave(&one(bytes)?) }.map_err(host(Step::Set("the vCPU's FPU")))
             }
-            StatePart::Lapic => self.fd.set_lapic(&one(bytes)?).map_err(host("set the vCPU's local APIC")),
+            StatePart::Lapic => {
+                self.fd.set_lapic(&one(bytes)?).map_err(host(Step::Set("the vCPU's local APIC")))
+            }
             StatePart::Msrs => {
                 let msrs: Vec<(u32, u64)> =
                     values::<kvm_msr_entry>(bytes).iter().map(|entry| (entry.index, entry.data)).collect();
@@ -387,14 +391,18 @@ impl Vcpu {
             }
             StatePart::Cpuid => match CpuId::from_entries(&values::<kvm_cpuid_entry2>(bytes)) {
                 Ok(cpuid) => self.set_cpuid(&cpuid),
-                Err(_) => Err(Error::Config("a vCPU's CPUID table is too long".into())),
+                Err(_) => Err(Error::Misuse("a vCPU's CPUID table is too long".into())),
             },
             StatePart::Tsc => match values(bytes)[..] {
                 [tsc, khz] => self.set_tsc(tsc, khz, elapsed),
                 _ => Ok(()),
             },
-            StatePart::Regs => self.fd.set_regs(&one(bytes)?).map_err(host("set the vCPU's registers")),
-            StatePart::Events => self.fd.set_vcpu_events(&one(bytes)?).map_err(host("set the vCPU's events")),
+            StatePart::Regs => {
+                self.fd.set_regs(&one(bytes)?).map_err(host(Step::Set("the vCPU's registers")))
+            }
+            StatePart::Events => {
+                self.fd.set_vcpu_events(&one(bytes)?).map_err(host(Step::Set("the vCPU's events")))
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 //! Source: KVM API document, `KVM_GET_TSC_KHZ`, and devices/vcpu.rst, "KVM_VCPU_TSC_CTRL".
 
 use super::{Vcpu, host};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Step};
 use kvm_bindings::{KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, kvm_device_attr};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -19,7 +19,7 @@ const KVM_GET_DEVICE_ATTR: libc::c_ulong = 0x4018_aee2;
 impl Vcpu {
     /// The TSC and its rate in kHz.
     pub(super) fn tsc(&self) -> Result<[u64; 2]> {
-        let khz = self.fd.get_tsc_khz().map_err(host("read the rate of the vCPU's TSC"))?;
+        let khz = self.fd.get_tsc_khz().map_err(host(Step::Get("the rate of the vCPU's TSC")))?;
         Ok([self.msr(IA32_TSC).map_or(0, |entry| entry.data), khz.into()])
     }
 
@@ -28,13 +28,13 @@ impl Vcpu {
     /// By its offset from the host's (`KVM_VCPU_TSC_OFFSET`): a value that is written is adjusted by some kernels
     /// to what they think was meant.
     pub(super) fn set_tsc(&self, tsc: u64, khz: u64, elapsed: Duration) -> Result<()> {
-        let what = "let the guest's time-stamp counter go on at its rate";
-        let own: u64 = self.fd.get_tsc_khz().map_err(host(what))?.into();
+        let step = Step::ContinueTsc;
+        let own: u64 = self.fd.get_tsc_khz().map_err(host(step))?.into();
         if own != khz {
             let wanted = u32::try_from(khz)
-                .map_err(|_| Error::Host { what, source: io::ErrorKind::InvalidData.into() })?;
+                .map_err(|_| Error::Host { step, source: io::ErrorKind::InvalidData.into() })?;
             // Within 250 ppm KVM calls it the same rate; else it needs a processor that can scale.
-            self.fd.set_tsc_khz(wanted).map_err(host(what))?;
+            self.fd.set_tsc_khz(wanted).map_err(host(step))?;
         }
         let passed = (elapsed.as_nanos() * u128::from(khz) / 1_000_000) as u64;
         let now = tsc.wrapping_add(passed);
@@ -42,7 +42,7 @@ impl Vcpu {
         let mut offset = 0;
         if self.tsc_offset(KVM_GET_DEVICE_ATTR, &mut offset).is_ok() {
             offset = offset.wrapping_add(now.wrapping_sub(before));
-            return self.tsc_offset(KVM_SET_DEVICE_ATTR, &mut offset).map_err(host(what));
+            return self.tsc_offset(KVM_SET_DEVICE_ATTR, &mut offset).map_err(host(step));
         }
         self.set_msrs(&[(IA32_TSC, now)])
     }

@@ -3,7 +3,7 @@
 //! Sources: KVM API document, sections 4.10 `KVM_RUN` and 5 "The kvm_run structure".
 
 use super::{Memory, host};
-use crate::error::Result;
+use crate::error::{Result, Step};
 use crate::x86::mode::{CR0_PE, CR0_PG, CR4_LA57, EFER_LMA, RFLAGS_DF, RFLAGS_IF, RFLAGS_TF};
 use crate::x86::{Entry, paging};
 use kvm_bindings::{
@@ -163,7 +163,7 @@ impl Vcpu {
 
     /// Decides what the CPUID instruction shows (`KVM_SET_CPUID2`). Without it, every leaf is zero.
     pub fn set_cpuid(&self, cpuid: &CpuId) -> Result<()> {
-        self.fd.set_cpuid2(cpuid).map_err(host("set the vCPU's CPUID"))?;
+        self.fd.set_cpuid2(cpuid).map_err(host(Step::Set("the vCPU's CPUID")))?;
         let _ = self.cpuid.set(cpuid.clone());
         Ok(())
     }
@@ -177,7 +177,8 @@ impl Vcpu {
         while !rest.is_empty() {
             let some = &rest[..rest.len().min(KVM_MAX_MSR_ENTRIES)];
             let list = Msrs::from_entries(some).expect("no more than fit a list");
-            let set = self.fd.set_msrs(&list).map_err(host("set the vCPU's model-specific registers"))?;
+            let set =
+                self.fd.set_msrs(&list).map_err(host(Step::Set("the vCPU's model-specific registers")))?;
             // It stops at a register that is not there, and says how many came before.
             let done = if set < some.len() { set + 1 } else { set };
             rest = &rest[done..];
@@ -194,7 +195,7 @@ impl Vcpu {
                 self.fd.set_kvm_immediate_exit(0);
                 return Ok(Exit::Interrupted);
             }
-            Err(error) => return Err(host("run the vCPU")(error)),
+            Err(error) => return Err(host(Step::RunVcpu)(error)),
         }
         let string = self.finish_outs();
         let run = self.fd.get_kvm_run();
@@ -363,15 +364,15 @@ impl Vcpu {
     /// All registers (`KVM_GET_REGS`, `KVM_GET_SREGS`).
     pub fn registers(&self) -> Result<Registers> {
         Ok(Registers {
-            general: self.fd.get_regs().map_err(host("read the vCPU's registers"))?,
-            system: self.fd.get_sregs().map_err(host("read the vCPU's system registers"))?,
+            general: self.fd.get_regs().map_err(host(Step::Get("the vCPU's registers")))?,
+            system: self.fd.get_sregs().map_err(host(Step::Get("the vCPU's system registers")))?,
         })
     }
 
     /// The general registers, when nothing can wake the processor but another one: it halted with interrupts off,
     /// or still waits for its SIPI (`KVM_GET_MP_STATE`).
     pub fn halted_for_good(&mut self) -> Result<Option<kvm_regs>> {
-        let state = self.fd.get_mp_state().map_err(host("read the vCPU's state"))?.mp_state;
+        let state = self.fd.get_mp_state().map_err(host(Step::Get("the vCPU's state")))?.mp_state;
         let regs = self.fd.sync_regs_mut().regs;
         let is_halted = match state {
             KVM_MP_STATE_UNINITIALIZED | KVM_MP_STATE_INIT_RECEIVED => true,

@@ -3,7 +3,7 @@
 //! One method is one ioctl, so that the caller's order is the order in which KVM sees them.
 
 use super::{Memory, Vcpu, host, memory};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Step};
 use crate::x86::cpuid;
 use kvm_bindings::{CpuId, kvm_clock_data, kvm_enable_cap, kvm_msi, kvm_userspace_memory_region};
 use kvm_bindings::{KVM_API_VERSION, KVM_CAP_SPLIT_IRQCHIP, KVM_MAX_CPUID_ENTRIES};
@@ -24,12 +24,15 @@ const NEEDED: [(Cap, &str); 5] = [
 ];
 
 /// Why a KVM of this API version, which shares the register sets of `synced`, cannot be used.
-fn unfit(version: i32, synced: impl FnOnce() -> i32) -> Option<&'static str> {
+///
+/// Its kind says which: what is no KVM is `InvalidInput`, what is an old one `Unsupported`.
+fn unfit(version: i32, synced: impl FnOnce() -> i32) -> Option<io::Error> {
     const NEEDED: i32 = SyncReg::Register as i32 | SyncReg::SystemRegister as i32;
     if version != KVM_API_VERSION as i32 {
-        return Some("its API version is not 12");
+        return Some(io::Error::new(io::ErrorKind::InvalidInput, "its API version is not 12"));
     }
-    (synced() & NEEDED != NEEDED).then_some("it lacks KVM_CAP_SYNC_REGS")
+    let is_old = synced() & NEEDED != NEEDED;
+    is_old.then(|| io::Error::new(io::ErrorKind::Unsupported, "it lacks KVM_CAP_SYNC_REGS"))
 }
 
 /// An open /dev/kvm.
@@ -41,13 +44,13 @@ impl Kvm {
     /// Opens /dev/kvm and checks that it speaks the one stable API (`KVM_GET_API_VERSION`) and shares registers
     /// (`KVM_CAP_SYNC_REGS`): one that does not would start a guest at the reset vector without a word.
     pub fn open() -> Result<Kvm> {
-        let fd = kvm_ioctls::Kvm::new().map_err(host("open /dev/kvm"))?;
+        let fd = kvm_ioctls::Kvm::new().map_err(host(Step::OpenKvm))?;
         // Asked only of what answers: another device does not know the question.
         let version = fd.get_api_version();
         let synced = || fd.check_extension_int(Cap::SyncRegs);
         match unfit(version, synced) {
             None => Ok(Kvm { fd }),
-            Some(why) => Err(Error::Host { what: "use this /dev/kvm", source: io::Error::other(why) }),
+            Some(source) => Err(Error::Host { step: Step::UseKvm, source }),
         }
     }
 
@@ -63,7 +66,7 @@ impl Kvm {
                 // A signal came meanwhile. Its handler has run by now, and of the VM nothing is left.
                 Err(error) if error.errno() == libc::EINTR => {}
                 created => {
-                    let fd = created.map_err(host("create a VM"))?;
+                    let fd = created.map_err(host(Step::CreateVm))?;
                     return Ok(Vm { fd, memory: Memory::new() });
                 }
             }
@@ -74,7 +77,7 @@ impl Kvm {
     /// (`KVM_GET_SUPPORTED_CPUID`; `KVM_CAP_TSC_DEADLINE_TIMER`).
     pub fn supported_cpuid(&self) -> Result<CpuId> {
         let cpuid = self.fd.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES);
-        let mut cpuid = cpuid.map_err(host("ask KVM for its CPUID"))?;
+        let mut cpuid = cpuid.map_err(host(Step::Get("the CPUID that KVM can give")))?;
         if self.fd.check_extension(Cap::TscDeadlineTimer) {
             cpuid::with_tsc_deadline(&mut cpuid);
         }
@@ -83,7 +86,10 @@ impl Kvm {
 
     /// The model-specific registers that can be saved on this host (`KVM_GET_MSR_INDEX_LIST`).
     pub fn msr_indices(&self) -> Result<Vec<u32>> {
-        let list = self.fd.get_msr_index_list().map_err(host("list the model-specific registers"))?;
+        let list = self
+            .fd
+            .get_msr_index_list()
+            .map_err(host(Step::Get("KVM's list of model-specific registers")))?;
         Ok(list.as_slice().to_vec())
     }
 
@@ -109,7 +115,7 @@ impl Vm {
     pub fn enable_local_apics(&self) -> Result<()> {
         let args = [IOAPIC_PINS, 0, 0, 0];
         let cap = kvm_enable_cap { cap: KVM_CAP_SPLIT_IRQCHIP, args, ..Default::default() };
-        self.fd.enable_cap(&cap).map_err(host("have local APICs (KVM_CAP_SPLIT_IRQCHIP)"))
+        self.fd.enable_cap(&cap).map_err(host(Step::LocalApics))
     }
 
     /// Maps `bytes` of guest memory (a multiple of 4 KiB) from address 0 on, around the hole for devices
@@ -121,7 +127,7 @@ impl Vm {
     /// The same with memory that is mapped already, as by [`map_file`](super::map_file).
     pub fn use_memory(&mut self, memory: Memory) -> Result<&Memory> {
         if self.memory.num_regions() != 0 {
-            return Err(Error::Config("this VM has its memory already".into()));
+            return Err(Error::Misuse("this VM has its memory already".into()));
         }
         self.memory = memory;
         for (slot, region) in self.memory.iter().enumerate() {
@@ -134,7 +140,7 @@ impl Vm {
             };
             // SAFETY: the region is a mapping that `self.memory` owns; it is not replaced (see above) and not
             // unmapped while `self.fd` is open, as fields are dropped in the order of their declaration.
-            unsafe { self.fd.set_user_memory_region(slot) }.map_err(host("give the VM its memory"))?;
+            unsafe { self.fd.set_user_memory_region(slot) }.map_err(host(Step::AddMemory))?;
         }
         Ok(&self.memory)
     }
@@ -148,19 +154,19 @@ impl Vm {
     ///
     /// Number 0 is the boot processor. With local APICs the others wait for an INIT and a SIPI.
     pub fn create_vcpu(&self, index: u32) -> Result<Vcpu> {
-        let fd = self.fd.create_vcpu(index.into()).map_err(host("create a vCPU"))?;
+        let fd = self.fd.create_vcpu(index.into()).map_err(host(Step::CreateVcpu))?;
         Ok(Vcpu::new(fd, self.memory.clone()))
     }
 
     /// What the guest's kvm-clock shows, in ns (`KVM_GET_CLOCK`).
     pub fn clock(&self) -> Result<u64> {
-        Ok(self.fd.get_clock().map_err(host("read the guest's clock"))?.clock)
+        Ok(self.fd.get_clock().map_err(host(Step::Get("the guest's clock")))?.clock)
     }
 
     /// Sets the guest's kvm-clock, in ns (`KVM_SET_CLOCK`).
     pub fn set_clock(&self, clock: u64) -> Result<()> {
         let clock = kvm_clock_data { clock, ..Default::default() };
-        self.fd.set_clock(&clock).map_err(host("set the guest's clock"))
+        self.fd.set_clock(&clock).map_err(host(Step::Set("the guest's clock")))
     }
 
     /// Delivers a message-signalled interrupt: `data` as a device would write it to `address`
@@ -177,7 +183,7 @@ impl Vm {
             // APIC is off, and -1, which libc takes for EPERM, where there is none of that name.
             Ok(_) => Ok(()),
             Err(error) if error.errno() == libc::EPERM => Ok(()),
-            Err(error) => Err(host("deliver an interrupt")(error)),
+            Err(error) => Err(host(Step::SignalMsi)(error)),
         }
     }
 }
@@ -188,11 +194,14 @@ mod tests {
 
     #[test]
     fn a_kvm_that_lacks_something_is_named_with_what_it_lacks() {
-        assert_eq!(unfit(12, || 7), None);
-        assert_eq!(unfit(12, || 3), None);
+        let why = |found: Option<io::Error>| found.map(|why| (why.kind(), why.to_string()));
+        assert_eq!(why(unfit(12, || 7)), None);
+        assert_eq!(why(unfit(12, || 3)), None);
         for synced in [0, 1, 2, 4] {
-            assert_eq!(unfit(12, || synced), Some("it lacks KVM_CAP_SYNC_REGS"));
+            let old = (io::ErrorKind::Unsupported, "it lacks KVM_CAP_SYNC_REGS".into());
+            assert_eq!(why(unfit(12, || synced)), Some(old));
         }
-        assert_eq!(unfit(-1, || unreachable!()), Some("its API version is not 12"));
+        let other = (io::ErrorKind::InvalidInput, "its API version is not 12".into());
+        assert_eq!(why(unfit(-1, || unreachable!())), Some(other));
     }
 }

@@ -1,7 +1,7 @@
 //! What is asked for: the size of a machine and what it is to start.
 
 use crate::boot::Protocol;
-use crate::error::{Error, Result};
+use crate::error::{ConfigError, Result};
 use crate::kvm::{Kvm, MAX_MEMORY};
 use crate::sandbox::Sandbox;
 use crate::sys::contents::Contents;
@@ -66,28 +66,17 @@ impl Config {
 
     /// Whether such a machine can be built here.
     pub(super) fn check(&self, kvm: &Kvm) -> Result<()> {
-        let refuse = |why: String| Err(Error::Config(why));
         if !(Config::MIN_MEMORY..=MAX_MEMORY).contains(&self.memory) || !self.memory.is_multiple_of(0x1000) {
-            return refuse(format!(
-                "a guest has 2M to 1T of memory, in steps of 4K; not {}",
-                size(self.memory)
-            ));
+            return Err(ConfigError::Memory { bytes: self.memory }.into());
         }
         match self.cpus {
             1 => Ok(()),
-            0 => refuse("a machine needs at least one CPU".into()),
+            0 => Err(ConfigError::NoCpu.into()),
             // APIC ids are 8 bits wide, and the last one means "everyone" (SDM 11.6.2.1).
-            n if n > kvm.max_vcpus().min(255) => {
-                refuse(format!("{n} CPUs are more than this host gives a VM ({})", kvm.max_vcpus().min(255)))
-            }
-            _ => Ok(()),
+            cpus => match kvm.max_vcpus().min(255) {
+                limit if cpus > limit => Err(ConfigError::TooManyCpus { cpus, limit }.into()),
+                _ => Ok(()),
+            },
         }
     }
-}
-
-/// Bytes, in the largest unit that shows them whole.
-fn size(bytes: u64) -> String {
-    let units = [(40, 'T'), (30, 'G'), (20, 'M'), (10, 'K')];
-    let whole = units.iter().find(|(shift, _)| bytes != 0 && bytes.trailing_zeros() >= *shift);
-    whole.map_or(format!("{bytes} bytes"), |(shift, unit)| format!("{}{unit}", bytes >> shift))
 }

@@ -1,7 +1,7 @@
 //! The firmware: what a kernel expects of one in guest memory, and what it leaves there for the next.
 
 use super::Outcome;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Step};
 use crate::kvm::Memory;
 use crate::sys;
 use crate::x86::{acpi, layout};
@@ -17,7 +17,7 @@ pub(super) fn add(memory: &Memory, cpus: u32) -> Result<u64> {
         0xf4, //       hlt
     ];
     for (address, bytes) in [(layout::RESET_VECTOR, RESET), (layout::ACPI_TABLES, &acpi::tables(cpus))] {
-        let outside = |_| Error::Config("there is no room for the firmware's tables".into());
+        let outside = |_| Error::Misuse("there is no room for the firmware's tables".into());
         memory.write_slice(bytes, GuestAddress(address)).map_err(outside)?;
     }
     new_vmgenid(memory)?;
@@ -27,8 +27,8 @@ pub(super) fn add(memory: &Memory, cpus: u32) -> Result<u64> {
 /// Gives the guest a VMGENID that no machine had before.
 pub(super) fn new_vmgenid(memory: &Memory) -> Result<()> {
     let id: [u8; layout::VMGENID_SIZE] =
-        sys::random().map_err(|source| Error::Host { what: "get random bytes", source })?;
-    let outside = |_| Error::Config("there is no room for the VMGENID".into());
+        sys::random().map_err(|source| Error::Host { step: Step::Random, source })?;
+    let outside = |_| Error::Misuse("there is no room for the VMGENID".into());
     memory.write_slice(&id, GuestAddress(layout::VMGENID)).map_err(outside)
 }
 

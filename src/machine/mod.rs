@@ -26,7 +26,7 @@ pub use state::{DeviceState, Space, State};
 
 use crate::boot::{self, Payload};
 use crate::device::{Action, Cable, Device, Msi};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Step};
 use crate::kvm::{Call, Coalesced, Exit, Kvm, Vcpu, Vm, kick_this_thread};
 use crate::sandbox::{Role, Sandbox};
 use crate::sys::{self, Timer};
@@ -149,7 +149,7 @@ impl Machine {
         probe.mark(Phase::AddMemory);
         let rsdp = if config.acpi { firmware::add(vm.memory(), config.cpus)? } else { 0 };
         let seed = config.acpi.then(sys::random).transpose();
-        let seed = seed.map_err(|source| Error::Host { what: "get random bytes", source })?;
+        let seed = seed.map_err(|source| Error::Host { step: Step::Random, source })?;
         let (cmdline, initrd, apics) = (&config.cmdline, config.initrd.as_deref(), config.apics);
         let payload = Payload { image, cmdline, initrd, rsdp, seed, apics };
         let entry = boot::load(config.protocol, &payload, vm.memory())
@@ -177,7 +177,7 @@ impl Machine {
         probe.mark(Phase::Registers);
         let cable = Cable::default();
         let board = Board::new(config.memory, config.cpus, config.acpi, config.stop_at, cable.clone())
-            .map_err(|overlap| Error::Config(format!("two devices at one address: {overlap}")))?;
+            .map_err(|overlap| Error::Misuse(format!("two devices at one address: {overlap}")))?;
         let shared = Shared {
             vm,
             board: Mutex::new(board),
@@ -206,7 +206,7 @@ impl Machine {
     fn add(&mut self, mmio: bool, base: u64, len: u64, device: Box<dyn Device>) -> Result<()> {
         lock(&self.shared.board)
             .insert(mmio, base, len, device)
-            .map_err(|overlap| Error::Config(format!("cannot add the device: {overlap}")))
+            .map_err(|overlap| Error::Misuse(format!("cannot add the device: {overlap}")))
     }
 
     /// The other end of the guest's serial cable, for input. After sending, [`Remote::kick`].
@@ -229,7 +229,7 @@ impl Machine {
 
     /// The same, watched by `probe`, which can stop the guest.
     pub fn run_watched<P: Probe>(&mut self, probe: &mut P) -> Result<Outcome> {
-        let os = |source| Error::Host { what: "set up signals and a timer", source };
+        let os = |source| Error::Host { step: Step::Signals, source };
         sys::on_kick(kick_this_thread).map_err(os)?;
         let (first, others) = self.vcpus.split_at_mut(1);
         let run = Run {
@@ -255,8 +255,7 @@ impl Machine {
                 };
                 thread::Builder::new().spawn_scoped(scope, drive).map(drop)
             });
-            let spawned =
-                spawned.map_err(|source| Error::Host { what: "start a thread for each vCPU", source });
+            let spawned = spawned.map_err(|source| Error::Host { step: Step::StartThread, source });
             match spawned.and_then(|()| run.shared.sandbox.limit(Role::FirstVcpu)) {
                 Ok(()) => {
                     probe.mark(Phase::Confine);

@@ -9,7 +9,7 @@
 
 pub mod rules;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Step};
 use crate::sys;
 use seccompiler::sock_filter;
 use std::io;
@@ -92,7 +92,7 @@ impl Sandbox {
 }
 
 fn failed(source: io::Error) -> Error {
-    Error::Host { what: "set up the sandbox", source }
+    Error::Host { step: Step::Sandbox, source }
 }
 
 /// A signal handler: a system call that no rule allows ends the process, and says which it was.

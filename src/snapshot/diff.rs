@@ -2,7 +2,7 @@
 
 use super::memory::{self, address};
 use super::{PAGE, Snapshot};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Step};
 use crate::kvm::{StatePart, VcpuState};
 use crate::machine::State;
 use crate::x86::layout::{ABOVE_HOLE, HIGH_MEMORY, LOW_MEMORY_END};
@@ -54,7 +54,7 @@ impl Snapshot {
             Ok(())
         };
         memory::each_page(&self.file, self.header.memory_offset, self.state.memory, each)
-            .map_err(|source| Error::Host { what: "read the golden image", source })?;
+            .map_err(|source| Error::Host { step: Step::ReadImage, source })?;
         Ok(digests)
     }
 }

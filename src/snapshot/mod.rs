@@ -15,7 +15,7 @@ mod memory;
 mod pool;
 mod running;
 
-use crate::error::{Error, ImageError, Result};
+use crate::error::{Error, ImageError, Result, Step};
 use crate::kvm::{Call, Kvm, Memory, allocate, map_file};
 use crate::machine::{Config, Machine, State};
 use crate::sys;
@@ -61,11 +61,10 @@ impl Machine {
     /// # Errors
     /// [`Error::Snapshot`] if the guest has ended, or has a device that does not tell its state.
     pub fn snapshot(&mut self) -> Result<Snapshot> {
-        let file =
-            sys::memory_file().map_err(|source| Error::Host { what: "have a file in memory", source })?;
+        let file = sys::memory_file().map_err(|source| Error::Host { step: Step::MemoryFile, source })?;
         let state = self.state()?;
         format::write(&file, &state, self.memory())
-            .map_err(|source| Error::Host { what: "copy the guest's memory", source })?;
+            .map_err(|source| Error::Host { step: Step::CopyMemory, source })?;
         Snapshot::read("the snapshot", file)
     }
 
@@ -133,7 +132,7 @@ impl Snapshot {
     /// Reads all of the memory and compares it with its digest.
     pub fn verify(&self) -> Result<()> {
         let read = memory::digest(&self.file, self.header.memory_offset, self.state.memory);
-        let digest = read.map_err(|source| Error::Host { what: "read the golden image", source })?;
+        let digest = read.map_err(|source| Error::Host { step: Step::ReadImage, source })?;
         if digest == (self.header.pages, self.header.memory_digest) {
             return Ok(());
         }
@@ -215,7 +214,7 @@ impl Snapshot {
         if self.header.pages > COPIED_MAX {
             return map_file(&self.file, self.header.memory_offset, self.state.memory);
         }
-        let failed = |source| Error::Host { what: "read the golden image", source };
+        let failed = |source| Error::Host { step: Step::ReadImage, source };
         let memory = allocate(self.state.memory)?;
         if self.small.get().is_none() {
             let mut pages = Vec::new();

@@ -8,7 +8,7 @@
 //! dropping the pages (madvise(2)) would not.
 
 use super::{PAGE, Snapshot};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Step};
 use crate::kvm::{Kvm, Memory, VcpuState};
 use crate::machine::{Config, Machine, State};
 use crate::sys;
@@ -96,7 +96,7 @@ impl<'a> Pool<'a> {
     fn changed_pages(&self, machine: &Machine) -> Result<Vec<u64>> {
         let (mut was, mut is) = ([0; PAGE], [0; PAGE]);
         let mut changed = Vec::new();
-        let failed = |source| Error::Host { what: "see which pages the guest has written to", source };
+        let failed = |source| Error::Host { step: Step::WrittenPages, source };
         let pagemap = File::open("/proc/self/pagemap").map_err(failed)?;
         for region in machine.memory().iter() {
             let pages = (region.len() / PAGE as u64) as usize;
@@ -135,7 +135,7 @@ impl<'a> Pool<'a> {
 }
 
 fn outside(error: vm_memory::GuestMemoryError) -> Error {
-    Error::Config(format!("the guest's memory is not what it was: {error}"))
+    Error::Misuse(format!("the guest's memory is not what it was: {error}"))
 }
 
 /// The addresses of all pages that hold page tables of these vCPUs. `None` for kinds of paging that are not

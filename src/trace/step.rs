@@ -6,7 +6,7 @@
 
 use super::changes::{Changes, flags};
 use super::event::HeadAndTail;
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::kvm::{Exit, Registers, Vcpu};
 use crate::timeline::Probe;
 use crate::x86::disassembly;
@@ -73,7 +73,7 @@ impl Stepper {
             Some(failure) => Err(failure),
             None if self.count == 0 => {
                 let source = io::Error::other("this KVM runs it without stopping");
-                Err(Error::Host { what: "step through the guest", source })
+                Err(Error::Host { step: error::Step::SingleStep, source })
             }
             None => Ok((self.steps, self.count)),
         }

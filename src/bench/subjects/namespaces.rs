@@ -2,9 +2,10 @@
 
 use crate::bench::launcher::{Expect, Watched, all_of, watch};
 use crate::bench::payload::Payload;
-use crate::bench::subject::{Failure, Missing, Sample, Subject, in_words};
+use crate::bench::subject::{Failure, Missing, Sample, Subject};
 use crate::container::cgroup::CgroupParent;
 use crate::container::{Config, Container};
+use crate::error::in_words;
 use crate::sys;
 use crate::sys::memory_file;
 use std::ffi::CString;

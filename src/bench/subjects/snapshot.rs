@@ -7,9 +7,10 @@
 use super::command::Command;
 use super::vm::{self, guest_of};
 use crate::bench::payload::Payload;
-use crate::bench::subject::{Failure, Missing, Sample, Subject, in_words};
+use crate::bench::subject::{Failure, Missing, Sample, Subject};
 use crate::device::READY_FOR_INPUT;
 use crate::error::Result;
+use crate::error::in_words;
 use crate::guest::Guest;
 use crate::kvm::Kvm;
 use crate::machine::{Config, Machine, Outcome};
@@ -37,10 +38,7 @@ fn image_of(guest: &Guest) -> Result<Snapshot> {
 /// The same for the guest that does what `payload` does.
 fn ready_image(payload: &Payload) -> std::result::Result<Snapshot, Missing> {
     let guest = guest_of(payload.guest)?;
-    image_of(guest).map_err(|error| {
-        let hint = error.hint().unwrap_or("`matchstick snapshot` says more");
-        Missing::new(in_words(&error), hint)
-    })
+    image_of(guest).map_err(|error| Missing::new(in_words(&error), "`matchstick snapshot` says more"))
 }
 
 /// `matchstick run golden.ms`, the program that measures started once more. The image lies in the race's directory.

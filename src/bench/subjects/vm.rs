@@ -5,7 +5,8 @@ use crate::bench::launcher::thread_times;
 use crate::bench::payload::Payload;
 use crate::bench::report::Phase;
 use crate::bench::stats::quantile;
-use crate::bench::subject::{Failure, Missing, Sample, Subject, in_words};
+use crate::bench::subject::{Failure, Missing, Sample, Subject};
+use crate::error::in_words;
 use crate::guest::Guest;
 use crate::kvm::Kvm;
 use crate::machine::{Config, Machine, Outcome};
@@ -45,10 +46,10 @@ pub(super) fn guest_of(guest: Option<&'static Guest>) -> Result<&'static Guest, 
 
 /// Whether this host runs virtual machines.
 pub(in crate::bench) fn can_run() -> Result<(), Missing> {
-    Kvm::open().and_then(|kvm| kvm.create_vm()).map(drop).map_err(|error| {
-        let hint = error.hint().unwrap_or("`matchstick run hello` says more");
-        Missing::new(in_words(&error), hint)
-    })
+    Kvm::open()
+        .and_then(|kvm| kvm.create_vm())
+        .map(drop)
+        .map_err(|error| Missing::new(in_words(&error), "`matchstick host` says what is missing"))
 }
 
 /// A machine in this process: what a start costs where a process, its libc and its arguments are there already.

@@ -4,13 +4,13 @@ use super::command::Command;
 use crate::bench::launcher::{Expect, find_program};
 use crate::bench::payload::Payload;
 use crate::bench::subject::{Missing, Subject};
-use crate::error::{Error, Result};
+use crate::bench::{Error, Result};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// The subject called `name` that runs the command `line`.
 pub fn with(name: &str, line: &str, payload: &Payload) -> Result<Box<dyn Subject>> {
-    let words = words(line).ok_or_else(|| Error::Race(format!("a quote is left open in {line}")))?;
+    let words = words(line).ok_or_else(|| Error::Request(format!("a quote is left open in {line}")))?;
     let about = "a command of yours: it prints something and ends with status 0";
     let find = move || {
         let (program, arguments) = words

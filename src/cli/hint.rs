@@ -1,0 +1,232 @@
+//! What to do about an error, in one line, and the exit status that a command ends with.
+//!
+//! Both go by the error's type, never by its words. An error whose remedy is not known has no hint.
+
+use super::error::Error;
+use super::{STATUS_FAILURE, STATUS_NOT_FOUND, STATUS_PIPE, STATUS_REFUSED};
+use crate::bench;
+use crate::error::{self, ConfigError, ImageError, PackError, ProcessError, Step};
+use std::io;
+use std::io::ErrorKind::{
+    BrokenPipe, FileTooLarge, NotFound, OutOfMemory, PermissionDenied, StorageFull, Unsupported,
+};
+
+impl Error {
+    /// The exit status of a command that ends with this error; the numbers are those of env(1), timeout(1) and
+    /// `docker run`.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Error::Vmm(error) | Error::Bench(bench::Error::Vmm(error)) => status_of_vmm(error),
+            Error::Bench(error) => status_of_bench(error),
+        }
+    }
+
+    /// One line about what to do, where that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Error::Vmm(error) => hint_of_vmm(error),
+            Error::Bench(error) => hint_of_bench(error),
+        }
+    }
+}
+
+fn status_of_vmm(error: &error::Error) -> u8 {
+    use error::Error;
+    match error {
+        Error::Output(source) | Error::Export { source, .. } if source.kind() == BrokenPipe => STATUS_PIPE,
+        Error::Config(_)
+        | Error::Misuse(_)
+        | Error::Golden
+        | Error::Debugger { .. }
+        | Error::Output(_)
+        | Error::Snapshot(_)
+        | Error::Export { .. } => STATUS_FAILURE,
+        Error::Pack { source: PackError::Io(source), .. } if source.kind() == NotFound => STATUS_NOT_FOUND,
+        Error::Process { source: ProcessError::Missing, .. } => STATUS_NOT_FOUND,
+        Error::NoGuest { .. } | Error::NotFound { .. } | Error::NoKernel { .. } => STATUS_NOT_FOUND,
+        Error::Host { .. }
+        | Error::Process { .. }
+        | Error::Unreadable { .. }
+        | Error::Image { .. }
+        | Error::Pack { .. } => STATUS_REFUSED,
+    }
+}
+
+fn status_of_bench(error: &bench::Error) -> u8 {
+    use bench::Error;
+    match error {
+        Error::Request(_) | Error::NoReport { .. } => STATUS_FAILURE,
+        Error::NoPayload { .. } | Error::Directory(_) | Error::Fill(_) | Error::Pin { .. } => STATUS_REFUSED,
+        Error::Vmm(error) => status_of_vmm(error),
+    }
+}
+
+fn hint_of_vmm(error: &error::Error) -> Option<&'static str> {
+    use error::Error;
+    Some(match error {
+        Error::Host { step, source } => return hint_of_host(*step, source),
+        Error::Image { source, .. } => return hint_of_image(source),
+        Error::Pack { source, .. } => return hint_of_pack(source),
+        Error::Process { source, .. } => return hint_of_process(source),
+        Error::Config(error) => return hint_of_config(error),
+        Error::Export { source, .. } => return hint_of_writing(source),
+        Error::Misuse(_) => return None,
+        Error::NoGuest { .. } => "`matchstick guests` lists the guests that need no file",
+        Error::NotFound { .. } => {
+            "`matchstick guests` lists what needs no file, and `matchstick snapshot -o FILE` makes a golden image"
+        }
+        Error::Unreadable { .. } => "an image is a regular file that you may read",
+        Error::NoKernel { .. } => {
+            "apt-get install linux-image-cloud-amd64 puts one there (on Debian); --kernel PATH names one elsewhere"
+        }
+        Error::Debugger { .. } => {
+            "in gdb: `target remote :PORT` or `target remote PATH`; --gdb takes a port that is free, or unix:PATH"
+        }
+        Error::Golden => {
+            "--timeout, --max-output and --sandbox are new with each run of it; `matchstick snapshot` decides the rest"
+        }
+        Error::Snapshot(_) => {
+            "a guest is saved while it runs: --at ready, post:N, exit:N or a TIME; its devices must be ours"
+        }
+        Error::Output(source) => match source.kind() {
+            StorageFull => "make room where standard output goes",
+            FileTooLarge => FILE_LIMIT,
+            _ => "is whatever reads standard output still there?",
+        },
+    })
+}
+
+/// For EFBIG, wherever it comes from.
+const FILE_LIMIT: &str = "`ulimit -f` says how large a file may become";
+/// For EAGAIN where a thread or a process was to be started.
+const TASK_LIMIT: &str =
+    "`ulimit -u` says how many processes and threads you may have; a cgroup may allow fewer";
+
+/// What the host refused: by the step, then by what the operating system said.
+fn hint_of_host(step: Step, source: &io::Error) -> Option<&'static str> {
+    let number = source.raw_os_error().unwrap_or(0);
+    Some(match (step, number) {
+        (_, libc::EMFILE) => "`ulimit -n` says how many files may be open",
+        (_, libc::ENFILE) => "the whole host has too many open files: `sysctl fs.file-nr` counts them",
+        (Step::OpenKvm, _) => return hint_of_kvm(number),
+        (Step::UseKvm, _) if source.kind() == Unsupported => {
+            "matchstick needs the KVM of Linux 4.17 or newer"
+        }
+        (Step::LocalApics, libc::EINVAL) => "`matchstick host` names what this KVM is missing",
+        (Step::CreateVm, libc::EBUSY) => {
+            "another hypervisor has the processor (VirtualBox, VMware): end its guests"
+        }
+        (Step::AllocateMemory | Step::AddMemory, libc::ENOMEM) => {
+            "a guest of this size does not fit: a smaller -m SIZE"
+        }
+        (Step::CreateVcpu, libc::ENOMEM) => "so many CPUs do not fit: a smaller -c N",
+        (Step::MemoryFile | Step::CopyMemory, libc::ENOMEM) => {
+            "the copy takes as much memory as the guest uses: a smaller -m SIZE"
+        }
+        (Step::CopyMemory, libc::EFBIG) => FILE_LIMIT,
+        (Step::StartThread | Step::StartProcess, libc::EAGAIN) => TASK_LIMIT,
+        (Step::Signals | Step::Terminal, libc::EAGAIN) => {
+            "`ulimit -i` says how many timers and signals you may have"
+        }
+        (Step::StartProcess, libc::ENOENT) => "is /proc mounted, and this program still where it was?",
+        (Step::WrittenPages, libc::ENOENT) => "is /proc mounted?",
+        (Step::SingleStep, _) => "`matchstick trace` without --step tells the exits",
+        (Step::Sandbox, _) => "--sandbox off runs the guest without",
+        _ => return None,
+    })
+}
+
+fn hint_of_kvm(number: i32) -> Option<&'static str> {
+    Some(match number {
+        // The last two are of a name in /dev that no driver serves.
+        libc::ENOENT | libc::ENODEV | libc::ENXIO => {
+            "load the module: sudo modprobe kvm_intel (or kvm_amd); inside a VM, switch nested virtualisation on"
+        }
+        libc::EACCES => "sudo usermod -aG kvm $USER, then log in again; `matchstick host` checks the rest",
+        // What the device cgroup says.
+        libc::EPERM => "a container has to be given the device: --device /dev/kvm",
+        _ => return None,
+    })
+}
+
+fn hint_of_config(error: &ConfigError) -> Option<&'static str> {
+    Some(match error {
+        ConfigError::Memory { .. } => "-m SIZE is the guest's memory",
+        ConfigError::NoCpu | ConfigError::TooManyCpus { .. } => "-c N is the number of CPUs",
+    })
+}
+
+fn hint_of_image(error: &ImageError) -> Option<&'static str> {
+    Some(match error {
+        ImageError::Unknown { .. } | ImageError::Not { .. } => {
+            "--boot flat16|flat64|elf|multiboot|pvh|linux names the protocol; `matchstick help run` tells of each"
+        }
+        ImageError::Outside { end, .. } if *end <= error::LOADED_BELOW => "more memory: -m SIZE",
+        ImageError::Foreign { .. } => {
+            "a golden image goes on where it was made, or on a host that can do as much"
+        }
+        ImageError::Unpassable { .. } => "elf, multiboot and pvh take a command line and an initrd",
+        ImageError::Empty
+        | ImageError::Damaged { .. }
+        | ImageError::Truncated { .. }
+        | ImageError::Entry { .. } => "is it the file you meant, and whole?",
+        // What to do instead is in its line, or depends on what the image is made for.
+        ImageError::Unsupported { .. }
+        | ImageError::Outside { .. }
+        | ImageError::Overlap { .. }
+        | ImageError::TooLarge { .. } => return None,
+    })
+}
+
+fn hint_of_pack(error: &PackError) -> Option<&'static str> {
+    Some(match error {
+        PackError::Io(_) | PackError::NotAFile => {
+            "--init takes a program, --rootfs a directory whose files you may read"
+        }
+        PackError::Full { .. } => "more memory: -m SIZE",
+        PackError::TooLarge { .. } | PackError::NameTooLong => "a root file system without it",
+        PackError::Interpreter { .. } => {
+            "link it statically, or put it into a directory with its libraries: --rootfs DIR --init PATH-IN-DIR"
+        }
+        PackError::Script => "put it into a directory with its interpreter: --rootfs DIR --init PATH-IN-DIR",
+        PackError::NotElf => "--init takes a static Linux program for x86-64",
+        PackError::NoInit => "--init PATH-IN-DIR names a program of it to run",
+    })
+}
+
+fn hint_of_process(error: &ProcessError) -> Option<&'static str> {
+    Some(match error {
+        ProcessError::Io(source) if source.kind() == PermissionDenied => {
+            "only one's own processes may be traced, where kernel.yama.ptrace_scope is 0, and by one tracer; root may others'"
+        }
+        ProcessError::Io(_) => return None,
+        _ => "the process is that of `matchstick run IMAGE`, as `pgrep -a matchstick` shows it",
+    })
+}
+
+fn hint_of_bench(error: &bench::Error) -> Option<&'static str> {
+    use bench::Error;
+    Some(match error {
+        Error::Request(_) => "`matchstick bench --help` shows all options",
+        Error::NoPayload { .. } => "--payload takes hello, primes or the path of a static program",
+        Error::Directory(source) | Error::Fill(source) => match source.kind() {
+            StorageFull | OutOfMemory => "make room in /tmp, or in the directory that TMPDIR names",
+            FileTooLarge => FILE_LIMIT,
+            _ => {
+                "it is in /tmp, or in the directory that TMPDIR names, which you have to be able to write to"
+            }
+        },
+        Error::Pin { .. } => "--pin takes a number that /proc/cpuinfo has",
+        Error::NoReport { .. } => "`matchstick bench --export-json FILE` writes what can be compared with",
+        Error::Vmm(error) => return hint_of_vmm(error),
+    })
+}
+
+/// Of a report or a golden image.
+fn hint_of_writing(source: &io::Error) -> Option<&'static str> {
+    Some(match source.kind() {
+        StorageFull => "make room where the file goes",
+        FileTooLarge => FILE_LIMIT,
+        _ => "it goes to a file that you may write, in a directory that is there",
+    })
+}
