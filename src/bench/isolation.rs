@@ -9,7 +9,7 @@ use super::idle;
 use super::observed::{Observed, Seen, View};
 use super::payload::{Payload, Scratch};
 use super::stop;
-use super::subject::Subject;
+use super::subject::{Kind, Subject};
 use super::subjects;
 use super::subjects::vm::can_run;
 use std::fs;
@@ -33,10 +33,10 @@ pub fn observe(config: &RaceConfig) -> Result<Vec<Observed>> {
 }
 
 fn view(subject: &mut dyn Subject, config: &RaceConfig) -> View {
-    match subject.name() {
+    match subject.kind() {
         // The same monitor, whatever the machine begins with.
-        "vm" | "vm-restore" => return monitor(config.schedule.limit),
-        "vm-inproc" | "vm-clone" | "vm-pool" => {
+        Kind::Vm | Kind::VmRestored => return monitor(config.schedule.limit),
+        Kind::VmInProcess | Kind::VmInProcessRestored => {
             return can_run().map_or_else(View::Missing, |()| View::Machine(None));
         }
         _ => {}

@@ -18,8 +18,6 @@ use std::sync::{PoisonError, RwLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
-/// These take part only if they are named: to get one ready for each thread would take longer than to measure it.
-const SLOW_TO_PREPARE: [&str; 4] = ["podman", "docker", "nspawn", "vm-linux"];
 /// More at once than processors, so that a queue shows.
 const AT_ONCE_MIN: usize = 4;
 
@@ -62,9 +60,11 @@ pub fn measure(config: &RaceConfig, progress: &mut dyn FnMut(f64, &str)) -> Resu
     let payload = Payload::new(&config.payload, &scratch)?;
     let is_asked_for = |name: &str| config.only.iter().any(|only| only == name);
     let chosen = config.choose(subjects::all(&payload))?;
-    let names = chosen.iter().map(|subject| subject.name().to_owned());
+    // What is slow to prepare takes part only if it is named: each thread needs one of its own.
+    let takes_part =
+        |subject: &&Box<dyn Subject>| !subject.kind().is_slow_to_prepare() || is_asked_for(subject.name());
     let names: Vec<String> =
-        names.filter(|name| !SLOW_TO_PREPARE.contains(&name.as_str()) || is_asked_for(name)).collect();
+        chosen.iter().filter(takes_part).map(|subject| subject.name().to_owned()).collect();
     drop(chosen);
     let steps = steps(thread::available_parallelism().map_or(1, usize::from));
     let parts = names.len() * steps.len();

@@ -9,7 +9,7 @@ use super::payload::{Payload, Scratch};
 use super::race::{self, Environment};
 use super::report::{Circumstances, Phase, Report};
 use super::stop;
-use super::subject::Subject;
+use super::subject::{Kind, Subject};
 use super::subjects::baseline::Baseline;
 use super::subjects::{self, vm, with};
 use crate::sys;
@@ -97,7 +97,7 @@ impl Prepared {
 
     /// The medians of a VM's phases, from some more starts in this process.
     fn phases(&self, rounds: u32) -> Vec<Phase> {
-        if !self.subjects.iter().any(|subject| subject.name() == "vm-inproc") {
+        if !self.subjects.iter().any(|subject| subject.kind() == Kind::VmInProcess) {
             return Vec::new();
         }
         let mut subject = vm::InProcess::new(&self.payload);

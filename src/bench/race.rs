@@ -10,7 +10,7 @@
 
 use super::random::Random;
 use super::schedule::{Length, Schedule};
-use super::subject::{Failure, Missing, Sample, Subject};
+use super::subject::{Failure, Kind, Missing, Sample, Subject};
 use std::time::Duration;
 
 /// A subject that fails so often in a row is dropped.
@@ -106,7 +106,7 @@ pub fn race(
 
 /// What kind of round it is.
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+enum Round {
     Warmup,
     Counted,
     Cold,
@@ -125,20 +125,20 @@ impl Engine<'_, '_> {
     fn run(&mut self) {
         self.get_ready();
         for round in 0..self.schedule.warmup {
-            if !self.round(round, Kind::Warmup, 0.0) {
+            if !self.round(round, Round::Warmup, 0.0) {
                 return;
             }
         }
         let begin = self.environment.now();
         while let Some(part) = self.part_done(begin) {
-            if !self.round(self.race.rounds, Kind::Counted, part) {
+            if !self.round(self.race.rounds, Round::Counted, part) {
                 return;
             }
             self.race.rounds += 1;
         }
         let cold = if self.schedule.cold { self.race.rounds.min(COLD_ROUNDS) } else { 0 };
         for round in 0..cold {
-            if self.race.no_cold.is_some() || !self.round(round, Kind::Cold, 1.0) {
+            if self.race.no_cold.is_some() || !self.round(round, Round::Cold, 1.0) {
                 return;
             }
         }
@@ -169,12 +169,12 @@ impl Engine<'_, '_> {
             }
         };
         let mut all = self.subjects.iter().zip(&self.race.records);
-        let anyone = all.any(|(subject, record)| record.is_in() && !subject.is_baseline());
+        let anyone = all.any(|(subject, record)| record.is_in() && subject.kind() != Kind::Baseline);
         (done < 1.0 && anyone).then_some(done)
     }
 
     /// One start of each; false if the race is to end.
-    fn round(&mut self, round: u32, kind: Kind, part: f64) -> bool {
+    fn round(&mut self, round: u32, kind: Round, part: f64) -> bool {
         self.random.shuffle(&mut self.order);
         for (place, index) in (0..).zip(self.order.clone()) {
             if self.environment.stopped() {
@@ -185,7 +185,7 @@ impl Engine<'_, '_> {
                 continue;
             }
             self.environment.progress(part, subject.name());
-            if kind == Kind::Cold
+            if kind == Round::Cold
                 && let Err(why) = self.environment.drop_caches()
             {
                 self.race.no_cold = Some(why);
@@ -197,9 +197,9 @@ impl Engine<'_, '_> {
                     record.in_a_row = 0;
                     record.first.get_or_insert(sample);
                     match kind {
-                        Kind::Warmup => {}
-                        Kind::Counted => record.runs.push(run),
-                        Kind::Cold => record.cold.push(run),
+                        Round::Warmup => {}
+                        Round::Counted => record.runs.push(run),
+                        Round::Cold => record.cold.push(run),
                     }
                 }
                 // What was killed because the race ends has done nothing wrong.
@@ -259,6 +259,9 @@ mod tests {
     impl Subject for Scripted {
         fn name(&self) -> &str {
             &self.name
+        }
+        fn kind(&self) -> Kind {
+            Kind::Custom
         }
         fn about(&self) -> &str {
             "a mock"

@@ -12,17 +12,15 @@ pub trait Subject {
     /// One word, for `--only` and the table.
     fn name(&self) -> &str;
 
+    /// What kind of thing is started.
+    fn kind(&self) -> Kind;
+
     /// One line about it: what is started, and around what.
     fn about(&self) -> &str;
 
     /// What is started, as one would type it; for the exports.
     fn command(&self) -> String {
         self.name().into()
-    }
-
-    /// Whether it is there for the others' sake: a race that has nobody else ends.
-    fn is_baseline(&self) -> bool {
-        false
     }
 
     /// The version of what starts it, if it is another program.
@@ -46,6 +44,53 @@ pub trait Subject {
     /// One more start, not timed: the most KiB that any one process of it had resident. `None` if that is not known.
     fn peak_memory(&mut self, _limit: Duration) -> Option<u64> {
         None
+    }
+}
+
+/// The kinds of subjects. What is done with a subject depends on its kind, never on its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// An empty program: what a launch costs in itself. It is no contestant: a race that has nobody else ends.
+    Baseline,
+    /// The payload as a plain process.
+    Process,
+    /// A virtual machine, with a process of its own around it.
+    Vm,
+    /// The same, which goes on from a golden image.
+    VmRestored,
+    /// A virtual machine in the process that measures.
+    VmInProcess,
+    /// The same, which goes on from a golden image.
+    VmInProcessRestored,
+    /// A virtual machine that boots a Linux, which runs the payload.
+    VmLinux,
+    /// A container of ours, started by the process that measures.
+    Namespaces,
+    /// A tool that puts a command into namespaces.
+    Sandbox,
+    /// A tool that starts a container for a whole system.
+    SystemContainer,
+    /// An OCI runtime.
+    Runtime,
+    /// An engine, which keeps images and calls a runtime.
+    Engine,
+    /// A command of the user's.
+    Custom,
+}
+
+impl Kind {
+    /// Whether it is a whole start around the payload, as a user would have it, and so is ranked with the others. A
+    /// plain process isolates nothing; what starts in our process leaves out a process; and what goes on from an image
+    /// is the same machine once more, begun otherwise.
+    pub fn is_ranked(self) -> bool {
+        use Kind::*;
+        !matches!(self, Baseline | Process | VmRestored | VmInProcess | VmInProcessRestored)
+    }
+
+    /// Whether to get one ready takes longer than to measure it.
+    pub fn is_slow_to_prepare(self) -> bool {
+        matches!(self, Kind::Engine | Kind::SystemContainer | Kind::VmLinux)
     }
 }
 

@@ -18,6 +18,7 @@ use crate::sys;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lexopt::{Arg, Parser, ValueExt};
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -326,7 +327,6 @@ fn progress_bar() -> ProgressBar {
 const REPORT_MAX: u64 = 64 << 20;
 
 fn read_report(path: &Path) -> Result<Report> {
-    let text = file::read(path, REPORT_MAX);
-    text.and_then(|text| Ok(serde_json::from_slice(&text)?))
-        .map_err(|source| Error::NoReport { path: path.into(), source }.into())
+    let read = || -> io::Result<Report> { report::from_json(&file::read(path, REPORT_MAX)?) };
+    read().map_err(|source| Error::NoReport { path: path.into(), source }.into())
 }

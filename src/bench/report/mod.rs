@@ -20,11 +20,12 @@ use super::race::{Race, Record, Run};
 use super::random::Random;
 use super::schedule::{Length, Schedule};
 use super::stats::{self, Ratio, Summary};
-use super::subject::{Failure, Missing, Sample, Subject};
+use super::subject::{Failure, Kind, Missing, Sample, Subject};
 use serde::{Deserialize, Serialize};
+use std::io;
 
 /// The form of the JSON; another number when a field changes its meaning.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Everything about one race.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -97,6 +98,8 @@ pub struct Entry {
     pub times: Vec<f64>,
     /// Of every start that counts: zeroes, as no other does.
     pub exit_codes: Vec<i32>,
+    /// What kind of subject it is.
+    pub kind: Kind,
     /// One line about it.
     pub about: String,
     /// What was started.
@@ -248,8 +251,9 @@ impl Report {
             subjects.iter().map(|subject| &**subject as &dyn Subject).zip(&race.records).collect();
         let has_run = |name: &str| all.iter().any(|(s, r)| s.name() == name && !r.runs.is_empty());
         let first = all.iter().find(|(_, record)| !record.runs.is_empty()).map(|(subject, _)| subject.name());
-        let asked = circumstances.reference.as_deref().unwrap_or("process");
-        let reference = if has_run(asked) { Some(asked) } else { first };
+        let process = all.iter().find(|(subject, _)| subject.kind() == Kind::Process);
+        let asked = circumstances.reference.as_deref().or(process.map(|(subject, _)| subject.name()));
+        let reference = asked.filter(|name| has_run(name)).or(first);
         let of_reference = all.iter().find(|(subject, _)| Some(subject.name()) == reference);
         let of_reference = of_reference.map_or(&[][..], |(_, record)| &record.runs);
         let results = all
@@ -289,6 +293,21 @@ impl Report {
     /// The entry of that name, if it has figures.
     pub fn entry(&self, name: &str) -> Option<&Entry> {
         self.results.iter().find(|entry| entry.command == name)
+    }
+}
+
+/// The report that `json` holds, as [`export`] writes it.
+pub fn from_json(json: &[u8]) -> io::Result<Report> {
+    /// What every report has, whatever its form.
+    #[derive(Deserialize)]
+    struct Head {
+        format: u32,
+    }
+    match serde_json::from_slice(json)? {
+        Head { format: FORMAT } => Ok(serde_json::from_slice(json)?),
+        Head { format } => {
+            Err(io::Error::other(format!("it has form {format}, and this matchstick reads form {FORMAT}")))
+        }
     }
 }
 
@@ -342,6 +361,7 @@ impl Entry {
             min: reaped.min,
             max: reaped.max,
             exit_codes: vec![0; times.len()],
+            kind: subject.kind(),
             about: subject.about().into(),
             line: subject.command(),
             version: subject.version(),

@@ -4,12 +4,7 @@ use super::table::{millis, range, significant};
 use super::{Entry, Report};
 use crate::bench::random::Random;
 use crate::bench::stats::Ratio;
-
-/// Without a world around the payload, without a process around the world, or the same world that begins otherwise:
-/// not what is to be compared.
-const APART: [&str; 5] = ["process", "vm-inproc", "vm-clone", "vm-pool", "vm-restore"];
-/// What this program is about.
-const OURS: &str = "vm";
+use crate::bench::subject::Kind;
 
 /// Three lines; fewer if there is nothing to compare.
 pub fn text(report: &Report) -> String {
@@ -17,12 +12,11 @@ pub fn text(report: &Report) -> String {
     lines.into_iter().flatten().map(|line| line + "\n").collect()
 }
 
-/// The worlds in the order of their medians.
-fn worlds(report: &Report) -> Vec<&Entry> {
-    let mut worlds: Vec<&Entry> =
-        report.results.iter().filter(|entry| !APART.contains(&entry.command.as_str())).collect();
-    worlds.sort_by(|one, other| one.median.total_cmp(&other.median));
-    worlds
+/// What is compared, in the order of the medians.
+fn ranked(report: &Report) -> Vec<&Entry> {
+    let mut ranked: Vec<&Entry> = report.results.iter().filter(|entry| entry.kind.is_ranked()).collect();
+    ranked.sort_by(|one, other| one.median.total_cmp(&other.median));
+    ranked
 }
 
 /// The ratio of two subjects' times until reaped, with its interval: `× 1.28 [1.26–1.30]`.
@@ -32,11 +26,11 @@ fn ratio(report: &Report, one: &Entry, other: &Entry) -> Option<String> {
 }
 
 fn winner(report: &Report) -> Option<String> {
-    let worlds = worlds(report);
-    let [first, second, ..] = worlds.as_slice() else { return None };
+    let ranked = ranked(report);
+    let [first, second, ..] = ranked.as_slice() else { return None };
     Some(format!(
         "Of {} worlds, {} was reaped first: {} ms after its start. Next came {}, with {} of that.",
-        worlds.len(),
+        ranked.len(),
         first.command,
         millis(first.median),
         second.command,
@@ -45,8 +39,8 @@ fn winner(report: &Report) -> Option<String> {
 }
 
 fn ours(report: &Report) -> Option<String> {
-    let ours = report.entry(OURS)?;
-    let others = worlds(report).into_iter().filter(|entry| entry.command != OURS);
+    let ours = report.results.iter().find(|entry| entry.kind == Kind::Vm)?;
+    let others = ranked(report).into_iter().filter(|entry| entry.kind != Kind::Vm);
     let each = others.filter_map(|other| Some(format!("{} {}", other.command, ratio(report, ours, other)?)));
     let each: Vec<String> = each.collect();
     if each.is_empty() {

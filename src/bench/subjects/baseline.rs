@@ -3,7 +3,7 @@
 use super::command::Command;
 use crate::bench::launcher::Expect;
 use crate::bench::payload::Payload;
-use crate::bench::subject::{Failure, Missing, Sample, Subject};
+use crate::bench::subject::{Failure, Kind, Missing, Sample, Subject};
 use std::time::Duration;
 
 /// A program that ends at once, started in each round as the others are: what it takes is the launcher's part.
@@ -14,7 +14,10 @@ impl Baseline {
     pub fn new(payload: &Payload) -> Baseline {
         let program = payload.empty.clone();
         let words = move || Ok(vec![program.clone().into()]);
-        Baseline(Command::new("launcher", "an empty program", payload, words).expecting(Expect::Nothing))
+        Baseline(
+            Command::new(Kind::Baseline, "launcher", "an empty program", payload, words)
+                .expecting(Expect::Nothing),
+        )
     }
 }
 
@@ -27,8 +30,8 @@ impl Subject for Baseline {
         self.0.about()
     }
 
-    fn is_baseline(&self) -> bool {
-        true
+    fn kind(&self) -> Kind {
+        self.0.kind()
     }
 
     fn ready(&mut self) -> std::result::Result<(), Missing> {

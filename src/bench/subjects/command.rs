@@ -3,7 +3,7 @@
 use super::rootfs::version_of;
 use crate::bench::launcher::{Expect, Launcher, find_program};
 use crate::bench::payload::Payload;
-use crate::bench::subject::{Failure, Missing, Sample, Subject};
+use crate::bench::subject::{Failure, Kind, Missing, Sample, Subject};
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ type Words = Box<dyn FnMut() -> Result<Vec<OsString>, Missing>>;
 
 /// A command that is launched anew each time, always with the same words.
 pub struct Command {
+    kind: Kind,
     name: String,
     about: String,
     payload: Payload,
@@ -27,12 +28,14 @@ impl Command {
     /// A command that prints what `payload` prints. `words` is called once, when it is to be ready: the path of a
     /// program and its arguments.
     pub fn new(
+        kind: Kind,
         name: impl Into<String>,
         about: impl Into<String>,
         payload: &Payload,
         words: impl FnMut() -> Result<Vec<OsString>, Missing> + 'static,
     ) -> Command {
         Command {
+            kind,
             name: name.into(),
             about: about.into(),
             payload: payload.clone(),
@@ -82,6 +85,10 @@ impl Command {
 impl Subject for Command {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn kind(&self) -> Kind {
+        self.kind
     }
 
     fn about(&self) -> &str {
@@ -134,7 +141,7 @@ mod tests {
     fn shell(script: &str, scratch: &Scratch) -> Command {
         let payload = Payload::new("hello", scratch).unwrap();
         let words = ["/bin/sh", "-c", script].map(OsString::from).to_vec();
-        let mut command = Command::new("shell", "a shell", &payload, move || Ok(words.clone()));
+        let mut command = Command::new(Kind::Custom, "shell", "a shell", &payload, move || Ok(words.clone()));
         command.ready().unwrap();
         command
     }

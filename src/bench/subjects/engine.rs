@@ -7,7 +7,7 @@ use super::command::Command;
 use super::rootfs::{self, Rootfs, call};
 use crate::bench::launcher::find_program;
 use crate::bench::payload::Payload;
-use crate::bench::subject::Missing;
+use crate::bench::subject::{Kind, Missing};
 use crate::container::cgroup::remove_everywhere;
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -63,7 +63,9 @@ fn command(engine: &'static Engine, payload: &Payload) -> Command {
             image.remove_container();
         }
     };
-    Command::new(engine.name, engine.about, payload, words).tidied_by(tidy).of_version_of(engine.name)
+    Command::new(Kind::Engine, engine.name, engine.about, payload, words)
+        .tidied_by(tidy)
+        .of_version_of(engine.name)
 }
 
 /// An image of ours in an engine's storage, removed when it is dropped.

@@ -3,7 +3,7 @@
 use super::command::Command;
 use super::vm::can_run;
 use crate::bench::payload::Payload;
-use crate::bench::subject::Missing;
+use crate::bench::subject::{Kind, Missing};
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use std::path::Path;
 pub fn vm(payload: &Payload) -> Command {
     let about = "matchstick run linux: a Linux kernel boots and runs the payload";
     let own = payload.clone();
-    Command::new("vm-linux", about, payload, move || {
+    Command::new(Kind::VmLinux, "vm-linux", about, payload, move || {
         if !has_kernel(Path::new("/boot")) {
             return Err(Missing::new("no kernel in /boot", "apt install linux-image-cloud-amd64"));
         }

@@ -13,7 +13,7 @@ pub mod vm;
 pub mod with;
 
 use super::payload::Payload;
-use super::subject::Subject;
+use super::subject::{Kind, Subject};
 use command::Command;
 
 /// All that are raced unless chosen otherwise, in the order of the table.
@@ -39,5 +39,5 @@ pub fn all(payload: &Payload) -> Vec<Box<dyn Subject>> {
 pub fn process(payload: &Payload) -> Command {
     let program = payload.program.clone();
     let about = "the payload itself, by posix_spawn: nothing is isolated";
-    Command::new("process", about, payload, move || Ok(vec![program.clone().into()]))
+    Command::new(Kind::Process, "process", about, payload, move || Ok(vec![program.clone().into()]))
 }

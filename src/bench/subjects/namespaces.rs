@@ -2,7 +2,7 @@
 
 use crate::bench::launcher::{Expect, Watched, all_of, watch};
 use crate::bench::payload::Payload;
-use crate::bench::subject::{Failure, Missing, Sample, Subject};
+use crate::bench::subject::{Failure, Kind, Missing, Sample, Subject};
 use crate::container::cgroup::CgroupParent;
 use crate::container::{Config, Container};
 use crate::error::in_words;
@@ -71,6 +71,10 @@ impl Namespaces {
 impl Subject for Namespaces {
     fn name(&self) -> &str {
         "namespaces"
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Namespaces
     }
 
     fn about(&self) -> &str {

@@ -8,7 +8,7 @@ use super::command::Command;
 use super::rootfs::{self, Rootfs};
 use crate::bench::launcher::find_program;
 use crate::bench::payload::{Payload, WITHOUT};
-use crate::bench::subject::Missing;
+use crate::bench::subject::{Kind, Missing};
 use crate::container::cgroup::remove_everywhere;
 use crate::sys::clone::ids;
 use serde_json::{Value, json};
@@ -61,7 +61,9 @@ fn command(runtime: &'static Runtime, payload: &Payload) -> Command {
             bundle.delete();
         }
     };
-    Command::new(runtime.name, runtime.about, payload, words).tidied_by(tidy).of_version_of(runtime.name)
+    Command::new(Kind::Runtime, runtime.name, runtime.about, payload, words)
+        .tidied_by(tidy)
+        .of_version_of(runtime.name)
 }
 
 /// Where version 2 of cgroups is in the hybrid layout, in which crun does not start: it wants one version only.

@@ -4,7 +4,7 @@ use super::command::Command;
 use super::rootfs::Rootfs;
 use crate::bench::launcher::find_program;
 use crate::bench::payload::Payload;
-use crate::bench::subject::Missing;
+use crate::bench::subject::{Kind, Missing};
 use crate::sys::clone::ids;
 use std::ffi::OsString;
 
@@ -26,7 +26,7 @@ pub fn bwrap(payload: &Payload) -> Command {
         words.extend(["--ro-bind".into(), own.program.clone().into(), "/payload".into(), "/payload".into()]);
         Ok(words)
     };
-    Command::new("bwrap", about, payload, words).of_version_of("bwrap")
+    Command::new(Kind::Sandbox, "bwrap", about, payload, words).of_version_of("bwrap")
 }
 
 /// systemd-nspawn, without asking systemd to keep the container in its books.
@@ -50,5 +50,5 @@ pub fn nspawn(payload: &Payload) -> Command {
         words.extend(["--machine".into(), rootfs.unique_name().into(), "/payload".into()]);
         Ok(words)
     };
-    Command::new("nspawn", about, payload, words).of_version_of("systemd-nspawn")
+    Command::new(Kind::SystemContainer, "nspawn", about, payload, words).of_version_of("systemd-nspawn")
 }

@@ -7,7 +7,7 @@
 use super::command::Command;
 use super::vm::{self, guest_of};
 use crate::bench::payload::Payload;
-use crate::bench::subject::{Failure, Missing, Sample, Subject};
+use crate::bench::subject::{Failure, Kind, Missing, Sample, Subject};
 use crate::device::READY_FOR_INPUT;
 use crate::error::Result;
 use crate::error::in_words;
@@ -45,7 +45,7 @@ fn ready_image(payload: &Payload) -> std::result::Result<Snapshot, Missing> {
 pub fn process(payload: &Payload) -> Command {
     let own = payload.clone();
     let about = "matchstick run golden.ms: the same from a golden image, from exec to reaped";
-    Command::new("vm-restore", about, payload, move || {
+    Command::new(Kind::VmRestored, "vm-restore", about, payload, move || {
         /// A race of several threads has an image for each.
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let image = ready_image(&own)?;
@@ -123,6 +123,10 @@ impl InProcess {
 impl Subject for InProcess {
     fn name(&self) -> &str {
         self.name
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::VmInProcessRestored
     }
 
     fn about(&self) -> &str {

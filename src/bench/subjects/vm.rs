@@ -5,7 +5,7 @@ use crate::bench::launcher::thread_times;
 use crate::bench::payload::Payload;
 use crate::bench::report::Phase;
 use crate::bench::stats::quantile;
-use crate::bench::subject::{Failure, Missing, Sample, Subject};
+use crate::bench::subject::{Failure, Kind, Missing, Sample, Subject};
 use crate::error::in_words;
 use crate::guest::Guest;
 use crate::kvm::Kvm;
@@ -21,7 +21,7 @@ use std::time::Duration;
 pub fn process(payload: &Payload) -> Command {
     let guest = payload.guest;
     let about = "matchstick run: a virtual machine, from exec of its monitor to reaped";
-    Command::new("vm", about, payload, move || {
+    Command::new(Kind::Vm, "vm", about, payload, move || {
         let guest = guest_of(guest)?;
         Ok(vec![own_program()?.into(), "run".into(), guest.name.into()])
     })
@@ -105,6 +105,10 @@ pub(super) fn measure(
 impl Subject for InProcess {
     fn name(&self) -> &str {
         "vm-inproc"
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::VmInProcess
     }
 
     fn about(&self) -> &str {

@@ -3,7 +3,7 @@
 use super::command::Command;
 use crate::bench::launcher::{Expect, find_program};
 use crate::bench::payload::Payload;
-use crate::bench::subject::{Missing, Subject};
+use crate::bench::subject::{Kind, Missing, Subject};
 use crate::bench::{Error, Result};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ pub fn with(name: &str, line: &str, payload: &Payload) -> Result<Box<dyn Subject
             .ok_or_else(|| Missing::new(format!("there is no {program}"), "is it installed, and in PATH?"))?;
         Ok([path.into_os_string()].into_iter().chain(arguments.iter().map(OsString::from)).collect())
     };
-    Ok(Box::new(Command::new(name, about, payload, find).expecting(Expect::Something)))
+    Ok(Box::new(Command::new(Kind::Custom, name, about, payload, find).expecting(Expect::Something)))
 }
 
 /// A line as a shell splits it, with quotes and backslashes, and without anything else a shell does: a shell around
