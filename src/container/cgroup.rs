@@ -5,6 +5,7 @@
 //! clone3(2). A version 1 cgroup has to be entered afterwards, which takes the kernel milliseconds, as it waits for
 //! all processors to pass a quiet point. So the version 2 tree is taken wherever there is one.
 
+use super::proc::{Membership, Mount};
 use crate::sys;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -134,40 +135,24 @@ fn kill(path: &Path) {
     processes.for_each(|process| sys::send_signal(process, libc::SIGKILL));
 }
 
-/// The same for a process: `mounts` is /proc/self/mountinfo, `own` /proc/self/cgroup.
-fn parents(mounts: &str, own: &str) -> Vec<CgroupParent> {
+/// The same for a process: `mountinfo` and `cgroup` are the files of these names in its /proc.
+fn parents(mountinfo: &str, cgroup: &str) -> Vec<CgroupParent> {
     let mut parents = Vec::new();
-    for mount in mounts.lines() {
-        // 38 31 0:31 / /sys/fs/cgroup/unified rw shared:9 - cgroup2 cgroup2 rw (proc_pid_mountinfo(5))
-        let Some((head, tail)) = mount.split_once(" - ") else { continue };
-        let head: Vec<&str> = head.split(' ').collect();
-        let tail: Vec<&str> = tail.split(' ').collect();
-        let (&[_, _, _, root, point, ..], &[kind, _, options]) = (head.as_slice(), tail.as_slice()) else {
-            continue;
-        };
-        let version = match kind {
+    for mount in Mount::all(mountinfo) {
+        let version = match mount.kind.as_str() {
             "cgroup2" => Version::Two,
             "cgroup" => Version::One,
             _ => continue,
         };
-        let is_here = |line: &&str| {
-            let mut parts = line.splitn(3, ':').skip(1);
-            match (version, parts.next()) {
-                (Version::Two, Some(controllers)) => controllers.is_empty(),
-                (Version::One, Some("")) | (_, None) => false,
-                (Version::One, Some(controllers)) => {
-                    controllers.split(',').all(|name| options.split(',').any(|option| option == name))
-                }
-            }
+        let is_in = |group: &Membership<'_>| match version {
+            Version::Two => group.has(""),
+            Version::One => group.controllers.split(',').all(|name| mount.has_super_option(name)),
         };
-        let Some(line) = own.lines().find(is_here) else { continue };
+        let Some(group) = Membership::all(cgroup).find(is_in) else { continue };
         // A mount may show a part of the tree only.
-        let path = line.splitn(3, ':').nth(2).and_then(|path| Path::new(path).strip_prefix(root).ok());
-        if let Some(path) = path {
-            parents.push((
-                rank(version, options),
-                CgroupParent { directory: Path::new(point).join(path), version },
-            ));
+        if let Ok(path) = Path::new(group.path).strip_prefix(&mount.root) {
+            let parent = CgroupParent { directory: Path::new(&mount.point).join(path), version };
+            parents.push((rank(version, &mount), parent));
         }
     }
     parents.sort_by_key(|(rank, _)| *rank);
@@ -175,13 +160,13 @@ fn parents(mounts: &str, own: &str) -> Vec<CgroupParent> {
 }
 
 /// Version 2 before the version 1 controllers that any process may be put under without more ado.
-fn rank(version: Version, options: &str) -> usize {
+fn rank(version: Version, mount: &Mount) -> usize {
     const PREFERRED: [&str; 3] = ["pids", "memory", "cpu"];
     match version {
         Version::Two => 0,
         Version::One => {
-            let is_one_of = |name: &&str| options.split(',').any(|option| option == *name);
-            1 + PREFERRED.iter().position(is_one_of).unwrap_or(PREFERRED.len())
+            let preferred = PREFERRED.iter().position(|name| mount.has_super_option(name));
+            1 + preferred.unwrap_or(PREFERRED.len())
         }
     }
 }

@@ -22,6 +22,7 @@
 
 pub mod cgroup;
 mod inside;
+pub(crate) mod proc;
 
 use crate::sys::clone::{self, Addresses};
 use crate::sys::spawn::Child;

@@ -7,6 +7,7 @@ use super::facts::{
     Cgroups, Device, FLAGS, Facts, Firmware, HypervisorLeaf, Kernel, Kvm, Marks, Memory, Process, Processor,
     Timing, Xen,
 };
+use crate::container::proc::{Membership, Mount};
 use crate::error::{Error, Step};
 use crate::{kvm, sys};
 use std::error::Error as _;
@@ -114,8 +115,7 @@ impl Files {
     }
 
     fn facts(&self) -> Facts {
-        let mounts = self.text("/proc/self/mountinfo");
-        let mounts: Vec<Mount> = mounts.lines().filter_map(Mount::parse).collect();
+        let mounts = Mount::all(&self.text("/proc/self/mountinfo"));
         Facts {
             processor: self.processor(),
             firmware: self.firmware(),
@@ -203,15 +203,14 @@ impl Files {
         let mut cgroups = Vec::new();
         for process in ["self", "1"] {
             let text = self.text(&format!("/proc/{process}/cgroup"));
-            // hierarchy:controllers:path
-            for path in text.lines().filter_map(|line| line.splitn(3, ':').nth(2)) {
-                if !cgroups.iter().any(|known| known == path) {
-                    cgroups.push(path.to_owned());
+            for group in Membership::all(&text) {
+                if !cgroups.iter().any(|known| known == group.path) {
+                    cgroups.push(group.path.to_owned());
                 }
             }
         }
         // The last one mounted is the one that is seen.
-        let on = |path: &str| mounts.iter().rfind(|mount| mount.on == path);
+        let on = |path: &str| mounts.iter().rfind(|mount| mount.point == path);
         Marks {
             dockerenv: self.exists("/.dockerenv"),
             containerenv: self.read("/run/.containerenv").ok(),
@@ -220,9 +219,9 @@ impl Files {
             cgroups,
             etc_mounts: ["/etc/hosts", "/etc/hostname"]
                 .iter()
-                .filter_map(|path| Some(on(path)?.root.into()))
+                .filter_map(|path| Some(on(path)?.root.clone()))
                 .collect(),
-            root: on("/").map(|mount| mount.kind.to_owned()).unwrap_or_default(),
+            root: on("/").map(|mount| mount.kind.clone()).unwrap_or_default(),
             namespaces: self
                 .names("/proc/self/ns")
                 .into_iter()
@@ -239,30 +238,25 @@ impl Files {
     fn cgroups(&self, mounts: &[Mount]) -> Cgroups {
         let unified = mounts.iter().rfind(|mount| mount.kind == "cgroup2");
         let legacy = mounts.iter().filter(|mount| mount.kind == "cgroup");
-        let name = |mount: &Mount| Path::new(mount.on).file_name()?.to_str().map(str::to_owned);
-        let own = |id: &str| {
-            let text = self.text("/proc/self/cgroup");
-            let found = text.lines().find_map(|line| {
-                let (_, rest) = line.split_once(':')?;
-                let (controllers, path) = rest.split_once(':')?;
-                controllers.split(',').any(|name| name == id).then(|| path.to_owned())
-            });
-            found.unwrap_or_default()
+        let name = |mount: &Mount| Path::new(&mount.point).file_name()?.to_str().map(str::to_owned);
+        let groups = self.text("/proc/self/cgroup");
+        let own = |controller: &str| {
+            let group = Membership::all(&groups).find(|group| group.has(controller));
+            group.map_or("", |group| group.path)
         };
         let cpu_max = match unified {
-            Some(mount) => self.text(&format!("{}{}/cpu.max", mount.on, own(""))),
+            Some(mount) => self.text(&format!("{}{}/cpu.max", mount.point, own(""))),
             None => String::new(),
         };
-        let cpu = mounts
-            .iter()
-            .find(|mount| mount.kind == "cgroup" && mount.options.split(',').any(|o| o == "cpu"));
+        let cpu = mounts.iter().find(|mount| mount.kind == "cgroup" && mount.has_super_option("cpu"));
         let legacy_max = cpu.map(|mount| {
-            let file = |name| self.text(&format!("{}{}/cpu.cfs_{name}_us", mount.on, own("cpu")));
+            let file = |name| self.text(&format!("{}{}/cpu.cfs_{name}_us", mount.point, own("cpu")));
             format!("{} {}", file("quota"), file("period"))
         });
+        let options = |mount: &Mount| format!("{},{}", mount.options, mount.super_options);
         Cgroups {
-            unified: unified.map(|mount| mount.on.to_owned()).unwrap_or_default(),
-            options: unified.map(|mount| mount.options.to_owned()).unwrap_or_default(),
+            unified: unified.map(|mount| mount.point.clone()).unwrap_or_default(),
+            options: unified.map(options).unwrap_or_default(),
             legacy: legacy.filter_map(name).collect(),
             cpu_max: if cpu_max.is_empty() {
                 legacy_max.unwrap_or_default().trim().to_owned()
@@ -308,31 +302,6 @@ impl Files {
             load: load.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0.0),
             stolen: times.get(7).map_or(0, |stolen| stolen * 1000 / total.max(1)),
         }
-    }
-}
-
-/// A line of /proc/self/mountinfo, see proc(5).
-struct Mount<'a> {
-    /// What of the file system is mounted.
-    root: &'a str,
-    /// On which path.
-    on: &'a str,
-    /// The options of the mount and of the file system.
-    options: String,
-    /// The file system's type.
-    kind: &'a str,
-}
-
-impl<'a> Mount<'a> {
-    /// id, parent, device, root, mount point, options, optional fields, -, type, source, super options
-    fn parse(line: &'a str) -> Option<Mount<'a>> {
-        let (before, after) = line.split_once(" - ")?;
-        let mut before = before.split(' ').skip(3);
-        let (root, on, of_mount) = (before.next()?, before.next()?, before.next()?);
-        let mut after = after.split(' ');
-        let kind = after.next()?;
-        let of_super = after.nth(1).unwrap_or("");
-        Some(Mount { root, on, options: format!("{of_mount},{of_super}"), kind })
     }
 }
 
