@@ -9,7 +9,7 @@ use matchstick::boot;
 use matchstick::guest::Guest;
 use matchstick::kvm::{Exit, Kvm, Memory};
 use matchstick::x86::segment::GDT;
-use matchstick::x86::{Entry, Mode, paging};
+use matchstick::x86::{Entry, Mode, identity_map};
 use matchstick::{Bytes, GuestAddress};
 use std::error::Error;
 use std::io::Write;
@@ -63,7 +63,7 @@ fn load(image: &[u8], memory: &Memory) -> Result<Entry, Box<dyn Error>> {
         // What it has more in memory than in the file is zero, as all memory is at the start.
         memory.write_slice(&image[p_offset..p_offset + p_filesz], GuestAddress(p_paddr))?;
     }
-    let (cr3, gdt) = (paging::identity(memory, MEMORY)?, 0x7000);
+    let (cr3, gdt) = (identity_map::write(memory, MEMORY)?, 0x7000);
     memory.write_slice(GDT.map(u64::to_le_bytes).as_flattened(), GuestAddress(gdt))?;
     Ok(Entry::at(Mode::Long { cr3, gdt: (gdt, size_of_val(&GDT) as u16 - 1) }, e_entry))
 }

@@ -5,7 +5,7 @@
 //! expect: long mode: the guest found 64 bits
 use matchstick::kvm::{Exit, Kvm, Memory};
 use matchstick::x86::segment::GDT;
-use matchstick::x86::{Entry, Mode, paging};
+use matchstick::x86::{Entry, Mode, identity_map};
 use matchstick::{Bytes, GuestAddress};
 use std::error::Error;
 
@@ -51,7 +51,7 @@ fn protected(_: &Memory) -> Result<Mode, Box<dyn Error>> {
 
 /// Long mode exists only with paging, so it needs tables: each page is given the address it has anyway.
 fn long(memory: &Memory) -> Result<Mode, Box<dyn Error>> {
-    let cr3 = paging::identity(memory, 2 << 20)?;
+    let cr3 = identity_map::write(memory, 2 << 20)?;
     let gdt = 0x7000;
     memory.write_slice(GDT.map(u64::to_le_bytes).as_flattened(), GuestAddress(gdt))?;
     Ok(Mode::Long { cr3, gdt: (gdt, size_of_val(&GDT) as u16 - 1) })

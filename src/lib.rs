@@ -53,6 +53,7 @@ pub mod machine;
 pub mod sandbox;
 pub mod snapshot;
 pub mod sys;
+pub mod text;
 pub mod timeline;
 pub mod trace;
 pub mod x86;

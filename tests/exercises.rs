@@ -52,7 +52,7 @@ mod s10;
 use matchstick::boot::{self, Payload, Protocol};
 use matchstick::device::{Action, Device, Uart};
 use matchstick::kvm::{Exit, Kvm, Memory, Vcpu};
-use matchstick::x86::{Entry, Mode, paging};
+use matchstick::x86::{Entry, Mode, identity_map};
 use matchstick::{Bytes, GuestAddress};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc;
@@ -191,7 +191,7 @@ fn reads_what_a_stranger_wrote(text: fn(&Memory, u64, usize) -> Option<Vec<u8>>)
 fn walks_page_tables(translate: fn(&Memory, u64, u64) -> Option<u64>) {
     // The tables of a guest of ours: pages of 2 MiB, each at the address it has anyway.
     let guest = memory(0x10_0000);
-    let cr3 = paging::identity(&guest, 2 << 20).unwrap();
+    let cr3 = identity_map::write(&guest, 2 << 20).unwrap();
     for linear in [0, 0x1234, 0x1f_ffff] {
         assert_eq!(translate(&guest, cr3, linear), Some(linear), "{linear:#x}, mapped to itself");
     }

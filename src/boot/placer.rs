@@ -7,8 +7,8 @@
 
 use super::Memory;
 use crate::error::ImageError;
+use crate::x86::identity_map;
 use crate::x86::layout::{HIGH_MEMORY, LOW_MEMORY_END, MMIO_START, PAGE_TABLES, PAGE_TABLES_SIZE};
-use crate::x86::paging;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 /// The unit in which modules are aligned, in bytes.
@@ -136,9 +136,9 @@ impl<'m> Placer<'m> {
         let (what, start, end) = ("the page tables", PAGE_TABLES, PAGE_TABLES + PAGE_TABLES_SIZE);
         self.reserve(what, start, PAGE_TABLES_SIZE)?;
         let outside = |_| ImageError::Outside { what, start, end, memory: self.end };
-        let root = paging::identity(self.memory, self.end).map_err(outside)?;
+        let root = identity_map::write(self.memory, self.end).map_err(outside)?;
         if apics {
-            paging::map_apics(self.memory).map_err(outside)?;
+            identity_map::map_apics(self.memory).map_err(outside)?;
         }
         Ok(root)
     }

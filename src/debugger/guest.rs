@@ -3,9 +3,9 @@
 //! It holds a copy of the registers, which the session takes from the vCPU and gives back. Source: the GDB manual,
 //! appendix E "Remote Serial Protocol"; the protocol itself is the gdbstub crate's.
 
-use crate::kvm::{Memory, Registers};
-use crate::x86::mode::{CR0_PG, CR4_LA57, EFER_LMA};
-use crate::x86::paging;
+use crate::kvm::Memory;
+use crate::x86::Registers;
+use crate::x86::page_table::{Paging, TABLE_SIZE};
 use gdbstub::common::Signal;
 use gdbstub::target::ext::base::BaseOps;
 use gdbstub::target::ext::base::singlethread::{
@@ -25,7 +25,7 @@ use std::ops::Range;
 use vm_memory::{Bytes, GuestAddress};
 
 /// Bytes of a page.
-const PAGE: usize = 0x1000;
+const PAGE: usize = TABLE_SIZE as usize;
 /// More than anyone sets by hand; each is looked at after each instruction.
 const POINTS_MAX: usize = 64;
 /// The most bytes that one watchpoint covers.
@@ -92,16 +92,6 @@ impl Guest {
         found
     }
 
-    /// The guest-physical address of a linear one; `None` where nothing is mapped, and for the rarer kinds of paging.
-    fn physical(&self, linear: u64) -> Option<u64> {
-        let s = &self.registers.system;
-        match (s.cr0 & CR0_PG != 0, s.efer & EFER_LMA != 0 && s.cr4 & CR4_LA57 == 0) {
-            (false, _) => Some(linear),
-            (true, true) => paging::translate(&self.memory, s.cr3, linear),
-            (true, false) => None,
-        }
-    }
-
     /// Calls `copy` for each page of `len` bytes at `linear`, until one is not there; returns the bytes before it.
     fn by_page(
         &self,
@@ -109,12 +99,13 @@ impl Guest {
         len: usize,
         mut copy: impl FnMut(GuestAddress, Range<usize>) -> bool,
     ) -> usize {
+        let paging = Paging::of(&self.registers.system);
         let mut done = 0;
         while done < len {
             let at = linear.wrapping_add(done as u64);
             let on_page = PAGE.saturating_sub(at as usize % PAGE);
             let end = done.saturating_add(on_page).min(len);
-            let Some(physical) = self.physical(at) else { break };
+            let Some(physical) = paging.translate(&self.memory, at) else { break };
             if !copy(GuestAddress(physical), done..end) {
                 break;
             }

@@ -28,7 +28,7 @@ mod rehearsal;
 pub use rehearsal::rehearse;
 
 use crate::error::{Error, Result};
-use crate::kvm::{Exit, Vcpu};
+use crate::kvm::{Exit, StopPoint, Vcpu};
 use crate::timeline::Probe;
 use gdbstub::common::Signal;
 use gdbstub::conn::Connection;
@@ -112,19 +112,6 @@ impl Connection for Client {
 
 type Session = GdbStubStateMachine<'static, Guest, Client>;
 
-/// How the last stay in the guest ended.
-#[derive(Clone, Copy, PartialEq)]
-enum Ended {
-    /// Behind an instruction.
-    Behind,
-    /// Within one, which is completed by going to KVM again.
-    Within,
-    /// For another reason, such as a signal.
-    Otherwise,
-    /// The guest is down.
-    Crashed,
-}
-
 /// What the vCPU is to do now.
 #[derive(Clone, Copy, PartialEq)]
 enum Next {
@@ -141,7 +128,7 @@ pub struct Debugger {
     listener: Listener,
     session: Option<Session>,
     guest: Option<Guest>,
-    ended: Ended,
+    stopped_at: StopPoint,
     /// Whether the guest stops after each instruction.
     is_stepping: bool,
     /// The client has left and wants the guest to go on without it.
@@ -190,7 +177,7 @@ impl Debugger {
             listener,
             session: None,
             guest: None,
-            ended: Ended::Otherwise,
+            stopped_at: StopPoint::BeforeInstruction,
             is_stepping: false,
             is_detached: false,
             announce,
@@ -199,13 +186,13 @@ impl Debugger {
         })
     }
 
-    /// Tells the client how the guest ended.
+    /// Tells the client how the guest stopped_at.
     pub fn finish(mut self, status: u8) -> Result<()> {
         if let (Some(GdbStubStateMachine::Running(running)), Some(guest)) =
             (self.session.take(), &mut self.guest)
         {
-            let reason = match self.ended {
-                Ended::Crashed => SingleThreadStopReason::Terminated(Signal::SIGSEGV),
+            let reason = match self.stopped_at {
+                StopPoint::Down => SingleThreadStopReason::Terminated(Signal::SIGSEGV),
                 _ => SingleThreadStopReason::Exited(status),
             };
             // A client that is not there any more need not be told.
@@ -216,8 +203,8 @@ impl Debugger {
 
     /// Looks whether the guest has to stop, and talks to the client for as long as it is stopped.
     fn attend(&mut self, vcpu: &mut Vcpu) -> Result<Next> {
-        let ended = std::mem::replace(&mut self.ended, Ended::Otherwise);
-        if ended == Ended::Within && self.is_stepping {
+        let stopped_at = std::mem::replace(&mut self.stopped_at, StopPoint::BeforeInstruction);
+        if stopped_at == StopPoint::WithinInstruction && self.is_stepping {
             vcpu.run_empty();
         }
         let guest = match &mut self.guest {
@@ -233,13 +220,13 @@ impl Debugger {
             }
         };
         let session = match session {
-            GdbStubStateMachine::Running(running) => match reason(vcpu, guest, ended)? {
+            GdbStubStateMachine::Running(running) => match reason(vcpu, guest, stopped_at)? {
                 Some(reason) => running.report_stop(guest, reason).map_err(|_| gone())?,
                 None => running.into(),
             },
             other => other,
         };
-        let (session, next) = talk(vcpu, guest, session, ended)?;
+        let (session, next) = talk(vcpu, guest, session, stopped_at)?;
         let wants = guest.has_points();
         let was_set = std::mem::take(&mut guest.is_changed);
         if was_set && next != Next::End {
@@ -316,12 +303,16 @@ fn stopped(vcpu: &mut Vcpu, guest: &mut Guest) -> Result<()> {
 }
 
 /// Why a guest that runs has to stop here, if it has to.
-fn reason(vcpu: &mut Vcpu, guest: &mut Guest, ended: Ended) -> Result<Option<SingleThreadStopReason<u64>>> {
-    if ended == Ended::Otherwise {
+fn reason(
+    vcpu: &mut Vcpu,
+    guest: &mut Guest,
+    stopped_at: StopPoint,
+) -> Result<Option<SingleThreadStopReason<u64>>> {
+    if stopped_at == StopPoint::BeforeInstruction {
         return Ok(None);
     }
     guest.registers = vcpu.registers_at_exit()?;
-    let reason = why(guest, ended);
+    let reason = why(guest, stopped_at);
     if reason.is_some() {
         stopped(vcpu, guest)?;
     }
@@ -329,9 +320,9 @@ fn reason(vcpu: &mut Vcpu, guest: &mut Guest, ended: Ended) -> Result<Option<Sin
 }
 
 /// The same, as far as registers and memory tell.
-fn why(guest: &mut Guest, ended: Ended) -> Option<SingleThreadStopReason<u64>> {
+fn why(guest: &mut Guest, stopped_at: StopPoint) -> Option<SingleThreadStopReason<u64>> {
     match guest.changed_watch() {
-        _ if ended == Ended::Crashed => Some(SingleThreadStopReason::Signal(Signal::SIGSEGV)),
+        _ if stopped_at == StopPoint::Down => Some(SingleThreadStopReason::Signal(Signal::SIGSEGV)),
         Some(addr) => Some(SingleThreadStopReason::Watch { tid: (), kind: WatchKind::Write, addr }),
         None if guest.is_at_breakpoint() => Some(SingleThreadStopReason::SwBreak(())),
         None if guest.one_step => Some(SingleThreadStopReason::DoneStep),
@@ -344,7 +335,7 @@ fn talk(
     vcpu: &mut Vcpu,
     guest: &mut Guest,
     mut session: Session,
-    ended: Ended,
+    stopped_at: StopPoint,
 ) -> Result<(Option<Session>, Next)> {
     loop {
         session = match session {
@@ -354,8 +345,8 @@ fn talk(
             },
             GdbStubStateMachine::Running(mut running) => {
                 // Ctrl-C is worth a look when the vCPU was called back anyway.
-                let byte = match ended {
-                    Ended::Otherwise => next_byte(running.borrow_conn(), false)?,
+                let byte = match stopped_at {
+                    StopPoint::BeforeInstruction => next_byte(running.borrow_conn(), false)?,
                     _ => None,
                 };
                 match byte {
@@ -399,19 +390,12 @@ impl Probe for Debugger {
     }
 
     fn exit(&mut self, exit: &Exit<'_>) {
-        self.ended = match exit {
-            Exit::Debug => Ended::Behind,
-            Exit::Out { .. } | Exit::In { .. } | Exit::MmioRead { .. } | Exit::MmioWrite { .. } => {
-                Ended::Within
-            }
-            Exit::Shutdown | Exit::Failed { .. } => Ended::Crashed,
-            _ => Ended::Otherwise,
-        };
+        self.stopped_at = exit.stop_point();
     }
 
     /// A guest that went down can be looked at once more.
     fn left(&mut self, vcpu: &mut Vcpu) {
-        if self.ended != Ended::Crashed || self.is_detached || self.session.is_none() {
+        if self.stopped_at != StopPoint::Down || self.is_detached || self.session.is_none() {
             return;
         }
         loop {
@@ -424,6 +408,6 @@ impl Probe for Debugger {
                 }
             }
         }
-        self.ended = Ended::Crashed;
+        self.stopped_at = StopPoint::Down;
     }
 }

@@ -3,8 +3,8 @@
 //! Each time the guest is to run, it stops again at once, where it is. So every packet is answered.
 
 use super::guest::Guest;
-use super::{Client, Ended, Stream, why};
-use crate::kvm::Memory;
+use super::{Client, Stream, why};
+use crate::kvm::{Memory, StopPoint};
 use gdbstub::common::Signal;
 use gdbstub::stub::state_machine::GdbStubStateMachine;
 use gdbstub::stub::{GdbStub, SingleThreadStopReason};
@@ -54,7 +54,8 @@ fn converse(mut guest: Guest, client: Client, sent: &[u8]) -> Option<()> {
         session = match session {
             GdbStubStateMachine::Idle(idle) => idle.incoming_data(&mut guest, *sent.next()?).ok()?,
             GdbStubStateMachine::Running(running) => {
-                let reason = why(&mut guest, Ended::Behind).unwrap_or(SingleThreadStopReason::DoneStep);
+                let reason =
+                    why(&mut guest, StopPoint::AfterInstruction).unwrap_or(SingleThreadStopReason::DoneStep);
                 running.report_stop(&mut guest, reason).ok()?
             }
             GdbStubStateMachine::CtrlCInterrupt(interrupt) => {

@@ -1,5 +1,7 @@
 //! What can be wrong with an image. Nothing of the host: that is [`Error`](super::Error).
 
+use crate::text::hex;
+
 /// Why an image cannot be booted.
 ///
 /// Addresses are guest-physical; sizes are in bytes.
@@ -126,10 +128,4 @@ fn least(end: u64) -> String {
     } else {
         format!("; {}M is the least it needs", end.div_ceil(1 << 20))
     }
-}
-
-/// Bytes as a reader expects them in a message: `6e 6f 74 20`.
-fn hex(bytes: &[u8]) -> String {
-    let words: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    words.join(" ")
 }

@@ -2,9 +2,37 @@
 //!
 //! Not on the path of an ordinary run. Source: KVM API document, section 4.87 `KVM_SET_GUEST_DEBUG`.
 
-use super::{Memory, Registers, Vcpu, host};
+use super::{Exit, Memory, Vcpu, host};
 use crate::error::{Error, Result, Step};
+use crate::x86::Registers;
 use kvm_bindings::{KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, kvm_fpu, kvm_guest_debug, kvm_regs};
+
+/// Where a guest that has left stands among its instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopPoint {
+    /// After one, because [`Vcpu::single_step`] asked for it.
+    AfterInstruction,
+    /// Within one, which is completed by going to KVM again: [`Vcpu::run_empty`].
+    WithinInstruction,
+    /// Before one. It has left for a reason that has nothing to do with its instructions, such as a signal.
+    BeforeInstruction,
+    /// Nowhere: it does not go on.
+    Down,
+}
+
+impl Exit<'_> {
+    /// Where this exit leaves the guest.
+    pub fn stop_point(&self) -> StopPoint {
+        match self {
+            Exit::Debug => StopPoint::AfterInstruction,
+            Exit::Out { .. } | Exit::In { .. } | Exit::MmioRead { .. } | Exit::MmioWrite { .. } => {
+                StopPoint::WithinInstruction
+            }
+            Exit::Shutdown | Exit::Failed { .. } => StopPoint::Down,
+            Exit::Halt | Exit::Eoi { .. } | Exit::Interrupted => StopPoint::BeforeInstruction,
+        }
+    }
+}
 
 impl Vcpu {
     /// The general registers as they were at the last exit.

@@ -16,6 +16,7 @@ mod coalesced;
 mod debug;
 mod memory;
 mod state;
+mod string;
 mod tcg;
 mod tsc;
 mod vcpu;
@@ -23,9 +24,10 @@ mod vm;
 
 pub use call::Call;
 pub use coalesced::Coalesced;
+pub use debug::StopPoint;
 pub use memory::{MAX_MEMORY, Memory, allocate, map_file};
 pub use state::{StatePart, VcpuState};
-pub use vcpu::{Exit, Registers, Vcpu, kick_this_thread};
+pub use vcpu::{Exit, Vcpu, kick_this_thread};
 pub use vm::{Kvm, Vm};
 
 use crate::error::{Error, Step};

@@ -2,10 +2,12 @@
 //!
 //! Sources: KVM API document, sections 4.10 `KVM_RUN` and 5 "The kvm_run structure".
 
+use super::string::StringOut;
 use super::{Memory, host};
 use crate::error::{Result, Step};
-use crate::x86::mode::{CR0_PE, CR0_PG, CR4_LA57, EFER_LMA, RFLAGS_DF, RFLAGS_IF, RFLAGS_TF};
-use crate::x86::{Entry, paging};
+use crate::x86::mode::RFLAGS_IF;
+use crate::x86::page_table::{Paging, TABLE_SIZE};
+use crate::x86::{Entry, Registers};
 use kvm_bindings::{
     CpuId, KVM_EXIT_DEBUG, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_IO,
     KVM_EXIT_IO_OUT, KVM_EXIT_IOAPIC_EOI, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN, KVM_MAX_MSR_ENTRIES,
@@ -75,74 +77,21 @@ pub enum Exit<'a> {
     },
 }
 
-/// All registers of a vCPU, as the post-mortem shows them.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Registers {
-    /// General registers, RIP and RFLAGS.
-    pub general: kvm_regs,
-    /// Segments, control registers and descriptor tables.
-    pub system: kvm_sregs,
-}
-
-impl Registers {
-    /// True in 64-bit mode, where segment bases do not count.
-    fn is_long(&self) -> bool {
-        self.system.efer & EFER_LMA != 0 && self.system.cs.l == 1
-    }
-
-    /// How the processor reads code: as 16-, 32- or 64-bit instructions.
-    pub fn bits(&self) -> u32 {
-        match (self.is_long(), self.system.cs.db) {
-            (true, _) => 64,
-            (false, 0) => 16,
-            (false, _) => 32,
-        }
-    }
-
-    /// Where RIP points in linear addresses.
-    pub fn linear_rip(&self) -> u64 {
-        let base = if self.is_long() { 0 } else { self.system.cs.base };
-        base.wrapping_add(self.general.rip)
-    }
-
-    /// Bytes of an entry of the IDT: in real mode a far pointer (SDM volume 3A, "Real-Address Mode Operation").
-    pub fn gate_size(&self) -> u32 {
-        match (self.system.cr0 & CR0_PE != 0, self.system.efer & EFER_LMA != 0) {
-            (false, _) => 4,
-            (true, false) => 8,
-            (true, true) => 16,
-        }
-    }
-
-    /// The processor's mode, in words.
-    pub fn mode(&self) -> &'static str {
-        match (self.system.cr0 & CR0_PE != 0, self.system.efer & EFER_LMA != 0, self.system.cs.db) {
-            (false, ..) => "real, 16-bit",
-            (true, false, 0) => "protected, 16-bit code",
-            (true, false, _) => "protected, 32-bit code",
-            (true, true, _) if self.is_long() => "long, 64-bit code",
-            (true, true, _) => "long, in a compatibility segment",
-        }
-    }
-}
-
 /// One virtual processor.
 pub struct Vcpu {
     pub(super) fd: VcpuFd,
     pub(super) memory: Memory,
     /// What [`Vcpu::set_cpuid`] was given. KVM does not tell it again as it was: some show the host's bits.
     pub(super) cpuid: OnceCell<CpuId>,
-    /// The bytes of a string that was finished for KVM; see [`Vcpu::finish_outs`].
-    string: Vec<u8>,
-    /// RIP after the last OUT that turned out not to be a string: not worth a second look.
-    plain_out: u64,
+    /// What is remembered of strings; see [`Vcpu::finish_string`].
+    pub(super) string: StringOut,
 }
 
 impl Vcpu {
     pub(super) fn new(mut fd: VcpuFd, memory: Memory) -> Vcpu {
         fd.set_sync_valid_reg(SyncReg::Register);
         fd.set_sync_valid_reg(SyncReg::SystemRegister);
-        Vcpu { fd, memory, cpuid: OnceCell::new(), string: Vec::new(), plain_out: u64::MAX }
+        Vcpu { fd, memory, cpuid: OnceCell::new(), string: StringOut::default() }
     }
 
     /// For what is mapped beside the page shared with KVM.
@@ -197,7 +146,7 @@ impl Vcpu {
             }
             Err(error) => return Err(host(Step::RunVcpu)(error)),
         }
-        let string = self.finish_outs();
+        let string = self.finish_string();
         let run = self.fd.get_kvm_run();
         // SAFETY: KVM says in `exit_reason` which member of the union it filled. For an I/O exit the data
         // lies `data_offset` bytes into the mapping, `count` accesses of `size` bytes, all of it inside
@@ -212,7 +161,7 @@ impl Vcpu {
                     let data = std::slice::from_raw_parts_mut(data, size * io.count as usize);
                     match (u32::from(io.direction), string) {
                         (KVM_EXIT_IO_OUT, Some(len)) => {
-                            Exit::Out { port: io.port, size, data: &self.string[..len] }
+                            Exit::Out { port: io.port, size, data: &self.string.bytes[..len] }
                         }
                         (KVM_EXIT_IO_OUT, None) => Exit::Out { port: io.port, size, data },
                         _ => Exit::In { port: io.port, size, data },
@@ -252,79 +201,6 @@ impl Vcpu {
         Ok(exit)
     }
 
-    /// Completes a `rep outsb` in one exit, and returns how many bytes of `self.string` it wrote.
-    ///
-    /// KVM leaves for userspace after every single element of an OUTS: 14 exits for a line of 14 bytes. But
-    /// at that moment the guest is between two iterations, a point the architecture lets everyone see
-    /// (SDM volume 2B, "REP"): RIP still at the instruction, RSI at the next byte, RCX the bytes left. So we
-    /// may do the other iterations ourselves: take the bytes from guest memory and move RSI and RCX on. With
-    /// RCX at 0 the instruction ends by itself when the guest goes on.
-    ///
-    /// Whatever is unusual (another segment or size, a page border, the direction flag, a trap flag) is left
-    /// to KVM, one element at a time. So is a plain OUT: KVM's emulator shows RIP behind it, KVM's fast path
-    /// at it, so that the instruction at RIP alone does not tell which one has come.
-    fn finish_outs(&mut self) -> Option<usize> {
-        let run = self.fd.get_kvm_run();
-        if run.exit_reason != KVM_EXIT_IO {
-            return None;
-        }
-        // SAFETY: exit_reason says that KVM filled `io`; data_offset points at its first byte.
-        let (io, first) = unsafe {
-            let io = run.__bindgen_anon_1.io;
-            (io, *(run as *const kvm_run).cast::<u8>().add(io.data_offset as usize))
-        };
-        if u32::from(io.direction) != KVM_EXIT_IO_OUT || (io.size, io.count) != (1, 1) {
-            return None;
-        }
-        let mut regs = self.fd.sync_regs_mut().regs;
-        if regs.rcx == 0 || regs.rip == self.plain_out || regs.rflags & (RFLAGS_DF | RFLAGS_TF) != 0 {
-            return None;
-        }
-        // KVM may show RIP behind a plain OUT already: the string there may be for another port.
-        if io.port != regs.rdx as u16 {
-            return None;
-        }
-        let sregs = self.system_registers()?;
-        let long = sregs.efer & EFER_LMA != 0 && sregs.cs.l == 1;
-        let (mask, code, data, limit) = match (long, sregs.cs.db) {
-            (true, _) => (u64::MAX, 0, 0, u64::MAX),
-            (false, 1) => (0xffff_ffff, sregs.cs.base, sregs.ds.base, sregs.ds.limit.into()),
-            (false, _) => (0xffff, sregs.cs.base, sregs.ds.base, sregs.ds.limit.into()),
-        };
-        const REP_OUTSB: [u8; 2] = [0xf3, 0x6e];
-        let mut instruction = [0; 2];
-        self.read_as(&sregs, code.wrapping_add(regs.rip), &mut instruction)?;
-        if instruction != REP_OUTSB {
-            self.plain_out = regs.rip;
-            // A guest that writes byte by byte shall not pay for registers nobody looks at.
-            self.fd.clear_sync_valid_reg(SyncReg::SystemRegister);
-            return None;
-        }
-        // From the byte that KVM has just taken to the end of its page: so far the processor has looked
-        // whether the guest may read.
-        let (left, next) = (regs.rcx & mask, regs.rsi & mask);
-        let from = next.checked_sub(1)?;
-        let linear = data.wrapping_add(from);
-        let more = left.min(0xfff - (linear & 0xfff));
-        if more == 0 || from.checked_add(more)? > limit {
-            return None;
-        }
-        let len = 1 + more as usize;
-        let mut string = std::mem::take(&mut self.string);
-        string.resize(len, 0);
-        let is_read = self.read_as(&sregs, linear, &mut string);
-        self.string = string;
-        is_read?;
-        if self.string[0] != first {
-            return None;
-        }
-        regs.rcx = regs.rcx & !mask | (left - more);
-        regs.rsi = regs.rsi & !mask | (next.wrapping_add(more) & mask);
-        self.fd.sync_regs_mut().regs = regs;
-        self.fd.set_sync_dirty_reg(SyncReg::Register);
-        Some(len)
-    }
-
     /// The system registers: from the shared page where KVM still puts them there at each exit, else by
     /// `KVM_GET_SREGS`. An ioctl on a vCPU can cost as much as an exit.
     pub(super) fn system_registers(&mut self) -> Option<kvm_sregs> {
@@ -332,27 +208,18 @@ impl Vcpu {
         if synced { Some(self.fd.sync_regs_mut().sregs) } else { self.fd.get_sregs().ok() }
     }
 
-    /// Reads guest memory at a linear address through the guest's own page tables. `None` when it is not
-    /// mapped, not memory, or runs over the end of its page.
+    /// Reads guest memory at a linear address through the guest's own page tables, whoever may read it. `None` when
+    /// it is not mapped, not memory, or runs over the end of its page.
     pub fn read_linear(&self, linear: u64, data: &mut [u8]) -> Option<()> {
         self.read_as(&self.fd.get_sregs().ok()?, linear, data)
     }
 
     /// The same for a guest whose system registers are known.
     pub(super) fn read_as(&self, sregs: &kvm_sregs, linear: u64, data: &mut [u8]) -> Option<()> {
-        if (linear & 0xfff) as usize + data.len() > 0x1000 {
+        if linear % TABLE_SIZE + data.len() as u64 > TABLE_SIZE {
             return None;
         }
-        let physical =
-            match (sregs.cr0 & CR0_PG != 0, sregs.efer & EFER_LMA != 0 && sregs.cr4 & CR4_LA57 == 0) {
-                (false, _) => linear,
-                (true, true) => paging::translate(&self.memory, sregs.cr3, linear)?,
-                // The rarer kinds of paging are KVM's to walk (`KVM_TRANSLATE`).
-                (true, false) => {
-                    let page = self.fd.translate_gva(linear).ok().filter(|page| page.valid != 0)?;
-                    page.physical_address
-                }
-            };
+        let physical = Paging::of(sregs).translate(&self.memory, linear)?;
         self.memory.read_slice(data, GuestAddress(physical)).ok()
     }
 

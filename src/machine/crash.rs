@@ -1,8 +1,9 @@
 //! The post-mortem: what is known about a guest that crashed, in words.
 
 use super::diagnosis::likely_causes;
-use crate::kvm::{Exit, Registers, Vcpu};
-use crate::x86::disassembly;
+use crate::kvm::{Exit, Vcpu};
+use crate::text::hex;
+use crate::x86::{Registers, disassembly};
 use std::fmt;
 
 /// How many of the last exits are remembered.
@@ -162,10 +163,6 @@ impl fmt::Display for Crash {
             code => write!(f, " ({})", hex(&code[..code.len().min(4)])),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
 }
 
 /// What is remembered of an exit: enough to recognise it, small enough to note each one.

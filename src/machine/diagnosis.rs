@@ -4,12 +4,12 @@
 //! raised, and what could not have worked in it can be found: these are likely causes, not proofs.
 //! Source: Intel SDM volume 3A, sections 2.5 "Control Registers", 4.7 and 6.15 "Exception and Interrupt Reference".
 
-use crate::kvm::{Memory, Registers};
-use crate::x86::disassembly;
+use crate::kvm::Memory;
 use crate::x86::mode::{
-    CR0_EM, CR0_PE, CR0_PG, CR0_TS, CR4_LA57, CR4_OSFXSR, CR4_OSXSAVE, CR4_PAE, EFER_LMA, EFER_LME, EFER_NXE,
+    CR0_EM, CR0_PE, CR0_PG, CR0_TS, CR4_OSFXSR, CR4_OSXSAVE, CR4_PAE, EFER_LMA, EFER_LME,
 };
-use crate::x86::walk::{End, walk};
+use crate::x86::page_table::{Paging, PagingMode, Step, Target};
+use crate::x86::{Registers, disassembly};
 
 /// CR4's bits that mean something on some processor (SDM 2.5); the others have to be zero.
 const CR4_KNOWN: u64 = 0x1_1bff_7fff;
@@ -134,50 +134,55 @@ fn bad_vector_state(registers: &Registers, code: &[u8]) -> Option<String> {
 
 /// Addresses whose upper bits are not copies of the highest one that is translated.
 fn bad_address(registers: &Registers, code: &[u8]) -> Option<String> {
-    if registers.system.efer & EFER_LMA == 0 {
+    if registers.bits() < 64 {
         return None;
     }
+    let paging = Paging::of(&registers.system);
     let r = &registers.general;
     let used = disassembly::address(registers.bits(), r, code);
     let all = [("rip", Some(r.rip)), ("the instruction's address", used), ("the stack pointer", Some(r.rsp))];
     let (what, address) = all.into_iter().find_map(|(what, address)| {
-        address.filter(|&address| !is_canonical(registers, address)).map(|address| (what, address))
+        address.filter(|&address| !paging.is_canonical(address)).map(|address| (what, address))
     })?;
     Some(format!("{what} is not canonical: {address:#x}"))
 }
 
-fn is_canonical(registers: &Registers, address: u64) -> bool {
-    let unused = if registers.system.cr4 & CR4_LA57 != 0 { 64 - 57 } else { 64 - 48 };
-    (address as i64) << unused >> unused == address as i64
-}
-
 /// Addresses that the page tables do not lead to memory: of the instruction, of its operand, of the stack.
 fn unmapped(registers: &Registers, code: &[u8], memory: &Memory) -> Vec<String> {
-    let s = &registers.system;
-    if s.cr0 & CR0_PG == 0 || s.efer & EFER_LMA == 0 || s.cr4 & CR4_LA57 != 0 {
+    let paging = Paging::of(&registers.system);
+    if paging.mode == PagingMode::None {
         return Vec::new();
     }
     let r = &registers.general;
-    let operand = disassembly::address(registers.bits(), r, code);
+    let is_long = registers.bits() == 64;
+    // The base of the operand's segment is not in it.
+    let operand =
+        disassembly::address(registers.bits(), r, code).filter(|_| is_long || registers.system.ds.base == 0);
+    let stack = match is_long {
+        true => r.rsp.wrapping_sub(8),
+        false => registers.system.ss.base.wrapping_add(r.rsp).wrapping_sub(4) & 0xffff_ffff,
+    };
     let mut found = Vec::new();
     for (what, address, runs) in [
         ("rip", Some(registers.linear_rip()), true),
         ("the instruction's address", operand, false),
-        ("the stack", Some(r.rsp.wrapping_sub(8)), false),
+        ("the stack", Some(stack), false),
     ] {
-        let Some(address) = address.filter(|&address| is_canonical(registers, address)) else { continue };
-        let walk = walk(memory, s.cr3, s.efer & EFER_NXE != 0, address);
-        let why = match walk.end {
-            End::Mapped { executable: false, .. } if runs => "is in a page whose code must not run".into(),
-            End::Mapped { .. } => continue,
-            End::NotPresent => "is not mapped".into(),
-            End::Reserved(bit) => format!("has a page table entry with a reserved bit: {bit}"),
-            End::NoTable => "has a page table outside the guest's memory".into(),
+        let Some(address) = address.filter(|&address| paging.is_canonical(address)) else { continue };
+        let steps: Vec<Step> = paging.steps(memory, address).collect();
+        let why = match steps.last().map(|last| last.leads_to) {
+            Some(Target::Page(page)) if runs && !page.executable => {
+                "is in a page whose code must not run".into()
+            }
+            Some(Target::NotPresent) => "is not mapped".into(),
+            Some(Target::Reserved(bit)) => format!("has a page table entry with a reserved bit: {bit}"),
+            Some(Target::NoTable) => "has a page table outside the guest's memory".into(),
+            Some(Target::Page(_) | Target::Table(_)) | None => continue,
         };
         let after = if what == "the stack" { ", so no exception frame can be pushed" } else { "" };
         found.push(format!("{what} {address:#x} {why}{after}"));
-        found.push(format!("  cr3 {:#x}", s.cr3));
-        found.extend(walk.steps.iter().map(|step| format!("  {step}")));
+        found.push(format!("  cr3 {:#x}", registers.system.cr3));
+        found.extend(steps.iter().map(|step| format!("  {step}")));
     }
     found
 }
@@ -197,24 +202,20 @@ fn bad_idt(registers: &Registers, memory: &Memory) -> Option<String> {
     if limit < needed {
         return Some(format!("the IDT ends before the gate of the double fault: its limit is {limit:#x}"));
     }
-    let is_paged = s.cr0 & CR0_PG != 0 && s.efer & EFER_LMA != 0 && s.cr4 & CR4_LA57 == 0;
-    let mapped = |address| match walk(memory, s.cr3, s.efer & EFER_NXE != 0, address).end {
-        End::Mapped { .. } => true,
-        End::NotPresent | End::Reserved(_) | End::NoTable => false,
-    };
-    (is_paged && !mapped(s.idt.base)).then(|| format!("the IDT at {:#x} is not mapped", s.idt.base))
+    let is_mapped = Paging::of(s).translate(memory, s.idt.base).is_some();
+    (!is_mapped).then(|| format!("the IDT at {:#x} is not mapped", s.idt.base))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::x86::paging;
-    use crate::x86::{Entry, Mode};
+    use crate::x86::mode::EFER_NXE;
+    use crate::x86::{Entry, Mode, identity_map};
 
     /// A guest of 2 MiB in long mode as it is entered, with an IDT of 32 gates and a stack.
     fn guest() -> (Registers, Memory) {
         let memory = Memory::from_ranges(&[(vm_memory::GuestAddress(0), 2 << 20)]).unwrap();
-        let cr3 = paging::identity(&memory, 2 << 20).unwrap();
+        let cr3 = identity_map::write(&memory, 2 << 20).unwrap();
         let entry = Entry { rsp: 0x8000, ..Entry::at(Mode::Long { cr3, gdt: (0x7f00, 47) }, 0x10_0000) };
         let mut registers = Registers { general: entry.regs(), system: entry.sregs() };
         (registers.system.idt.base, registers.system.idt.limit) = (0x2000, 32 * 16 - 1);

@@ -5,7 +5,9 @@ use super::{PAGE, Snapshot};
 use crate::error::{Error, Result, Step};
 use crate::kvm::{StatePart, VcpuState};
 use crate::machine::State;
+use crate::text::counted;
 use crate::x86::layout::{ABOVE_HOLE, HIGH_MEMORY, LOW_MEMORY_END};
+use crate::x86::registers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::hash::Hasher;
@@ -82,11 +84,6 @@ pub(super) fn pages(text: &mut String, changed: &[u64]) {
     }
 }
 
-/// `1 page`, `2 pages`.
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
 /// Tells in which of these parts two states of vCPU `n` differ.
 pub(super) fn vcpu(text: &mut String, n: usize, parts: &[StatePart], one: &VcpuState, two: &VcpuState) {
     for &part in parts {
@@ -95,12 +92,6 @@ pub(super) fn vcpu(text: &mut String, n: usize, parts: &[StatePart], one: &VcpuS
             continue;
         }
         let details: Vec<String> = match part {
-            StatePart::Regs | StatePart::Sregs => registers(one)
-                .into_iter()
-                .zip(registers(two))
-                .filter(|((name, was), (_, is))| was != is && is_general(name) == (part == StatePart::Regs))
-                .map(|((name, was), (_, is))| format!("{name} {was:#x} → {is:#x}"))
-                .collect(),
             StatePart::Msrs => {
                 let (was, is) = (one.msrs(), two.msrs());
                 let new = is.iter().filter(|msr| !was.contains(msr));
@@ -108,45 +99,25 @@ pub(super) fn vcpu(text: &mut String, n: usize, parts: &[StatePart], one: &VcpuS
                 let new = new.map(|(index, value)| format!("{index:#x} is {value:#x}"));
                 new.chain(gone.map(|(index, _)| format!("{index:#x} is as after a reset"))).collect()
             }
-            _ => Vec::new(),
+            part => registers_of(part, one)
+                .into_iter()
+                .zip(registers_of(part, two))
+                .filter(|(was, is)| was != is)
+                .map(|((name, was), (_, is))| format!("{name} {was:#x} → {is:#x}"))
+                .collect(),
         };
         let details = if details.is_empty() { "changed".into() } else { details.join(", ") };
         let _ = writeln!(text, "cpu {n}, {}: {details}", part.name());
     }
 }
 
-fn is_general(name: &str) -> bool {
-    !name.starts_with("cr") && name != "efer"
-}
-
-fn registers(state: &VcpuState) -> Vec<(&'static str, u64)> {
-    let (r, s) = (state.regs().unwrap_or_default(), state.sregs().unwrap_or_default());
-    vec![
-        ("rip", r.rip),
-        ("rflags", r.rflags),
-        ("rax", r.rax),
-        ("rbx", r.rbx),
-        ("rcx", r.rcx),
-        ("rdx", r.rdx),
-        ("rsi", r.rsi),
-        ("rdi", r.rdi),
-        ("rbp", r.rbp),
-        ("rsp", r.rsp),
-        ("r8", r.r8),
-        ("r9", r.r9),
-        ("r10", r.r10),
-        ("r11", r.r11),
-        ("r12", r.r12),
-        ("r13", r.r13),
-        ("r14", r.r14),
-        ("r15", r.r15),
-        ("cr0", s.cr0),
-        ("cr2", s.cr2),
-        ("cr3", s.cr3),
-        ("cr4", s.cr4),
-        ("cr8", s.cr8),
-        ("efer", s.efer),
-    ]
+/// The registers of such a part, with their names; none for other parts.
+fn registers_of(part: StatePart, state: &VcpuState) -> Vec<(&'static str, u64)> {
+    match part {
+        StatePart::Regs => registers::general(&state.regs().unwrap_or_default()).into(),
+        StatePart::Sregs => registers::system(&state.sregs().unwrap_or_default()).into(),
+        _ => Vec::new(),
+    }
 }
 
 fn devices(text: &mut String, one: &State, two: &State) {

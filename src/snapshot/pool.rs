@@ -12,7 +12,7 @@ use crate::error::{Error, Result, Step};
 use crate::kvm::{Kvm, Memory, VcpuState};
 use crate::machine::{Config, Machine, State};
 use crate::sys;
-use crate::x86::mode::{CR0_PG, CR4_LA57, EFER_LMA};
+use crate::x86::page_table::{ACCESSED, ADDRESS, DIRTY, Paging, PagingMode};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Write};
@@ -117,7 +117,7 @@ impl<'a> Pool<'a> {
     /// it sees what the guest writes to them, not what we do. So they have to be the image's own, but for the bits
     /// that say which entries were used.
     fn may_stay(&self, machine: &mut Machine, changed: &[u64]) -> Result<bool> {
-        const USED: u64 = 1 << 5 | 1 << 6;
+        const USED: u64 = ACCESSED | DIRTY;
         let Some(tables) = &self.tables else { return Ok(false) };
         if !machine.has_page_tables_of(&self.state)? {
             return Ok(false);
@@ -138,34 +138,19 @@ fn outside(error: vm_memory::GuestMemoryError) -> Error {
     Error::Misuse(format!("the guest's memory is not what it was: {error}"))
 }
 
-/// The addresses of all pages that hold page tables of these vCPUs. `None` for kinds of paging that are not
-/// followed: two or three levels, and five.
+/// The addresses of all pages that hold page tables of these vCPUs. `None` where entries have 4 bytes: tables of those
+/// are not compared.
 fn page_tables(memory: &Memory, vcpus: &[VcpuState]) -> Option<BTreeSet<u64>> {
     let mut tables = BTreeSet::new();
-    for sregs in vcpus.iter().filter_map(VcpuState::sregs).filter(|sregs| sregs.cr0 & CR0_PG != 0) {
-        if sregs.efer & EFER_LMA == 0 || sregs.cr4 & CR4_LA57 != 0 {
+    for sregs in vcpus.iter().filter_map(VcpuState::sregs) {
+        let paging = Paging::of(&sregs);
+        if paging.mode == PagingMode::Bits32 {
             return None;
         }
-        follow(memory, sregs.cr3, 4, &mut tables);
+        // A PDPT of PAE does not begin its page.
+        tables.extend(paging.tables(memory).into_iter().map(|table| table & ADDRESS));
     }
     Some(tables)
-}
-
-/// Adds the table at `entry`'s address, which is of that level, and those below it.
-fn follow(memory: &Memory, entry: u64, level: u32, tables: &mut BTreeSet<u64>) {
-    const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
-    const PRESENT: u64 = 1 << 0;
-    const LARGE: u64 = 1 << 7;
-    let table = entry & ADDRESS;
-    let mut bytes = [0; PAGE];
-    if memory.read_slice(&mut bytes, GuestAddress(table)).is_err() || !tables.insert(table) || level == 1 {
-        return;
-    }
-    for entry in entries(&bytes) {
-        if entry & PRESENT != 0 && (entry & LARGE == 0 || level == 4) {
-            follow(memory, entry, level - 1, tables);
-        }
-    }
 }
 
 /// The entries of a page table.

@@ -3,7 +3,13 @@
 //! Nothing here knows a guest. Sources: Intel SDM volume 3A, sections 2.3 "System Flags" and 2.5 "Control Registers",
 //! 3.4 "Logical and Linear Addresses"; volume 1, section 3.4.3 "EFLAGS Register".
 
-use crate::kvm::Registers;
+use crate::x86::mode::{
+    CR0_CD, CR0_EM, CR0_MP, CR0_NE, CR0_NW, CR0_PE, CR0_PG, CR0_TS, CR0_WP, CR4_LA57, CR4_OSFXSR,
+    CR4_OSXMMEXCPT, CR4_OSXSAVE, CR4_PAE, CR4_PGE, CR4_PSE, CR4_SMAP, CR4_SMEP, EFER_LMA, EFER_LME, EFER_NXE,
+    EFER_SCE, RFLAGS_DF, RFLAGS_IF, RFLAGS_RF, RFLAGS_TF,
+};
+use crate::x86::page_table::Paging;
+use crate::x86::{Registers, registers};
 use kvm_bindings::kvm_segment;
 
 /// A register that has another value.
@@ -26,86 +32,111 @@ pub struct Changes {
     pub notes: Vec<String>,
 }
 
-/// A bit: its register, number and name, and what it means to set and to clear it.
-type Bit = (&'static str, u32, &'static str, &'static str, &'static str);
+/// A bit: its register, value and name, and what it means to set and to clear it.
+type Bit = (&'static str, u64, &'static str, &'static str, &'static str);
 
 /// The bits that decide how the processor works.
 const BITS: &[Bit] = &[
-    ("cr0", 0, "CR0.PE", "protection: segment registers take selectors of the GDT now", "back to real mode"),
-    ("cr0", 1, "CR0.MP", "WAIT obeys CR0.TS", "WAIT ignores CR0.TS"),
-    ("cr0", 2, "CR0.EM", "no x87 and no SSE", "x87 and SSE instructions run"),
-    ("cr0", 3, "CR0.TS", "the next x87 or SSE instruction faults", "x87 and SSE do not fault any more"),
-    ("cr0", 5, "CR0.NE", "x87 errors are exceptions", "x87 errors are interrupts"),
-    ("cr0", 16, "CR0.WP", "read-only pages are so for ring 0, too", "ring 0 may write to read-only pages"),
-    ("cr0", 29, "CR0.NW", "caches do not write through", "caches write back"),
-    ("cr0", 30, "CR0.CD", "caches are off", "caches are on"),
     (
         "cr0",
-        31,
+        CR0_PE,
+        "CR0.PE",
+        "protection: segment registers take selectors of the GDT now",
+        "back to real mode",
+    ),
+    ("cr0", CR0_MP, "CR0.MP", "WAIT obeys CR0.TS", "WAIT ignores CR0.TS"),
+    ("cr0", CR0_EM, "CR0.EM", "no x87 and no SSE", "x87 and SSE instructions run"),
+    ("cr0", CR0_TS, "CR0.TS", "the next x87 or SSE instruction faults", "x87 and SSE do not fault any more"),
+    ("cr0", CR0_NE, "CR0.NE", "x87 errors are exceptions", "x87 errors are interrupts"),
+    (
+        "cr0",
+        CR0_WP,
+        "CR0.WP",
+        "read-only pages are so for ring 0, too",
+        "ring 0 may write to read-only pages",
+    ),
+    ("cr0", CR0_NW, "CR0.NW", "caches do not write through", "caches write back"),
+    ("cr0", CR0_CD, "CR0.CD", "caches are off", "caches are on"),
+    (
+        "cr0",
+        CR0_PG,
         "CR0.PG",
         "paging: every address goes through the tables at CR3 now",
         "no paging: addresses are physical",
     ),
-    ("cr4", 4, "CR4.PSE", "large pages in 32-bit tables", "no large pages in 32-bit tables"),
+    ("cr4", CR4_PSE, "CR4.PSE", "large pages in 32-bit tables", "no large pages in 32-bit tables"),
     (
         "cr4",
-        5,
+        CR4_PAE,
         "CR4.PAE",
         "page table entries have 8 bytes, as long mode needs them",
         "page table entries have 4 bytes",
     ),
-    ("cr4", 7, "CR4.PGE", "global pages stay in the TLB", "no global pages"),
-    ("cr4", 9, "CR4.OSFXSR", "SSE instructions may be used", "SSE instructions fault"),
-    ("cr4", 10, "CR4.OSXMMEXCPT", "SSE errors are exceptions of their own", "SSE errors are invalid opcodes"),
-    ("cr4", 12, "CR4.LA57", "page tables of five levels", "page tables of four levels"),
-    ("cr4", 18, "CR4.OSXSAVE", "XSAVE and AVX may be used", "XSAVE and AVX fault"),
-    ("cr4", 20, "CR4.SMEP", "ring 0 does not run user pages", "ring 0 may run user pages"),
-    ("cr4", 21, "CR4.SMAP", "ring 0 does not touch user pages", "ring 0 may touch user pages"),
-    ("efer", 0, "EFER.SCE", "SYSCALL may be used", "SYSCALL faults"),
+    ("cr4", CR4_PGE, "CR4.PGE", "global pages stay in the TLB", "no global pages"),
+    ("cr4", CR4_OSFXSR, "CR4.OSFXSR", "SSE instructions may be used", "SSE instructions fault"),
+    (
+        "cr4",
+        CR4_OSXMMEXCPT,
+        "CR4.OSXMMEXCPT",
+        "SSE errors are exceptions of their own",
+        "SSE errors are invalid opcodes",
+    ),
+    ("cr4", CR4_LA57, "CR4.LA57", "page tables of five levels", "page tables of four levels"),
+    ("cr4", CR4_OSXSAVE, "CR4.OSXSAVE", "XSAVE and AVX may be used", "XSAVE and AVX fault"),
+    ("cr4", CR4_SMEP, "CR4.SMEP", "ring 0 does not run user pages", "ring 0 may run user pages"),
+    ("cr4", CR4_SMAP, "CR4.SMAP", "ring 0 does not touch user pages", "ring 0 may touch user pages"),
+    ("efer", EFER_SCE, "EFER.SCE", "SYSCALL may be used", "SYSCALL faults"),
     (
         "efer",
-        8,
+        EFER_LME,
         "EFER.LME",
         "long mode is wanted; it begins when paging is switched on",
         "long mode is not wanted any more",
     ),
-    ("efer", 10, "EFER.LMA", "long mode is active: the processor set this bit itself", "long mode has ended"),
-    ("efer", 11, "EFER.NXE", "pages may forbid to run code", "pages cannot forbid to run code"),
-    ("rflags", 9, "RFLAGS.IF", "interrupts are let in", "interrupts are kept out"),
-    ("rflags", 10, "RFLAGS.DF", "strings count down", "strings count up"),
+    (
+        "efer",
+        EFER_LMA,
+        "EFER.LMA",
+        "long mode is active: the processor set this bit itself",
+        "long mode has ended",
+    ),
+    ("efer", EFER_NXE, "EFER.NXE", "pages may forbid to run code", "pages cannot forbid to run code"),
+    ("rflags", RFLAGS_IF, "RFLAGS.IF", "interrupts are let in", "interrupts are kept out"),
+    ("rflags", RFLAGS_DF, "RFLAGS.DF", "strings count down", "strings count up"),
 ];
 
 /// The arithmetic flags, by bit (SDM volume 1, figure 3-8).
 const FLAGS: [(u32, &str); 6] = [(0, "CF"), (2, "PF"), (4, "AF"), (6, "ZF"), (7, "SF"), (11, "OF")];
 
 impl Changes {
-    /// What differs in `after`.
-    pub fn between(before: &Registers, after: &Registers) -> Changes {
+    /// What differs between two moments.
+    pub fn between(then: &Registers, now: &Registers) -> Changes {
         let mut changes = Changes::default();
-        for ((register, before), (_, after)) in values(before).into_iter().zip(values(after)) {
+        for ((register, before), (_, after)) in values(then).zip(values(now)) {
             if before != after {
                 changes.registers.push(Change { register, before, after });
                 changes.bits(register, before, after);
+                if register == "cr3" {
+                    let root = Paging::of(&now.system).root();
+                    changes.notes.push(format!("the page tables begin at {root:#x}"));
+                }
             }
         }
-        changes.segments(before, after);
-        changes.tables(before, after);
-        if before.mode() != after.mode() {
-            changes.notes.push(format!("the mode is {} now; it was {}", after.mode(), before.mode()));
+        changes.segments(then, now);
+        changes.tables(then, now);
+        if then.mode() != now.mode() {
+            changes.notes.push(format!("the mode is {} now; it was {}", now.mode(), then.mode()));
         }
         changes
     }
 
     fn bits(&mut self, of: &str, before: u64, after: u64) {
         for &(register, bit, name, set, cleared) in BITS {
-            let is = |value: u64| value >> bit & 1;
+            let is = |value: u64| u64::from(value & bit != 0);
             if register == of && is(before) != is(after) {
                 let meaning = if is(after) == 1 { set } else { cleared };
                 self.notes.push(format!("{name} {} → {}: {meaning}", is(before), is(after)));
             }
-        }
-        if of == "cr3" {
-            self.notes.push(format!("the page tables begin at {:#x}", after & 0x000f_ffff_ffff_f000));
         }
     }
 
@@ -163,43 +194,15 @@ pub fn flags(rflags: u64) -> String {
     if set.is_empty() { "none set".into() } else { set.join(" ") }
 }
 
-fn values(registers: &Registers) -> [(&'static str, u64); 29] {
-    let (r, s) = (&registers.general, &registers.system);
-    [
-        ("rax", r.rax),
-        ("rbx", r.rbx),
-        ("rcx", r.rcx),
-        ("rdx", r.rdx),
-        ("rsi", r.rsi),
-        ("rdi", r.rdi),
-        ("rbp", r.rbp),
-        ("rsp", r.rsp),
-        ("r8", r.r8),
-        ("r9", r.r9),
-        ("r10", r.r10),
-        ("r11", r.r11),
-        ("r12", r.r12),
-        ("r13", r.r13),
-        ("r14", r.r14),
-        ("r15", r.r15),
-        ("rflags", r.rflags & !RESUME),
-        ("cs", s.cs.selector.into()),
-        ("ds", s.ds.selector.into()),
-        ("es", s.es.selector.into()),
-        ("ss", s.ss.selector.into()),
-        ("fs", s.fs.selector.into()),
-        ("gs", s.gs.selector.into()),
-        ("tr", s.tr.selector.into()),
-        ("cr0", s.cr0),
-        ("cr2", s.cr2),
-        ("cr3", s.cr3),
-        ("cr4", s.cr4),
-        ("efer", s.efer),
-    ]
+/// All registers but RIP, which every instruction changes.
+fn values(of: &Registers) -> impl Iterator<Item = (&'static str, u64)> {
+    let visible = |(name, value)| (name, if name == "rflags" { value & !DEBUGGERS_FLAGS } else { value });
+    let general = registers::general(&of.general).into_iter().filter(|(name, _)| *name != "rip").map(visible);
+    general.chain(registers::system(&of.system))
 }
 
-/// RFLAGS.RF, bit 16, and TF, bit 8: the debugger's.
-const RESUME: u64 = 1 << 16 | 1 << 8;
+/// The flags of RFLAGS that stepping sets and clears by itself.
+const DEBUGGERS_FLAGS: u64 = RFLAGS_RF | RFLAGS_TF;
 
 fn segments(registers: &Registers) -> [(&'static str, kvm_segment); 6] {
     let s = &registers.system;

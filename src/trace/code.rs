@@ -5,6 +5,7 @@
 //! feature `disassembly` there are only the bytes.
 
 use super::event::{Code, ExitRecord};
+use crate::text::hex;
 
 /// The instruction behind an exit, with its address; or the bytes at RIP, where that is all that is known.
 pub fn instruction(exit: &ExitRecord, code: &Code) -> (u64, String) {
@@ -19,7 +20,7 @@ pub fn instruction(exit: &ExitRecord, code: &Code) -> (u64, String) {
 fn bytes(bytes: &[u8]) -> String {
     match bytes {
         [] => "not memory".into(),
-        bytes => bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" "),
+        bytes => hex(&bytes[..bytes.len().min(8)]),
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::event::{Event, EventKind, ExitRecord};
 use super::{Recording, code, story};
+use crate::text::hex;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ fn details(recording: &Recording, exit: &ExitRecord) -> Value {
         value[if exit.reason.is_port() { "port" } else { "address" }] = exit.address.into();
         value["size"] = exit.size.into();
         value["len"] = exit.len.into();
-        value["data"] = exit.bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>().into();
+        value["data"] = hex(exit.bytes()).replace(' ', "").into();
         value["text"] = String::from_utf8_lossy(exit.bytes()).into();
         value["device"] = exit.device.into();
     }

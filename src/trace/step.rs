@@ -7,9 +7,10 @@
 use super::changes::{Changes, flags};
 use super::event::HeadAndTail;
 use crate::error::{self, Error, Result};
-use crate::kvm::{Exit, Registers, Vcpu};
+use crate::kvm::{Exit, StopPoint, Vcpu};
+use crate::text::hex;
 use crate::timeline::Probe;
-use crate::x86::disassembly;
+use crate::x86::{Registers, disassembly};
 use serde_json::{Value, json};
 use std::io;
 use std::ops::ControlFlow;
@@ -39,19 +40,9 @@ pub struct Stepper {
     before: Option<Registers>,
     /// The same before the first of several in a row at one address.
     first: Registers,
-    ended: Ended,
+    /// Where the guest stands.
+    stopped: StopPoint,
     failure: Option<Error>,
-}
-
-/// How the last stay in the guest ended.
-#[derive(Clone, Copy, PartialEq)]
-enum Ended {
-    /// Behind an instruction.
-    Behind,
-    /// Within one, which is completed by going to KVM again.
-    Within,
-    /// Before one.
-    Before,
 }
 
 impl Stepper {
@@ -62,7 +53,7 @@ impl Stepper {
             count: 0,
             before: None,
             first: Registers::default(),
-            ended: Ended::Before,
+            stopped: StopPoint::BeforeInstruction,
             failure: None,
         }
     }
@@ -86,13 +77,11 @@ impl Stepper {
             self.before = Some(vcpu.registers_at_exit()?);
             return vcpu.single_step(true);
         };
-        if self.ended == Ended::Within {
-            vcpu.run_empty();
+        match std::mem::replace(&mut self.stopped, StopPoint::BeforeInstruction) {
+            StopPoint::AfterInstruction => {}
+            StopPoint::WithinInstruction => vcpu.run_empty(),
+            StopPoint::BeforeInstruction | StopPoint::Down => return Ok(()),
         }
-        if self.ended == Ended::Before {
-            return Ok(());
-        }
-        self.ended = Ended::Before;
         let now = vcpu.registers_at_exit()?;
         self.before = Some(now);
         self.count += 1;
@@ -122,7 +111,7 @@ fn instruction(vcpu: &Vcpu, registers: &Registers) -> String {
     let known = vcpu.peek(registers, registers.linear_rip(), &mut bytes);
     match disassembly::text(registers.bits(), registers.general.rip, &bytes[..known]) {
         Some((text, _)) => text,
-        None => bytes[..known].iter().take(8).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" "),
+        None => hex(&bytes[..known.min(8)]),
     }
 }
 
@@ -144,13 +133,7 @@ impl Probe for Stepper {
     }
 
     fn exit(&mut self, exit: &Exit<'_>) {
-        self.ended = match exit {
-            Exit::Debug => Ended::Behind,
-            Exit::Out { .. } | Exit::In { .. } | Exit::MmioRead { .. } | Exit::MmioWrite { .. } => {
-                Ended::Within
-            }
-            _ => Ended::Before,
-        };
+        self.stopped = exit.stop_point();
     }
 
     fn left(&mut self, vcpu: &mut Vcpu) {

@@ -3,6 +3,7 @@
 use super::event::{DATA_MAX, Event, EventKind, ExitRecord, Reason};
 use super::{Recording, Split, Tally, code};
 use crate::kvm::Call;
+use crate::text::hex;
 use crate::timeline::Phase;
 use std::time::Duration;
 
@@ -178,7 +179,7 @@ pub fn characters(bytes: &[u8]) -> String {
     if !bytes.is_empty() && bytes.iter().all(is_text) {
         return format!("\"{}\"", bytes.escape_ascii());
     }
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
+    hex(bytes)
 }
 
 /// How often the guest left, and where the time went.

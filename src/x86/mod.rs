@@ -7,11 +7,13 @@
 pub mod acpi;
 pub mod cpuid;
 pub mod disassembly;
+pub mod identity_map;
 pub mod layout;
 pub mod mode;
 pub mod msr;
-pub mod paging;
+pub mod page_table;
+pub mod registers;
 pub mod segment;
-pub mod walk;
 
 pub use mode::{Entry, Mode};
+pub use registers::Registers;

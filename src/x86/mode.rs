@@ -9,37 +9,71 @@ use kvm_bindings::{kvm_dtable, kvm_regs, kvm_sregs};
 
 /// CR0.PE, bit 0: protected mode.
 pub const CR0_PE: u64 = 1 << 0;
+/// CR0.MP, bit 1: WAIT obeys TS.
+pub const CR0_MP: u64 = 1 << 1;
 /// CR0.EM, bit 2: no x87 and no SSE.
 pub const CR0_EM: u64 = 1 << 2;
 /// CR0.TS, bit 3: the next x87 or SSE instruction faults.
 pub const CR0_TS: u64 = 1 << 3;
 /// CR0.ET, bit 4: always one since the 486.
 pub const CR0_ET: u64 = 1 << 4;
+/// CR0.NE, bit 5: x87 errors are exceptions.
+pub const CR0_NE: u64 = 1 << 5;
+/// CR0.WP, bit 16: ring 0 obeys read-only pages, too.
+pub const CR0_WP: u64 = 1 << 16;
+/// CR0.NW, bit 29: caches do not write through.
+pub const CR0_NW: u64 = 1 << 29;
+/// CR0.CD, bit 30: caches are off.
+pub const CR0_CD: u64 = 1 << 30;
 /// CR0.PG, bit 31: paging.
 pub const CR0_PG: u64 = 1 << 31;
+
+/// CR4.PSE, bit 4: large pages in 32-bit page tables.
+pub const CR4_PSE: u64 = 1 << 4;
 /// CR4.PAE, bit 5: 8-byte page-table entries, which long mode needs.
 pub const CR4_PAE: u64 = 1 << 5;
+/// CR4.PGE, bit 7: global pages stay in the TLB.
+pub const CR4_PGE: u64 = 1 << 7;
 /// CR4.OSFXSR, bit 9: SSE instructions may be used.
 pub const CR4_OSFXSR: u64 = 1 << 9;
-/// CR4.OSXSAVE, bit 18: AVX instructions may be used, where XCR0 says so too.
-pub const CR4_OSXSAVE: u64 = 1 << 18;
+/// CR4.OSXMMEXCPT, bit 10: SSE errors are exceptions of their own.
+pub const CR4_OSXMMEXCPT: u64 = 1 << 10;
 /// CR4.LA57, bit 12: page tables of five levels.
 pub const CR4_LA57: u64 = 1 << 12;
+/// CR4.OSXSAVE, bit 18: AVX instructions may be used, where XCR0 says so too.
+pub const CR4_OSXSAVE: u64 = 1 << 18;
+/// CR4.SMEP, bit 20: ring 0 does not run code in pages of ring 3.
+pub const CR4_SMEP: u64 = 1 << 20;
+/// CR4.SMAP, bit 21: ring 0 does not access pages of ring 3 unless RFLAGS.AC is set.
+pub const CR4_SMAP: u64 = 1 << 21;
+/// CR4.PKE, bit 22: pages of ring 3 have protection keys.
+pub const CR4_PKE: u64 = 1 << 22;
+/// CR4.PKS, bit 24: pages of ring 0 have protection keys.
+pub const CR4_PKS: u64 = 1 << 24;
+
+/// EFER.SCE, bit 0: SYSCALL may be used.
+pub const EFER_SCE: u64 = 1 << 0;
 /// EFER.LME, bit 8: long mode wanted.
 pub const EFER_LME: u64 = 1 << 8;
 /// EFER.LMA, bit 10: long mode active.
 pub const EFER_LMA: u64 = 1 << 10;
 /// EFER.NXE, bit 11: page-table entries may forbid to run code.
 pub const EFER_NXE: u64 = 1 << 11;
-/// RFLAGS bit 1, which is always one; everything else is clear, interrupts included.
-pub const RFLAGS_RESERVED: u64 = 1 << 1;
 
+/// RFLAGS bit 1, which is always one.
+pub const RFLAGS_RESERVED: u64 = 1 << 1;
 /// RFLAGS.TF, bit 8: trap after each instruction.
 pub const RFLAGS_TF: u64 = 1 << 8;
 /// RFLAGS.IF, bit 9: maskable interrupts are accepted.
 pub const RFLAGS_IF: u64 = 1 << 9;
 /// RFLAGS.DF, bit 10: string instructions count down.
 pub const RFLAGS_DF: u64 = 1 << 10;
+/// RFLAGS.RF, bit 16: the instruction that comes next does not stop at a breakpoint.
+pub const RFLAGS_RF: u64 = 1 << 16;
+/// RFLAGS.VM, bit 17: virtual-8086 mode.
+pub const RFLAGS_VM: u64 = 1 << 17;
+/// RFLAGS.AC, bit 18: with CR4.SMAP, ring 0 may access pages of ring 3.
+pub const RFLAGS_AC: u64 = 1 << 18;
 
 /// The processor mode in which a guest is entered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +165,18 @@ impl Entry {
             }
         }
         sregs
+    }
+}
+
+/// The current privilege level: the ring that the processor runs in, 0 to 3 (SDM volume 3A, section 5.5).
+///
+/// KVM shows it as the DPL of SS (on Intel's and AMD's processors alike). Real mode has no rings; its code may do
+/// what ring 0 may.
+pub fn cpl(sregs: &kvm_sregs, rflags: u64) -> u8 {
+    match (sregs.cr0 & CR0_PE != 0, rflags & RFLAGS_VM != 0) {
+        (false, _) => 0,
+        (true, true) => 3,
+        (true, false) => sregs.ss.dpl,
     }
 }
 

@@ -7,6 +7,7 @@ use std::process::Command;
 
 /// Each layer may use those before it and, within one row, none of the others.
 const LAYERS: &[&[&str]] = &[
+    &["text"],
     &["error", "sys", "fields"],
     &["x86", "container", "elf"],
     &["kvm"],

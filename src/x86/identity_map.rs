@@ -1,4 +1,4 @@
-//! The page tables a guest is given when it starts in long mode: guest-virtual equals guest-physical.
+//! The page tables a guest is given when it starts in long mode: each linear address means the same physical one.
 //!
 //! ```text
 //!  PML4[0] → PDPT[0] → PD: 2 MiB pages that cover the memory below 1 GiB
@@ -6,33 +6,24 @@
 //!            PDPT[3] → PD: the pages of the IOAPIC and the local APIC
 //! ```
 //!
-//! No entry is written that the guest does not need: a tiny one gets three, and the devices only if it uses them. Memory above the hole
-//! is left for the guest to map. Source: Intel SDM volume 3A, section 4.5 "4-Level Paging", table 4-15
-//! to 4-18.
+//! No entry is written that the guest does not need: a tiny one gets three, and the devices only if it uses them.
+//! Memory above the hole is left for the guest to map. How tables are read is in [`super::page_table`].
+//! Source: Intel SDM volume 3A, section 4.5 "4-Level Paging", tables 4-15 to 4-18.
 
-use crate::x86::layout::{IOAPIC, LOCAL_APIC, MMIO_START, PAGE_TABLES};
+use super::layout::{IOAPIC, LOCAL_APIC, MMIO_START, PAGE_TABLES};
+use super::page_table::{LARGE, PRESENT, TABLE_SIZE, UNCACHED, WRITABLE};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryError, GuestMemoryMmap};
 
-/// Bit 0: the entry is valid.
-const PRESENT: u64 = 1 << 0;
-/// Bit 1: writes are allowed.
-const WRITABLE: u64 = 1 << 1;
-/// Bit 4: accesses are not cached, as a device wants it.
-const UNCACHED: u64 = 1 << 4;
-/// Bit 7 of a page-directory entry: it maps 2 MiB instead of naming a table.
-const LARGE: u64 = 1 << 7;
-
-const TABLE: u64 = 0x1000;
 const MIB_2: u64 = 2 << 20;
 const GIB: u64 = 1 << 30;
 /// The page-directory-pointer table.
-const PDPT: u64 = PAGE_TABLES + TABLE;
+const PDPT: u64 = PAGE_TABLES + TABLE_SIZE;
 /// Entries in a table.
 const ENTRIES: usize = 512;
 
 /// Where the page directory of each GiB is.
 const fn directory(gib: u64) -> u64 {
-    PDPT + TABLE * (gib + 1)
+    PDPT + TABLE_SIZE * (gib + 1)
 }
 
 /// Writes the tables for a guest with `memory` bytes and returns their root, the value for CR3. Devices are not
@@ -42,7 +33,7 @@ const fn directory(gib: u64) -> u64 {
 ///
 /// # Errors
 /// If the guest's memory does not reach to the end of the tables.
-pub fn identity(guest: &GuestMemoryMmap<()>, memory: u64) -> Result<u64, GuestMemoryError> {
+pub fn write(guest: &GuestMemoryMmap<()>, memory: u64) -> Result<u64, GuestMemoryError> {
     let pml4 = PAGE_TABLES;
     let put =
         |table: u64, index: u64, entry: u64| guest.write_obj(entry.to_le(), GuestAddress(table + index * 8));
@@ -64,7 +55,7 @@ pub fn identity(guest: &GuestMemoryMmap<()>, memory: u64) -> Result<u64, GuestMe
     Ok(pml4)
 }
 
-/// Adds the pages of the IOAPIC and the local APIC to the tables that [`identity`] writes.
+/// Adds the pages of the IOAPIC and the local APIC to the tables that [`write`] writes.
 ///
 /// # Errors
 /// If the guest's memory does not reach to the end of the tables.
@@ -74,31 +65,6 @@ pub fn map_apics(guest: &GuestMemoryMmap<()>) -> Result<(), GuestMemoryError> {
     let table = (PDPT + 3 * 8, directory(3) | PRESENT | WRITABLE);
     let entries = [table].into_iter().chain(pages);
     entries.into_iter().try_for_each(|(at, entry)| guest.write_obj(entry.to_le(), GuestAddress(at)))
-}
-
-/// Bits 12 to 51: the physical address in an entry, and in CR3.
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
-
-/// Walks tables of four levels as the processor does, and returns the guest-physical address that
-/// `linear` means; `None` where an entry is not present or a table is not in memory.
-///
-/// It does not ask whether the access would be allowed.
-pub fn translate(guest: &GuestMemoryMmap<()>, cr3: u64, linear: u64) -> Option<u64> {
-    let mut table = cr3 & ADDRESS;
-    // Where the index of each level begins: PML4, page-directory-pointer table, directory, table.
-    for shift in [39, 30, 21, 12] {
-        let index = linear >> shift & 511;
-        let entry = u64::from_le(guest.read_obj(GuestAddress(table | index << 3)).ok()?);
-        if entry & PRESENT == 0 {
-            return None;
-        }
-        if shift == 12 || shift < 39 && entry & LARGE != 0 {
-            let page = !(u64::MAX << shift);
-            return Some(entry & ADDRESS & !page | linear & page);
-        }
-        table = entry & ADDRESS;
-    }
-    None
 }
 
 #[cfg(test)]
@@ -111,7 +77,7 @@ mod tests {
     fn tables(memory: u64) -> GuestMemoryMmap<()> {
         let end = (PAGE_TABLES + PAGE_TABLES_SIZE) as usize;
         let guest = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), end)]).unwrap();
-        assert_eq!(identity(&guest, memory).unwrap(), PAGE_TABLES);
+        assert_eq!(write(&guest, memory).unwrap(), PAGE_TABLES);
         map_apics(&guest).unwrap();
         guest
     }
@@ -167,7 +133,7 @@ mod tests {
     fn touched(apics: bool) -> Vec<usize> {
         let end = (PAGE_TABLES + PAGE_TABLES_SIZE) as usize;
         let guest = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), end)]).unwrap();
-        identity(&guest, 2 << 20).unwrap();
+        write(&guest, 2 << 20).unwrap();
         if apics {
             map_apics(&guest).unwrap();
         }
@@ -181,6 +147,6 @@ mod tests {
     #[test]
     fn tables_that_do_not_fit_are_an_error() {
         let guest = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), PAGE_TABLES as usize)]).unwrap();
-        assert!(identity(&guest, 2 << 20).is_err());
+        assert!(write(&guest, 2 << 20).is_err());
     }
 }
