@@ -4,6 +4,7 @@
 //! `Ctrl-a Ctrl-a` sends one Ctrl-a. Through a pipe there are no such keys, and every byte passes.
 
 use crate::device::Cable;
+use crate::error::{Error, Result, Step};
 use crate::machine::Remote;
 use crate::sandbox::{self, Role, Sandbox};
 use crate::sys::{self, Input};
@@ -15,6 +16,10 @@ use std::thread;
 const CTRL_A: u8 = 0x01;
 /// Ctrl-d, the end of input.
 const CTRL_D: u8 = 0x04;
+
+fn host(step: Step) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::Host { step, source }
+}
 
 /// Splits what a terminal sends into the guest's bytes and our commands.
 #[derive(Debug, Default)]
@@ -49,7 +54,7 @@ impl Console {
         remote: Remote,
         sandbox: Sandbox,
         announce: impl FnOnce(),
-    ) -> io::Result<Console> {
+    ) -> Result<Console> {
         let console = Console(());
         let input = sys::stdin_kind();
         match input {
@@ -60,18 +65,19 @@ impl Console {
             }
             Input::Stream => {}
             Input::Terminal => {
-                sys::raw_terminal()?;
+                sys::raw_terminal().map_err(host(Step::Terminal))?;
                 announce();
             }
         }
-        thread::Builder::new().name("stdin".into()).spawn(move || {
+        let spawned = thread::Builder::new().name("stdin".into()).spawn(move || {
             sys::block_signals();
             // Without its filter, this thread would be the one that an attacker wants. It would leave the guest
             // without input, as if that had ended.
             if sandbox.limit(Role::Input).is_ok() {
                 pump(io::stdin(), input == Input::Terminal, &cable, &remote);
             }
-        })?;
+        });
+        spawned.map_err(host(Step::StartThread))?;
         Ok(console)
     }
 }
@@ -135,13 +141,14 @@ static MACHINE: OnceLock<Remote> = OnceLock::new();
 
 /// From now on a signal that asks a program to end stops the machine of `remote` instead, so that output and terminal
 /// are taken care of first. [`sys::die_if_noted`] does the rest.
-pub fn catch_signals(remote: Remote) -> io::Result<()> {
+pub fn catch_signals(remote: Remote) -> Result<()> {
     MACHINE.get_or_init(|| remote);
-    sys::note_ending_signals(|_| {
+    let noted = sys::note_ending_signals(|_| {
         if let Some(remote) = MACHINE.get() {
             remote.stop_from_signal();
         }
-    })
+    });
+    noted.map_err(host(Step::Signals))
 }
 
 /// Whether a signal wants the process to end.

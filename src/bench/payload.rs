@@ -145,9 +145,9 @@ const PROGRAM_MAX: u64 = 256 << 20;
 /// Reads a payload of the user's.
 fn read(path: &Path) -> Result<Vec<u8>> {
     file::read(path, PROGRAM_MAX).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => crate::Error::NotFound { path: path.into(), source }.into(),
+        io::ErrorKind::NotFound => crate::error::Error::NotFound { path: path.into(), source }.into(),
         // What the file is, and not what the system says.
         io::ErrorKind::Other => Error::NoPayload { path: path.into(), source },
-        _ => crate::Error::Unreadable { path: path.into(), source }.into(),
+        _ => crate::error::Error::Unreadable { path: path.into(), source }.into(),
     })
 }

@@ -384,9 +384,9 @@ mod tests {
             load(None, &payload, &guest(SIZE)).map_err(|error| error.to_string())
         };
         assert!(with(0xf_f000).is_ok());
-        let message = "the initrd at 0x100000..0x1ff001 would overwrite a kernel segment";
+        let message = "the initrd of 1044481 bytes finds no room below 0x200000";
         assert_eq!(with(0xf_f001), Err(message.to_owned()));
-        let message = "the initrd is 2097153 bytes, the limit is 2097152";
+        let message = "the initrd of 2097153 bytes finds no room below 0x200000";
         assert_eq!(with(SIZE + 1), Err(message.to_owned()));
     }
 

@@ -107,22 +107,14 @@ impl<'m> Placer<'m> {
     /// memory, or right below something that is there, but not in the first megabyte if there is more.
     ///
     /// # Errors
-    /// [`ImageError::TooLarge`] if there is less memory than that, and [`ImageError::Overlap`] if that
-    /// much is free nowhere, with what is at the end of memory.
+    /// [`ImageError::NoRoom`] if that much is free nowhere.
     pub fn write_high(&mut self, what: &'static str, bytes: &[u8], limit: u64) -> Result<u64, ImageError> {
         let (size, limit) = (bytes.len() as u64, self.end.min(limit));
-        let too_large = ImageError::TooLarge { what, size, limit };
-        let highest = limit.checked_sub(size).ok_or(too_large)? & !WITHIN_PAGE;
-        let mut start = highest;
+        let no_room = || ImageError::NoRoom { what, size, limit, memory: self.end };
+        let mut start = limit.checked_sub(size).ok_or_else(no_room)? & !WITHIN_PAGE;
         while let Some(other) = self.in_the_way(start, start.saturating_add(size)) {
             let below = other.start.checked_sub(size).map(|start| start & !WITHIN_PAGE);
-            match below.filter(|&below| below >= HIGH_MEMORY) {
-                Some(below) => start = below,
-                None => {
-                    start = highest;
-                    break;
-                }
-            }
+            start = below.filter(|&below| below >= HIGH_MEMORY).ok_or_else(no_room)?;
         }
         self.write(what, start, bytes)?;
         Ok(start)
@@ -206,10 +198,11 @@ mod tests {
         assert_eq!(placer.write_high("another", &[2], u64::MAX), Ok(SIZE as u64 - 0x3000), "right below");
         placer.reserve("middle", AT + 0x8_0000, 0x7_0000).unwrap();
         assert_eq!(placer.write_high("more", &[3; 0xd001], u64::MAX), Ok(AT + 0x7_2000), "below the middle");
-        let why = ImageError::Overlap { what: "most", start: AT + 0x8_0000, end: SIZE as u64, other: "one" };
-        assert_eq!(placer.write_high("most", &[4; 0x8_0000], u64::MAX), Err(why), "and not below a megabyte");
-        let large = Placer::new(&memory).write_high("large", &vec![0; SIZE + 1], u64::MAX);
         let limit = SIZE as u64;
-        assert_eq!(large, Err(ImageError::TooLarge { what: "large", size: limit + 1, limit }));
+        let no_room = |what, size| Err(ImageError::NoRoom { what, size, limit, memory: limit });
+        let most = placer.write_high("most", &[4; 0x8_0000], u64::MAX);
+        assert_eq!(most, no_room("most", 0x8_0000), "and not below a megabyte");
+        let large = Placer::new(&memory).write_high("large", &vec![0; SIZE + 1], u64::MAX);
+        assert_eq!(large, no_room("large", limit + 1));
     }
 }

@@ -176,7 +176,7 @@ pub(super) fn snapshot(run: &RunArgs, args: &SnapshotArgs) -> Result<u8> {
         Moment::Post(code) => config.stop_at = Some(code),
         Moment::Exit(_) => {}
     })?;
-    console::catch_signals(machine.remote()).map_err(|source| Error::Host { step: Step::Signals, source })?;
+    console::catch_signals(machine.remote())?;
     let exits = if let Moment::Exit(count) = args.at { Some(count) } else { None };
     let mut until = Until { exits };
     let outcome = machine.run_watched(&mut until)?;

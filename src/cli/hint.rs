@@ -8,7 +8,8 @@ use crate::bench;
 use crate::error::{self, ConfigError, ImageError, PackError, ProcessError, Step};
 use std::io;
 use std::io::ErrorKind::{
-    BrokenPipe, FileTooLarge, NotFound, OutOfMemory, PermissionDenied, StorageFull, Unsupported,
+    BrokenPipe, FileTooLarge, InvalidInput, IsADirectory, NotADirectory, NotFound, OutOfMemory,
+    PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull, Unsupported,
 };
 
 impl Error {
@@ -89,9 +90,12 @@ fn hint_of_vmm(error: &error::Error) -> Option<&'static str> {
             "a guest is saved while it runs: --at ready, post:N, exit:N or a TIME; its devices must be ours"
         }
         Error::Output(source) => match source.kind() {
+            _ if source.raw_os_error() == Some(libc::EBADF) => {
+                "standard output is closed: `>/dev/null` gives it somewhere to go"
+            }
             StorageFull => "make room where standard output goes",
             FileTooLarge => FILE_LIMIT,
-            _ => "is whatever reads standard output still there?",
+            _ => return None,
         },
     })
 }
@@ -100,7 +104,9 @@ fn hint_of_vmm(error: &error::Error) -> Option<&'static str> {
 const FILE_LIMIT: &str = "`ulimit -f` says how large a file may become";
 /// For EAGAIN where a thread or a process was to be started.
 const TASK_LIMIT: &str =
-    "`ulimit -u` says how many processes and threads you may have; a cgroup may allow fewer";
+    "a limit on processes or memory is in the way: `ulimit -a` shows yours, a cgroup may have its own";
+/// Where the guest's memory is too small, and more would do.
+const MORE_MEMORY: &str = "more memory: -m SIZE";
 
 /// What the host refused: by the step, then by what the operating system said.
 fn hint_of_host(step: Step, source: &io::Error) -> Option<&'static str> {
@@ -125,9 +131,7 @@ fn hint_of_host(step: Step, source: &io::Error) -> Option<&'static str> {
         }
         (Step::CopyMemory, libc::EFBIG) => FILE_LIMIT,
         (Step::StartThread | Step::StartProcess, libc::EAGAIN) => TASK_LIMIT,
-        (Step::Signals | Step::Terminal, libc::EAGAIN) => {
-            "`ulimit -i` says how many timers and signals you may have"
-        }
+        (Step::Signals, libc::EAGAIN) => "`ulimit -i` says how many timers and signals you may have",
         (Step::StartProcess, libc::ENOENT) => "is /proc mounted, and this program still where it was?",
         (Step::WrittenPages, libc::ENOENT) => "is /proc mounted?",
         (Step::SingleStep, _) => "`matchstick trace` without --step tells the exits",
@@ -161,7 +165,9 @@ fn hint_of_image(error: &ImageError) -> Option<&'static str> {
         ImageError::Unknown { .. } | ImageError::Not { .. } => {
             "--boot flat16|flat64|elf|multiboot|pvh|linux names the protocol; `matchstick help run` tells of each"
         }
-        ImageError::Outside { end, .. } if *end <= error::LOADED_BELOW => "more memory: -m SIZE",
+        ImageError::Outside { end, .. } if *end <= error::LOADED_BELOW => MORE_MEMORY,
+        ImageError::NoRoom { limit, memory, .. } if limit == memory => MORE_MEMORY,
+        ImageError::LargerThanMemory { .. } => MORE_MEMORY,
         ImageError::Foreign { .. } => {
             "a golden image goes on where it was made, or on a host that can do as much"
         }
@@ -173,6 +179,7 @@ fn hint_of_image(error: &ImageError) -> Option<&'static str> {
         // What to do instead is in its line, or depends on what the image is made for.
         ImageError::Unsupported { .. }
         | ImageError::Outside { .. }
+        | ImageError::NoRoom { .. }
         | ImageError::Overlap { .. }
         | ImageError::TooLarge { .. } => return None,
     })
@@ -183,7 +190,7 @@ fn hint_of_pack(error: &PackError) -> Option<&'static str> {
         PackError::Io(_) | PackError::NotAFile => {
             "--init takes a program, --rootfs a directory whose files you may read"
         }
-        PackError::Full { .. } => "more memory: -m SIZE",
+        PackError::Full { .. } => MORE_MEMORY,
         PackError::TooLarge { .. } | PackError::NameTooLong => "a root file system without it",
         PackError::Interpreter { .. } => {
             "link it statically, or put it into a directory with its libraries: --rootfs DIR --init PATH-IN-DIR"
@@ -225,8 +232,11 @@ fn hint_of_bench(error: &bench::Error) -> Option<&'static str> {
 /// Of a report or a golden image.
 fn hint_of_writing(source: &io::Error) -> Option<&'static str> {
     Some(match source.kind() {
-        StorageFull => "make room where the file goes",
+        StorageFull | QuotaExceeded => "make room where the file goes",
         FileTooLarge => FILE_LIMIT,
-        _ => "it goes to a file that you may write, in a directory that is there",
+        NotFound | NotADirectory | IsADirectory | InvalidInput | PermissionDenied | ReadOnlyFilesystem => {
+            "it goes to a file that you may write, in a directory that is there"
+        }
+        _ => return None,
     })
 }

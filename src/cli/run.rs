@@ -9,7 +9,7 @@ use super::{
 };
 use crate::boot;
 use crate::console::{self, Console};
-use crate::error::{Error, ImageError, Result, Step};
+use crate::error::{Error, ImageError, Result};
 use crate::guest::Guest;
 use crate::kvm::{Call, Kvm};
 use crate::machine::{self, Config, Crash, Machine, Outcome};
@@ -118,8 +118,7 @@ pub(super) fn start<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<(Image, R
         }
     };
     image.announce(args);
-    let os = |source| Error::Host { step: Step::Terminal, source };
-    console::catch_signals(machine.remote()).map_err(os)?;
+    console::catch_signals(machine.remote())?;
     let announce = || {
         if !args.quiet {
             complain("the keys go to the guest; Ctrl-a x leaves", None);
@@ -129,7 +128,7 @@ pub(super) fn start<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<(Image, R
         machine.cable().hold();
     }
     sandbox.enter()?;
-    let console = Console::connect(machine.cable(), machine.remote(), sandbox, announce).map_err(os)?;
+    let console = Console::connect(machine.cable(), machine.remote(), sandbox, announce)?;
     let outcome = machine.run_watched(probe);
     drop(console);
     probe.call(|| Call::Close, || drop(machine));
@@ -306,7 +305,7 @@ fn read(path: &Path, limit: u64) -> Result<Contents> {
     let fits = |size| match size {
         size if size <= limit => Ok(()),
         size => {
-            let source = ImageError::TooLarge { what: "the file", size, limit };
+            let source = ImageError::LargerThanMemory { size, memory: limit };
             Err(Error::Image { name: path.display().to_string(), source })
         }
     };

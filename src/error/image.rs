@@ -92,6 +92,28 @@ pub enum ImageError {
         other: &'static str,
     },
 
+    /// Something that may lie anywhere finds no place.
+    #[error("{what} of {size} bytes finds no room below {limit:#x}")]
+    NoRoom {
+        /// What it is.
+        what: &'static str,
+        /// Its size.
+        size: u64,
+        /// It has to end here or before: the end of memory, or the highest address that the kernel takes.
+        limit: u64,
+        /// The end of the guest's memory.
+        memory: u64,
+    },
+
+    /// A file that no memory of that size holds; it is not even read.
+    #[error("it has {size} bytes, and the guest's memory {memory}")]
+    LargerThanMemory {
+        /// The size of the file, or what was read of it.
+        size: u64,
+        /// The size of the guest's memory.
+        memory: u64,
+    },
+
     /// Something is larger than the protocol allows.
     #[error("{what} is {size} bytes, the limit is {limit}")]
     TooLarge {

@@ -37,7 +37,7 @@ pub enum Step {
     Set(&'static str),
     /// Set up signals and timers (sigaction(2), timer_create(2)).
     Signals,
-    /// Set up signals and the terminal (tcsetattr(3)).
+    /// Switch the terminal to raw mode (tcsetattr(3)).
     Terminal,
     /// Start a thread (clone(2)).
     StartThread,
@@ -73,8 +73,8 @@ impl fmt::Display for Step {
             Step::ContinueTsc => "let the guest's time-stamp counter go on at its rate",
             Step::Get(part) => return write!(f, "read {part}"),
             Step::Set(part) => return write!(f, "set {part}"),
-            Step::Signals => "set up signals and a timer",
-            Step::Terminal => "set up signals and the terminal",
+            Step::Signals => "set up signals and timers",
+            Step::Terminal => "set up the terminal",
             Step::StartThread => "start a thread",
             Step::StartProcess => "start a process",
             Step::Sandbox => "set up the sandbox",

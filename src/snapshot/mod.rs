@@ -269,7 +269,7 @@ impl Snapshot {
 /// Root could put a file in the place of a device: of /dev/null, of all things.
 fn may_replace(path: &Path) -> Result<()> {
     if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
-        let source = io::Error::other("it is not a regular file");
+        let source = io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
         return Err(Error::Export { path: path.into(), source });
     }
     Ok(())

@@ -29,12 +29,18 @@ fn run(args: &[&str], filter: BpfProgram) -> Ended {
     matchstick(["run"]).args(args).filtered(filter).run()
 }
 
-/// One line, one hint, a status of ours, nothing else.
+/// One line, the hint that belongs to it or none, a status of ours, nothing else.
 #[track_caller]
-fn is_a_clear_error(ended: &Ended, what: &str) {
+fn is_a_clear_error(ended: &Ended, what: &str, hint: Option<&str>) {
     let lines: Vec<&str> = ended.stderr.lines().collect();
-    let is_clear = matches!(lines[..], [error, hint] if error.starts_with("error: cannot ") && hint.starts_with(" hint: "));
-    assert!(is_clear && matches!(ended.status, Some(125 | 126)), "{what}: {ended:?}");
+    let is_clear = match (&lines[..], hint) {
+        (&[error, told], Some(hint)) => {
+            error.starts_with("error: cannot ") && told.starts_with(" hint: ") && told.contains(hint)
+        }
+        (&[error], None) => error.starts_with("error: cannot "),
+        _ => false,
+    };
+    assert!(is_clear && matches!(ended.status, Some(125 | 126)), "{what}, {hint:?}: {ended:?}");
 }
 
 #[test]
@@ -45,25 +51,28 @@ fn each_request_that_kvm_refuses_is_named() {
     const EINVAL: i32 = libc::EINVAL;
     const ENOMEM: i32 = libc::ENOMEM;
     // KVM API document: the request, its number, and what we say cannot be done.
-    let requests: [(&str, u64, i32); 11] = [
-        ("KVM_GET_API_VERSION", 0xae00, EINVAL),
-        ("KVM_CREATE_VM", 0xae01, ENOMEM),
-        ("KVM_GET_VCPU_MMAP_SIZE", 0xae04, EINVAL),
-        ("KVM_ENABLE_CAP", 0x4068_aea3, EINVAL),
-        ("KVM_SET_USER_MEMORY_REGION", 0x4020_ae46, ENOMEM),
-        ("KVM_CREATE_VCPU", 0xae41, ENOMEM),
-        ("KVM_GET_SUPPORTED_CPUID", 0xc008_ae05, ENOMEM),
-        ("KVM_SET_CPUID2", 0x4008_ae90, EINVAL),
-        ("KVM_RUN", 0xae80, libc::EFAULT),
-        ("KVM_RUN", 0xae80, libc::EBADF),
-        ("KVM_SIGNAL_MSI", 0x4020_aea5, EINVAL),
+    let requests: [(&str, u64, i32, Option<&str>); 14] = [
+        ("KVM_GET_API_VERSION", 0xae00, EINVAL, None),
+        ("KVM_CREATE_VM", 0xae01, ENOMEM, None),
+        ("KVM_CREATE_VM", 0xae01, libc::EBUSY, Some("another hypervisor has the processor")),
+        ("KVM_CREATE_VM", 0xae01, libc::EMFILE, Some("`ulimit -n`")),
+        ("KVM_CREATE_VM", 0xae01, libc::ENFILE, Some("`sysctl fs.file-nr`")),
+        ("KVM_GET_VCPU_MMAP_SIZE", 0xae04, EINVAL, None),
+        ("KVM_ENABLE_CAP", 0x4068_aea3, EINVAL, Some("`matchstick host`")),
+        ("KVM_SET_USER_MEMORY_REGION", 0x4020_ae46, ENOMEM, Some("a smaller -m")),
+        ("KVM_CREATE_VCPU", 0xae41, ENOMEM, Some("a smaller -c")),
+        ("KVM_GET_SUPPORTED_CPUID", 0xc008_ae05, ENOMEM, None),
+        ("KVM_SET_CPUID2", 0x4008_ae90, EINVAL, None),
+        ("KVM_RUN", 0xae80, libc::EFAULT, None),
+        ("KVM_RUN", 0xae80, libc::EBADF, None),
+        ("KVM_SIGNAL_MSI", 0x4020_aea5, EINVAL, None),
     ];
-    for (name, number, errno) in requests {
+    for (name, number, errno, hint) in requests {
         // This guest asks for most of them; the other one needs an interrupt.
         let guest = if name == "KVM_SIGNAL_MSI" { "echo" } else { "smp" };
         let program = matchstick(["run", guest]).filtered(failing(libc::SYS_ioctl, Some((1, number)), errno));
         let ended = program.input("hello\n").run();
-        is_a_clear_error(&ended, name);
+        is_a_clear_error(&ended, name, hint);
     }
 }
 
@@ -72,18 +81,31 @@ fn each_system_call_that_fails_is_reported() {
     if !has_kvm() {
         return;
     }
-    let calls: [(&str, i64, Argument, i32); 8] = [
-        ("mmap, shared", libc::SYS_mmap, Some((3, libc::MAP_SHARED as u64)), libc::ENOMEM),
-        ("mmap, of guest memory", libc::SYS_mmap, Some((1, 2 << 20)), libc::ENOMEM),
-        ("timer_create", libc::SYS_timer_create, None, libc::EAGAIN),
-        ("openat", libc::SYS_openat, None, libc::EMFILE),
-        ("clone3", libc::SYS_clone3, None, libc::EAGAIN),
-        ("capset", libc::SYS_capset, None, libc::EPERM),
-        ("prlimit64", libc::SYS_prlimit64, Some((1, libc::RLIMIT_CORE as u64)), libc::EPERM),
-        ("rt_sigaction", libc::SYS_rt_sigaction, Some((0, libc::SIGTERM as u64)), libc::EINVAL),
+    let calls: [(&str, i64, Argument, i32, Option<&str>); 9] = [
+        (
+            "mmap, shared",
+            libc::SYS_mmap,
+            Some((3, libc::MAP_SHARED as u64)),
+            libc::ENOMEM,
+            Some("a smaller -c"),
+        ),
+        ("mmap, of guest memory", libc::SYS_mmap, Some((1, 2 << 20)), libc::ENOMEM, Some("a smaller -m")),
+        ("timer_create", libc::SYS_timer_create, None, libc::EAGAIN, Some("`ulimit -i`")),
+        ("openat", libc::SYS_openat, None, libc::EMFILE, Some("`ulimit -n`")),
+        ("openat", libc::SYS_openat, None, libc::EPERM, Some("--device /dev/kvm")),
+        ("clone3", libc::SYS_clone3, None, libc::EAGAIN, Some("`ulimit -a`")),
+        ("capset", libc::SYS_capset, None, libc::EPERM, Some("--sandbox off")),
+        (
+            "prlimit64",
+            libc::SYS_prlimit64,
+            Some((1, libc::RLIMIT_CORE as u64)),
+            libc::EPERM,
+            Some("--sandbox off"),
+        ),
+        ("rt_sigaction", libc::SYS_rt_sigaction, Some((0, libc::SIGTERM as u64)), libc::EINVAL, None),
     ];
-    for (name, call, argument, errno) in calls {
-        is_a_clear_error(&run(&["smp"], failing(call, argument, errno)), name);
+    for (name, call, argument, errno, hint) in calls {
+        is_a_clear_error(&run(&["smp"], failing(call, argument, errno)), name, hint);
     }
 }
 
@@ -93,13 +115,13 @@ fn threads_that_cannot_be_had_are_reported_by_clone_as_well() {
         return;
     }
     let (_dir, path) = golden_image();
-    for (name, call, argument, errno) in [
-        ("clone3", libc::SYS_clone3, None, libc::EAGAIN),
-        ("KVM_CREATE_VM", libc::SYS_ioctl, Some((1, 0xae01)), libc::EMFILE),
+    for (name, call, argument, errno, hint) in [
+        ("clone3", libc::SYS_clone3, None, libc::EAGAIN, "`ulimit -a`"),
+        ("KVM_CREATE_VM", libc::SYS_ioctl, Some((1, 0xae01)), libc::EMFILE, "`ulimit -n`"),
     ] {
         let filter = failing(call, argument, errno);
         let ended = matchstick(["clone", "-n", "20", "-j", "4000000000", &path]).filtered(filter).run();
-        is_a_clear_error(&ended, name);
+        is_a_clear_error(&ended, name, Some(hint));
         ended.printed("");
     }
     // As many threads as there are clones to start are enough.
@@ -124,18 +146,19 @@ fn a_golden_image_that_does_not_fit_leaves_nothing() {
     let snapshot = || matchstick(["snapshot", "primes", "-o", &path]);
     // The first is written to memory before, by the same calls: so it is the name on the disk that fails, and then
     // bringing it there.
-    for (call, errno, hint) in [
-        (libc::SYS_rename, libc::ENOSPC, "make room"),
-        (libc::SYS_fsync, libc::ENOSPC, "make room"),
-        (libc::SYS_fsync, libc::EIO, "a file that you may write"),
-    ] {
+    for (call, errno, hint) in
+        [(libc::SYS_rename, libc::ENOSPC, "make room"), (libc::SYS_fsync, libc::ENOSPC, "make room")]
+    {
         let ended = snapshot().filtered(failing(call, None, errno)).run();
         ended.fails(125, "cannot write", hint);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "call {call}");
     }
+    let broken = snapshot().filtered(failing(libc::SYS_fsync, None, libc::EIO)).run();
+    broken.fails_without_hint(125, "cannot write");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     let limited = format!("ulimit -f 64; exec \"$0\" snapshot primes -m 64 -o {path}");
     let shell = support::Program::new("bash").args(["-c", &limited, env!("CARGO_BIN_EXE_matchstick")]);
-    is_a_clear_error(&shell.run(), "file size");
+    is_a_clear_error(&shell.run(), "file size", Some("`ulimit -f`"));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     snapshot().run().status(0);
 }
@@ -156,7 +179,7 @@ fn a_story_that_cannot_be_written_whole_is_not_written_at_all() {
     ] {
         let shell = support::Program::new("bash").args(["-c", &limited, env!("CARGO_BIN_EXE_matchstick")]);
         let ended = shell.args(args).run();
-        is_a_clear_error(&ended, "file size");
+        is_a_clear_error(&ended, "file size", Some("`ulimit -f`"));
         assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "{args:?}");
     }
 }
@@ -176,9 +199,9 @@ fn output_that_cannot_be_written_is_an_error() {
     if !has_kvm() {
         return;
     }
-    for (errno, hint) in [(libc::EIO, "standard output"), (libc::ENOSPC, "make room")] {
-        // Standard error is written as well, so only the copy of standard output fails.
-        let ended = run(&[], failing(libc::SYS_write, Some((0, 3)), errno));
-        ended.fails(125, "cannot write the output", hint);
-    }
+    // Standard error is written as well, so only the copy of standard output fails.
+    let ended = |errno| run(&[], failing(libc::SYS_write, Some((0, 3)), errno));
+    ended(libc::EIO).fails_without_hint(125, "cannot write the output");
+    ended(libc::ENOSPC).fails(125, "cannot write the output", "make room where standard output goes");
+    ended(libc::EFBIG).fails(125, "cannot write the output", "`ulimit -f`");
 }

@@ -124,6 +124,16 @@ impl Ended {
         self
     }
 
+    /// Asserts one error in one line, and nothing else on standard error: no hint fits it.
+    #[track_caller]
+    pub fn fails_without_hint(&self, status: i32, error: &str) -> &Ended {
+        self.status(status);
+        let lines: Vec<&str> = self.stderr.lines().collect();
+        let &[line] = lines.as_slice() else { panic!("not one line: {}", self.stderr) };
+        assert!(line.starts_with("error: ") && line.contains(error), "{error:?} is not in {line:?}");
+        self
+    }
+
     /// Asserts one error and one hint, each a line, and nothing else on standard error.
     #[track_caller]
     pub fn fails(&self, status: i32, error: &str, hint: &str) -> &Ended {
