@@ -6,9 +6,9 @@
 use crate::device::Cable;
 use crate::error::{Error, Result, Step};
 use crate::machine::Remote;
-use crate::sandbox::{self, Role, Sandbox};
+use crate::sandbox::{Role, Sandbox};
 use crate::sys::{self, Input};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::sync::OnceLock;
 use std::thread;
 
@@ -118,23 +118,6 @@ fn pump(mut source: impl Read, terminal: bool, cable: &Cable, remote: &Remote) {
     // To a terminal within the guest, the first one in a line ends only what was typed of that line.
     cable.send(if is_open_line { &[CTRL_D, CTRL_D] } else { &[CTRL_D] });
     remote.kick();
-}
-
-/// From now on a panic, in whichever thread, gives the terminal back before it says what happened, and ends
-/// the process with `status`.
-pub fn restore_on_panic(status: u8) {
-    let say = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        sys::restore_terminal();
-        if sandbox::is_in_force() {
-            // Not std's hook: for the backtrace that RUST_BACKTRACE asks for, it would open files.
-            let hint = "that is a fault of matchstick; with --sandbox off, RUST_BACKTRACE=1 shows where";
-            let _ = write!(io::stderr(), "error: {panic}\n hint: {hint}\n");
-        } else {
-            say(panic);
-        }
-        std::process::exit(status.into());
-    }));
 }
 
 static MACHINE: OnceLock<Remote> = OnceLock::new();

@@ -22,39 +22,51 @@
 //! | [`initramfs`] | what Linux expects to find when it has started |
 //! | [`device`] | what answers when the guest touches a port |
 //! | [`machine`] | the loop |
+//! | [`timeline`] | who watches it |
 //! | [`sandbox`] | what the process gives up before it lets a guest run |
+//! | [`snapshot`] | how a machine becomes a file, and many machines again |
+//! | [`guest`] | guests to try it with |
 //! | [`debugger`] | a guest that stops and goes on as gdb says |
 //! | [`mod@trace`] | what happened, call by call and exit by exit |
-//! | [`snapshot`] | how a machine becomes a file, and many machines again |
 //! | [`host`] | what is under us: hypervisor, kernel, container; and what is missing |
 //! | [`container`] | what Linux can do without a virtual machine |
 //! | [`mod@bench`] | how long that takes, beside a process and containers |
-//! | [`explain`] | the lessons, and the figures that are measured while you read |
-//! | [`timeline`], [`console`], [`guest`], [`cli`] | what makes a command of it |
+//! | [`cli`] | the command |
 //!
-//! Lower layers never import upper ones; a test sees to it. `unsafe` is allowed in [`kvm`] and [`sys`] only.
+//! The cargo features `cli`, `race`, `trace` and `debugger` are on by default. Without them the library is the VMM alone,
+//! with a third of the packages.
+//!
+//! Lower layers never import upper ones; a test sees to it. `unsafe` is allowed in [`kvm`] and `sys` only.
 
+#[cfg(feature = "race")]
 pub mod bench;
 pub mod boot;
+#[cfg(feature = "cli")]
 pub mod cli;
-pub mod console;
+#[cfg(feature = "cli")]
+mod console;
+#[cfg(feature = "race")]
 pub mod container;
+#[cfg(feature = "debugger")]
 pub mod debugger;
 pub mod device;
 pub mod elf;
 pub mod error;
-pub mod explain;
+#[cfg(feature = "cli")]
+mod explain;
 mod fields;
 pub mod guest;
+#[cfg(feature = "cli")]
 pub mod host;
 pub mod initramfs;
 pub mod kvm;
 pub mod machine;
 pub mod sandbox;
 pub mod snapshot;
-pub mod sys;
-pub mod text;
+mod sys;
+mod text;
 pub mod timeline;
+#[cfg(feature = "trace")]
 pub mod trace;
 pub mod x86;
 

@@ -2,7 +2,7 @@
 //!
 //! Not started by std: before it calls `main`, std reads /proc/self/maps to find the end of the main
 //! thread's stack and sets handlers that would report its overflow. That costs a start about 35 µs, as much
-//! as a vCPU's registers and memory together. [`matchstick::sys::begin`] does the rest of what std would do.
+//! as a vCPU's registers and memory together. [`matchstick::cli::main`] does the rest of what std would do.
 #![no_main]
 
 // Only glibc hands the arguments to those who ask for them before std was started.
@@ -15,6 +15,5 @@ use std::ffi::{c_char, c_int};
 #[allow(unsafe_code, reason = "the C library looks for a function of this name")]
 #[unsafe(no_mangle)]
 extern "C" fn main(_argc: c_int, _argv: *const *const c_char) -> c_int {
-    matchstick::sys::begin();
     matchstick::cli::main(std::env::args_os().skip(1)).into()
 }

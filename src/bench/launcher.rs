@@ -111,12 +111,7 @@ impl Launcher {
         words.join(" ")
     }
 
-    /// Launches it once.
-    pub fn run(&self, limit: Duration) -> Result<Sample, Failure> {
-        self.output(limit).map(|(sample, _)| sample)
-    }
-
-    /// The same, and what it printed.
+    /// Launches it once; what was measured, and what it printed.
     pub fn output(&self, limit: Duration) -> Result<(Sample, Vec<u8>), Failure> {
         let mut stderr = memory_file().map_err(Failure::new)?;
         let run = || -> Result<(Sample, Vec<u8>), String> {

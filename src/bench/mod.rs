@@ -6,25 +6,29 @@
 //!
 //! It measures; it does not make any of them faster. The rules it keeps, and why, are in docs/benchmarking.md.
 
-pub mod card;
-pub mod config;
+pub(crate) mod card;
+pub(crate) mod config;
 mod error;
-pub mod file;
-pub mod idle;
-pub mod isolation;
-pub mod launcher;
-pub mod memory;
-pub mod observed;
-pub mod parallel;
-pub mod payload;
-pub mod prepared;
-pub mod race;
-pub mod random;
-pub mod report;
-pub mod schedule;
-pub mod stats;
-pub mod stop;
-pub mod subject;
+pub(crate) mod file;
+pub(crate) mod idle;
+pub(crate) mod isolation;
+pub(crate) mod launcher;
+pub(crate) mod memory;
+pub(crate) mod observed;
+pub(crate) mod parallel;
+pub(crate) mod payload;
+pub(crate) mod prepared;
+pub(crate) mod race;
+pub(crate) mod random;
+pub(crate) mod report;
+pub(crate) mod schedule;
+pub(crate) mod stats;
+pub(crate) mod stop;
+pub(crate) mod subject;
 pub mod subjects;
 
 pub use error::{Error, Result};
+pub use launcher::Expect;
+pub use payload::{PROBE, Payload, Scratch};
+pub use stats::quantile;
+pub use subject::{Failure, Missing, Sample, Subject};

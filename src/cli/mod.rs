@@ -25,8 +25,8 @@ mod values;
 pub use options::{RunArgs, Usage};
 pub use table::{COMMANDS, CommandHelp, OptionHelp, RUN_OPTIONS};
 
-use crate::console;
 use crate::error::{Error, Result, in_words};
+use crate::{sandbox, sys};
 use options::Command;
 use std::ffi::OsString;
 use std::fs::File;
@@ -54,8 +54,12 @@ pub const STATUS_NOT_FOUND: u8 = 127;
 const STATUS_PIPE: u8 = 141;
 
 /// Runs the command in `args` (without the program's name) and returns the exit status.
+///
+/// To be the only thing that a process does: it changes how signals and panics end it, and its standard descriptors if
+/// they are closed.
 pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
-    console::restore_on_panic(STATUS_FAILURE);
+    sys::begin();
+    sandbox::end_on_panic(STATUS_FAILURE);
     let command = match options::parse(args) {
         Ok(command) => command,
         Err(Usage { what, hint }) => {

@@ -248,6 +248,11 @@ mod tests {
     const PLAIN_TERMINAL: Terminal = Terminal { width: 80, unicode: false, colour: false };
 
     #[test]
+    fn nothing_is_drawn_wider_than_can_be_read() {
+        assert!(Terminal::of_stdout().width <= WIDTH_MAX);
+    }
+
+    #[test]
     fn lines_break_between_words_and_within_one_that_is_too_long() {
         assert_eq!(WIDE.wrap("one two three", 7), ["one two", "three"]);
         assert_eq!(WIDE.wrap("abcdefgh ij", 3), ["abc", "def", "gh", "ij"]);

@@ -24,8 +24,9 @@ pub mod cgroup;
 mod inside;
 pub(crate) mod proc;
 
+pub use crate::sys::spawn::{Child, Usage};
+
 use crate::sys::clone::{self, Addresses};
-use crate::sys::spawn::Child;
 use cgroup::{Cgroup, CgroupParent};
 use std::ffi::{CStr, CString};
 use std::io;

@@ -3,9 +3,8 @@
 //! A few runs are enough here: a lesson shows of what order a thing is. To compare things is `matchstick bench`'s
 //! part. What cannot be had (no /dev/kvm, no /proc) is `None`, and the lesson says something else instead.
 
-use crate::bench::payload::{Payload, Scratch};
-use crate::bench::subject::Subject;
-use crate::bench::subjects;
+#[cfg(feature = "race")]
+use super::starts;
 use crate::guest::Guest;
 use crate::host::{Facts, Host, LayerKind, classify, gather};
 use crate::kvm::{Exit, Kvm};
@@ -22,52 +21,12 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
-/// The names that a lesson may use.
-pub const NAMES: &[&str] = &[
-    "below",
-    "boot_bytes",
-    "cgroup_controllers",
-    "cgroup_mount",
-    "cgroup_path",
-    "container_start",
-    "container_tools",
-    "container",
-    "copy",
-    "engine",
-    "etc_changed",
-    "etc_files",
-    "exit",
-    "exit_count",
-    "guest_address",
-    "guest_memory",
-    "interrupts",
-    "kernel",
-    "namespaces",
-    "own_namespaces",
-    "pid",
-    "process_start",
-    "processors",
-    "restore",
-    "ring",
-    "runc_start",
-    "root",
-    "serial_exits",
-    "syscall",
-    "syscalls",
-    "timer_interrupts",
-    "uid",
-    "virtio_devices",
-    "vm_boot",
-    "vm_start",
-    "vm_tools",
-];
-
 /// Runs of a thing whose median is shown.
-const RUNS: usize = 7;
+pub(super) const RUNS: usize = 7;
 /// The kernel takes a virtual machine down bit by bit, and another one that comes meanwhile may have to wait.
-const PAUSE: Duration = Duration::from_millis(20);
+pub(super) const PAUSE: Duration = Duration::from_millis(20);
 /// No start takes so long.
-const LIMIT: Duration = Duration::from_secs(5);
+pub(super) const LIMIT: Duration = Duration::from_secs(5);
 
 /// What was measured so far; a figure that is asked for twice is the same.
 #[derive(Default)]
@@ -98,16 +57,10 @@ impl Figures {
                 Guest::find("hello").map(|guest| format!("{} KiB", guest.config().memory >> 10))
             }
             "guest_address" => guest_address(),
-            "vm_boot" => with_payload(|payload| median_of(&mut subjects::vm::InProcess::new(payload))),
-            "vm_start" => with_payload(|payload| median_of(&mut subjects::vm::process(payload))),
-            "process_start" => with_payload(|payload| median_of(&mut subjects::process(payload))),
-            "container_start" => {
-                with_payload(|payload| median_of(&mut subjects::namespaces::Namespaces::new(payload)))
+            #[cfg(feature = "race")]
+            "vm_boot" | "vm_start" | "process_start" | "container_start" | "runc_start" => {
+                starts::figure(name)
             }
-            "runc_start" => with_payload(|payload| {
-                let mut runtimes = subjects::oci::all(payload).into_iter();
-                median_of(&mut runtimes.find(|runtime| runtime.name() == "runc")?)
-            }),
             "restore" => restore().map(in_words),
             "syscall" => Some(in_words(syscall())),
             "syscalls" => syscalls(),
@@ -170,7 +123,7 @@ impl Figures {
 }
 
 /// A time as people read it.
-fn in_words(time: Duration) -> String {
+pub(super) fn in_words(time: Duration) -> String {
     match time.as_nanos() {
         nanos @ 0..1_000 => format!("{nanos} ns"),
         nanos @ 1_000..1_000_000 => format!("{:.1} µs", nanos as f64 / 1e3),
@@ -180,7 +133,7 @@ fn in_words(time: Duration) -> String {
 }
 
 /// The one in the middle.
-fn median(mut times: Vec<Duration>) -> Option<Duration> {
+pub(super) fn median(mut times: Vec<Duration>) -> Option<Duration> {
     times.sort();
     times.get(times.len() / 2).copied()
 }
@@ -272,23 +225,6 @@ fn syscall() -> Duration {
     let start = sys::monotonic();
     (0..CALLS).for_each(|_| sys::smallest_system_call());
     (sys::monotonic() - start) / CALLS
-}
-
-/// Does `work` with the payload that all contestants of the race print.
-fn with_payload(work: impl FnOnce(&Payload) -> Option<Duration>) -> Option<String> {
-    let scratch = Scratch::new().ok()?;
-    let payload = Payload::new("hello", &scratch).ok()?;
-    work(&payload).map(in_words)
-}
-
-/// The median of a few starts, until everything is given back.
-fn median_of(subject: &mut dyn Subject) -> Option<Duration> {
-    subject.ready().ok()?;
-    let once = |_| {
-        thread::sleep(PAUSE);
-        subject.run(LIMIT).ok().map(|sample| sample.reaped)
-    };
-    median((0..RUNS).map(once).collect::<Option<_>>()?)
 }
 
 /// How many system calls the kernel has functions for, by /proc/kallsyms.

@@ -28,18 +28,6 @@ pub fn fill(text: &str, mut value: impl FnMut(&str) -> Option<String>) -> String
     without_comments(&(filled + rest))
 }
 
-/// The names of all figures in `text`, in the order of their first places.
-pub fn names(text: &str) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    fill(text, |name| {
-        if !names.iter().any(|known| known == name) {
-            names.push(name.to_owned());
-        }
-        Some(String::new())
-    });
-    names
-}
-
 /// What is before the first live part, its live text, its text for the book, and what is after it.
 fn split(text: &str) -> Option<(&str, &str, &str, &str)> {
     let (before, rest) = text.split_once(LIVE)?;
@@ -80,7 +68,6 @@ mod tests {
     fn figures_stand_in_the_live_text() {
         let value = |name: &str| Some(name.to_uppercase());
         assert_eq!(fill(TEXT, value), "# A\n\nIt takes TIME, RATE.\n\nB\n");
-        assert_eq!(names(TEXT), ["time", "rate"]);
     }
 
     #[test]

@@ -11,6 +11,8 @@
 pub mod figures;
 pub mod live;
 pub mod markdown;
+#[cfg(feature = "race")]
+mod starts;
 
 /// A lesson.
 #[derive(Debug, Clone, Copy)]
@@ -71,19 +73,6 @@ impl Lesson {
     pub fn title(&self) -> &'static str {
         self.text.lines().find_map(|line| line.strip_prefix("# ")).unwrap_or(self.topic)
     }
-
-    /// What a translation names to say which text it translates: FNV-1a of 64 bits, in hexadecimal.
-    pub fn digest(&self) -> String {
-        const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-        const PRIME: u64 = 0x0000_0100_0000_01b3;
-        let hash = self.text.bytes().fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
-        format!("{hash:016x}")
-    }
-
-    /// The digest of the English text that this one translates, from its line `<!-- translates DIGEST -->`.
-    pub fn translates(&self) -> Option<&'static str> {
-        self.text.lines().find_map(|line| line.strip_prefix("<!-- translates ")?.strip_suffix(" -->"))
-    }
 }
 
 /// Those of `known` that are most like `word`, the nearest first; none if none is.
@@ -127,27 +116,4 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_digest_is_that_of_the_specification() {
-        // The FNV specification's own example.
-        assert_eq!(Lesson { topic: "", text: "foobar" }.digest(), "85944171f73967e8");
-        assert_eq!(Lesson { topic: "", text: "" }.digest(), "cbf29ce484222325");
-        let korean = Lesson { topic: "", text: "<!-- translates 85944171f73967e8 -->\n# 제목\n" };
-        assert_eq!((korean.translates(), korean.title()), (Some("85944171f73967e8"), "제목"));
-    }
-
-    #[test]
-    fn the_nearest_names_are_those_a_hand_slipped_from() {
-        assert_eq!(distance("kitten", "sitting"), 3);
-        let topics = ["hypervisor", "types", "kvm", "vm-exit", "vm-vs-container", "container"];
-        assert_eq!(nearest("hypervizor", topics), ["hypervisor"]);
-        assert_eq!(nearest("kmv", topics)[0], "kvm");
-        assert_eq!(nearest("Exit", topics), ["vm-exit"]);
-        assert_eq!(nearest("containers", topics)[0], "container");
-        assert_eq!(nearest("xyzzy", topics), [""; 0]);
-        assert_eq!(nearest("", topics), [""; 0]);
-    }
-}
+mod tests;

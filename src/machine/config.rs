@@ -4,7 +4,7 @@ use crate::boot::Protocol;
 use crate::error::{ConfigError, Result};
 use crate::kvm::{Kvm, MAX_MEMORY};
 use crate::sandbox::Sandbox;
-use crate::sys::contents::Contents;
+pub use crate::sys::contents::Contents;
 use std::time::Duration;
 
 /// What kind of machine, and what it is to start.

@@ -303,7 +303,7 @@ mod tests {
     fn addresses_that_are_none() {
         assert!(found(NOP, |r| r.general.rip = 1 << 47).contains("rip is not canonical: 0x800000000000"));
         assert!(found(NOP, |r| r.general.rsp = 1 << 63).contains("the stack pointer is not canonical"));
-        if cfg!(feature = "disassembly") {
+        if cfg!(feature = "trace") {
             // mov [rax+rbx*8+0x10], cl; jmp rax
             let code = &[0x88, 0x4c, 0xd8, 0x10];
             let address = |r: &mut Registers| (r.general.rax, r.general.rbx) = (0x7fff_ffff_fff0, 0);
@@ -324,7 +324,7 @@ mod tests {
         assert!(
             found(NOP, |r| r.general.rsp = 0x20_0008).contains("the stack 0x200000 is not mapped, so no")
         );
-        if cfg!(feature = "disassembly") {
+        if cfg!(feature = "trace") {
             // mov al, [rbx]
             assert!(found(&[0x8a, 0x03], |r| r.general.rbx = 1 << 39).contains("PML4[1]"));
         }

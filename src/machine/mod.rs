@@ -19,7 +19,7 @@ mod pacing;
 mod remote;
 mod state;
 
-pub use config::Config;
+pub use config::{Config, Contents};
 pub use crash::{Crash, Note};
 pub use remote::Remote;
 pub use state::{DeviceState, Space, State};

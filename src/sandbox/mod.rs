@@ -91,6 +91,23 @@ impl Sandbox {
     }
 }
 
+/// From now on a panic, in whichever thread, gives the terminal back before it says what happened, and ends
+/// the process with `status`.
+pub fn end_on_panic(status: u8) {
+    let say = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        sys::restore_terminal();
+        if is_in_force() {
+            // Not std's hook: for the backtrace that RUST_BACKTRACE asks for, it would open files.
+            let hint = "that is a fault of matchstick; with --sandbox off, RUST_BACKTRACE=1 shows where";
+            let _ = io::Write::write_fmt(&mut io::stderr(), format_args!("error: {panic}\n hint: {hint}\n"));
+        } else {
+            say(panic);
+        }
+        std::process::exit(status.into());
+    }));
+}
+
 fn failed(source: io::Error) -> Error {
     Error::Host { step: Step::Sandbox, source }
 }

@@ -1,20 +1,14 @@
 //! Which instruction made the guest exit, in words.
 //!
 //! KVM shows RIP at the instruction or right behind it, depending on the way it took: a fast path, its emulator,
-//! a string. So the bytes on both sides are read, and the instruction that fits the exit is the one. Without the
-//! feature `disassembly` there are only the bytes.
+//! a string. So the bytes on both sides are read, and the instruction that fits the exit is the one.
 
 use super::event::{Code, ExitRecord};
 use crate::text::hex;
 
 /// The instruction behind an exit, with its address; or the bytes at RIP, where that is all that is known.
 pub fn instruction(exit: &ExitRecord, code: &Code) -> (u64, String) {
-    #[cfg(feature = "disassembly")]
-    if let Some(found) = search::find(exit, code) {
-        return found;
-    }
-    let _ = exit;
-    (code.rip, bytes(code.behind()))
+    search::find(exit, code).unwrap_or_else(|| (code.rip, bytes(code.behind())))
 }
 
 fn bytes(bytes: &[u8]) -> String {
@@ -24,7 +18,6 @@ fn bytes(bytes: &[u8]) -> String {
     }
 }
 
-#[cfg(feature = "disassembly")]
 mod search {
     use super::{Code, ExitRecord};
     use crate::trace::event::Reason;
@@ -141,13 +134,12 @@ mod tests {
         Code { rip: 0x7c10, bits, bytes, known: (Code::BEFORE, Code::BEHIND) }
     }
 
-    #[cfg(feature = "disassembly")]
     fn out(port: u16, size: usize, data: &[u8]) -> ExitRecord {
         ExitRecord { dx: 0x3f8, ..ExitRecord::of(&Exit::Out { port, size, data }) }
     }
 
     #[test]
-    #[cfg(feature = "disassembly")]
+
     fn the_instruction_is_found_at_rip_and_behind_it() {
         let found = |exit: &ExitRecord, code: &Code| instruction(exit, code);
         // out dx, al, with RIP behind it, and at it

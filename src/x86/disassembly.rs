@@ -1,12 +1,12 @@
-//! Instructions in words, by iced-x86. Without the feature `disassembly`, nothing is known of them.
+//! Instructions in words, by iced-x86. Without the feature `trace`, nothing is known of them.
 
 use kvm_bindings::kvm_regs;
 
 /// The instruction that `bytes` begin with, as NASM writes it, and its length; `bits` is 16, 32 or 64.
 pub fn text(bits: u32, rip: u64, bytes: &[u8]) -> Option<(String, usize)> {
-    #[cfg(feature = "disassembly")]
+    #[cfg(feature = "trace")]
     return iced::decode(bits, rip, bytes).map(|found| (iced::format(&found), found.len()));
-    #[cfg(not(feature = "disassembly"))]
+    #[cfg(not(feature = "trace"))]
     return {
         _ = (bits, rip, bytes);
         None
@@ -16,9 +16,9 @@ pub fn text(bits: u32, rip: u64, bytes: &[u8]) -> Option<(String, usize)> {
 /// The address in the instruction's operand, or the one that it jumps to, computed from the registers; segment
 /// bases are not in it.
 pub fn address(bits: u32, registers: &kvm_regs, bytes: &[u8]) -> Option<u64> {
-    #[cfg(feature = "disassembly")]
+    #[cfg(feature = "trace")]
     return iced::address(&iced::decode(bits, registers.rip, bytes)?, registers);
-    #[cfg(not(feature = "disassembly"))]
+    #[cfg(not(feature = "trace"))]
     return {
         _ = (bits, registers, bytes);
         None
@@ -34,10 +34,10 @@ pub fn register(registers: &kvm_regs, number: u8) -> u64 {
     ][usize::from(number & 15)]
 }
 
-#[cfg(feature = "disassembly")]
+#[cfg(feature = "trace")]
 pub use iced::{decode, format};
 
-#[cfg(feature = "disassembly")]
+#[cfg(feature = "trace")]
 mod iced {
     use super::register;
     use iced_x86::{Decoder, DecoderOptions, Formatter, Instruction, NasmFormatter, OpKind, Register};

@@ -1,15 +1,15 @@
 //! Our own container, as its program sees it.
 
 use crate::{alone, support};
-use matchstick::bench::payload::PROBE;
+use matchstick::bench::PROBE;
 use matchstick::container::cgroup::CgroupParent;
 use matchstick::container::{Config, Container, Error};
-use matchstick::sys::spawn::wait_readable;
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
+use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -38,7 +38,11 @@ fn run(config: &Config<'_>) -> Option<(String, i32)> {
         container => container.unwrap(),
     };
     drop(end);
-    assert_eq!(wait_readable([container.child.end()], LIMIT).unwrap(), [true], "it did not end");
+    let end = container.child.end().unwrap().as_raw_fd();
+    let epoll = Epoll::new().unwrap();
+    epoll.ctl(ControlOperation::Add, end, EpollEvent::new(EventSet::IN, 0)).unwrap();
+    let count = epoll.wait(LIMIT.as_millis() as i32, &mut [EpollEvent::default()]).unwrap();
+    assert_eq!(count, 1, "it did not end");
     let mut text = String::new();
     output.read_to_string(&mut text).unwrap();
     let status = container.child.wait().unwrap().status;

@@ -1,9 +1,7 @@
 //! The race as a user runs it: what it prints, writes, refuses, and leaves behind, which is nothing.
 
 use crate::support::{Program, has_kvm, is_set, matchstick, skip};
-use matchstick::bench::payload::{Payload, Scratch};
-use matchstick::bench::stats::quantile;
-use matchstick::bench::subjects;
+use matchstick::bench::{Payload, Scratch, quantile, subjects};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;

@@ -1,9 +1,7 @@
 //! The worlds that `matchstick bench` runs a payload in, each for real where this host has it.
 
 use crate::{alone, support};
-use matchstick::bench::payload::{Payload, Scratch};
-use matchstick::bench::subject::Subject;
-use matchstick::bench::subjects;
+use matchstick::bench::{Payload, Scratch, Subject, subjects};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;

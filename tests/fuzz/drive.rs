@@ -8,10 +8,11 @@ use matchstick::device::{Action, Bus, Cable, Cmos, Device, I8042, Ioapic, Post, 
 use matchstick::initramfs::Initramfs;
 use matchstick::kvm::Memory;
 use matchstick::snapshot::Snapshot;
-use matchstick::{Error, GuestAddress, cli, debugger, sys};
+use matchstick::{Error, GuestAddress, cli, debugger};
 use std::ffi::OsString;
+use std::fs::File;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 
 /// A name, and what it drives.
 pub type Target = (&'static str, fn(&[u8]));
@@ -221,7 +222,10 @@ pub fn gdb(bytes: &[u8]) {
 
 /// A golden image: header and sections, of which the digest is set right here, as a fuzzer would not find it.
 pub fn snapshot(bytes: &[u8]) {
-    let Ok(file) = sys::memory_file() else { return };
+    /// A file without a name (open(2)).
+    const O_TMPFILE: i32 = 0o20_200_000;
+    let file = File::options().read(true).write(true).custom_flags(O_TMPFILE).open(std::env::temp_dir());
+    let Ok(file) = file else { return };
     let mut bytes = bytes.to_vec();
     set_digest(&mut bytes);
     // Its devices take what they are to remember, or do not.

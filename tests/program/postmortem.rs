@@ -49,7 +49,7 @@ fn by_a_page_table_entry_with_a_reserved_bit() {
     let entry = [0x48, 0xc7, 0x04, 0x25, 0x08, 0xa0, 0x00, 0x00, 0x83, 0x20, 0x00, 0x00];
     let read = [&[0xa0], &(1_u64 << 30).to_le_bytes()[..]].concat();
     // Without the feature nobody knows which address the instruction read.
-    let expected: &[&str] = match cfg!(feature = "disassembly") {
+    let expected: &[&str] = match cfg!(feature = "trace") {
         true => &["a page table entry with a reserved bit", "PDPT[1]   at 0xa008: 0x0000000000002083"],
         false => &["no IDT is loaded"],
     };
@@ -57,7 +57,7 @@ fn by_a_page_table_entry_with_a_reserved_bit() {
 }
 
 #[test]
-#[cfg(feature = "disassembly")]
+#[cfg(feature = "trace")]
 fn at_an_address_that_is_not_canonical() {
     // mov [rax], al; jmp rax
     for instruction in [[0x88, 0x00], [0xff, 0xe0]] {

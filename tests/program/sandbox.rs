@@ -51,7 +51,7 @@ fn a_panic_within_is_told_and_is_no_forbidden_call() {
 #[test]
 #[ignore = "ends its process; the test above starts it"]
 fn panic_within() {
-    matchstick::console::restore_on_panic(93);
+    matchstick::sandbox::end_on_panic(93);
     in_role(|| panic!("it panics as it was told"));
 }
 

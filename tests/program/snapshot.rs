@@ -567,7 +567,7 @@ fn what_is_no_machine_of_ours_is_not_looked_into() {
     let diff = |pid: &str| matchstick(["diff", &path, pid]).run();
     diff(&pid).fails(126, "it does not run a virtual machine of ours", "pgrep");
     // Somebody else has it already.
-    let held = matchstick::sys::stopped::Stopped::new(sleeper.id()).unwrap();
+    let held = support::terminal::trace(sleeper.id());
     diff(&pid).fails(126, "Operation not permitted", "one tracer");
     drop(held);
     // It has ended, and nobody has asked for its status.

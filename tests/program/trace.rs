@@ -57,7 +57,7 @@ fn each_exit_is_told_with_its_device_and_its_instruction() {
         ("out", 0xf4, "DebugExit", "out 0xf4, al"),
     ];
     // Without the feature there are the bytes at RIP.
-    if cfg!(feature = "disassembly") {
+    if cfg!(feature = "trace") {
         assert_eq!(told, expected);
         assert_eq!(exits[0]["instruction_at"], 0x7c05);
     }

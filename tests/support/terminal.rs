@@ -167,3 +167,30 @@ pub fn filter_in(command: &mut Command, filter: seccompiler::BpfProgram) {
     // SAFETY: it makes two system calls, and allocates nothing.
     unsafe { command.pre_exec(apply) };
 }
+
+/// Traces a process until this is dropped.
+pub struct Traced(Option<(mpsc::Sender<()>, thread::JoinHandle<()>)>);
+
+/// Becomes the tracer of `process` (ptrace(2)).
+pub fn trace(process: i32) -> Traced {
+    let (end, ended) = mpsc::channel();
+    let (begin, begun) = mpsc::channel();
+    // A tracer is a thread, and what it traces is free again when it ends.
+    let tracer = thread::spawn(move || {
+        // SAFETY: with this request all arguments are numbers.
+        let result = unsafe { libc::ptrace(libc::PTRACE_SEIZE, process, 0, 0) };
+        begin.send(result).unwrap();
+        let _ = ended.recv();
+    });
+    assert_eq!(begun.recv().unwrap(), 0, "{process} cannot be traced");
+    Traced(Some((end, tracer)))
+}
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        if let Some((end, tracer)) = self.0.take() {
+            drop(end);
+            tracer.join().unwrap();
+        }
+    }
+}

@@ -163,7 +163,7 @@ impl Write for Output {
 }
 
 /// The median length of each phase over many starts: their timelines, and when each was over.
-pub fn medians(starts: Vec<(Timeline, Duration)>) -> Vec<Phase> {
+pub(crate) fn medians(starts: Vec<(Timeline, Duration)>) -> Vec<Phase> {
     let mut phases: Vec<(String, Vec<f64>)> = Vec::new();
     for (timeline, end) in starts {
         let mut begin = Duration::ZERO;
