@@ -31,4 +31,4 @@ pub use error::{Error, Result};
 pub use launcher::Expect;
 pub use payload::{PROBE, Payload, Scratch};
 pub use stats::quantile;
-pub use subject::{Failure, Missing, Sample, Subject};
+pub use subject::{Failure, Kind, Missing, Sample, Subject};
