@@ -186,7 +186,7 @@ impl Debugger {
         })
     }
 
-    /// Tells the client how the guest stopped_at.
+    /// Tells the client how the guest ended.
     pub fn finish(mut self, status: u8) -> Result<()> {
         if let (Some(GdbStubStateMachine::Running(running)), Some(guest)) =
             (self.session.take(), &mut self.guest)

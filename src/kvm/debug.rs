@@ -1,4 +1,4 @@
-//! A virtual processor under observation: its registers and memory, one instruction at a time.
+//! What debuggers and traces need of a vCPU: its registers, its memory, and to stop after an instruction.
 //!
 //! Not on the path of an ordinary run. Source: KVM API document, section 4.87 `KVM_SET_GUEST_DEBUG`.
 
@@ -12,11 +12,11 @@ use kvm_bindings::{KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, kvm_fpu, kvm_gu
 pub enum StopPoint {
     /// After one, because [`Vcpu::single_step`] asked for it.
     AfterInstruction,
-    /// Within one, which is completed by going to KVM again: [`Vcpu::run_empty`].
+    /// Within one, which KVM completes the next time it is called: [`Vcpu::run_empty`].
     WithinInstruction,
     /// Before one. It has left for a reason that has nothing to do with its instructions, such as a signal.
     BeforeInstruction,
-    /// Nowhere: it does not go on.
+    /// It has crashed, and does not go on.
     Down,
 }
 
@@ -66,11 +66,11 @@ impl Vcpu {
         self.fd.set_kvm_immediate_exit(1);
     }
 
-    /// Has the guest stop after its next instruction (`KVM_SET_GUEST_DEBUG`), or no longer.
+    /// Makes the guest stop after its next instruction (`KVM_SET_GUEST_DEBUG`), or no longer.
     ///
-    /// It is to be said for each instruction: it is the trap flag that stops the guest, and KVM loses that flag when
-    /// its emulator has done an instruction, or when registers are set. The latter may wait in the shared page, from
-    /// which [`Vcpu::run_empty`] takes them.
+    /// Call it before every instruction. KVM stops the guest by RFLAGS.TF, and clears that flag when its emulator has
+    /// executed an instruction and when registers are set. Registers that wait in the shared page are set by the next
+    /// `KVM_RUN`, so call [`Vcpu::run_empty`] first.
     pub fn single_step(&mut self, on: bool) -> Result<()> {
         let control = if on { KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP } else { 0 };
         let debug = kvm_guest_debug { control, ..Default::default() };
@@ -82,16 +82,17 @@ impl Vcpu {
         &self.memory
     }
 
-    /// Goes to KVM and back, without the guest: completes the last access, if it was one.
+    /// Runs KVM but not the guest (`immediate_exit`): that completes an access, and sets registers that wait in the
+    /// shared page.
     pub fn run_empty(&mut self) {
         self.fd.set_kvm_immediate_exit(1);
-        // It ends with EINTR, which is what was asked for.
+        // It returns EINTR, as was asked for.
         let _ = self.fd.run();
         self.fd.set_kvm_immediate_exit(0);
     }
 
-    /// Copies guest memory from a linear address on, as far as the guest's page tables lead to memory, and
-    /// returns how many bytes that were. Takes the system registers of [`Vcpu::registers_at_exit`].
+    /// Copies guest memory from a linear address on, until an address is not mapped to memory, and returns how many
+    /// bytes were copied. `registers` are those of [`Vcpu::registers_at_exit`].
     pub fn peek(&self, registers: &Registers, linear: u64, data: &mut [u8]) -> usize {
         let mut done = 0;
         while done < data.len() {

@@ -1,8 +1,8 @@
 //! The state of a vCPU outside guest memory: read whole, kept as bytes, set whole.
 //!
 //! Each [`StatePart`] is one of KVM's own structs, byte for byte: they are part of the kernel's ABI, so they mean
-//! the same on every host. What a new vCPU has anyway is left out by [`VcpuState::without`], for setting costs an
-//! ioctl each; registers and events go through the shared page and cost none.
+//! the same on every host. Values that a new vCPU has as well are left out by [`VcpuState::without`], because each
+//! one that is set costs an ioctl; registers and events go through the shared page and cost none.
 //!
 //! Source: KVM API document, the sections of the ioctls named at each part.
 
@@ -242,7 +242,8 @@ impl VcpuState {
         Some((*numbers.first()?, *numbers.get(1)?))
     }
 
-    /// What a new vCPU, whose state is `new`, does not have anyway. What decides where it goes on stays.
+    /// This state without the values that a new vCPU, whose state is `new`, has as well. Registers, CPUID and TSC stay
+    /// in any case, as a vCPU cannot go on without them.
     pub fn without(mut self, new: &VcpuState) -> VcpuState {
         const KEPT: [StatePart; 4] = [StatePart::Regs, StatePart::Sregs, StatePart::Cpuid, StatePart::Tsc];
         let own = new.msrs();

@@ -19,8 +19,8 @@ use std::cell::{Cell, OnceCell};
 use std::ptr::{addr_of_mut, null_mut};
 use vm_memory::{Bytes, GuestAddress};
 
-/// Why the guest stopped and the VMM has the word. It borrows the page that KVM shares with us, so an
-/// exit allocates nothing, but for room for the first long string.
+/// Why the guest stopped. It borrows the page that KVM shares with us, so an exit allocates nothing, except
+/// memory for the first long string.
 #[derive(Debug)]
 pub enum Exit<'a> {
     /// OUT: `data` holds one access of `size` bytes, or several in a row after a `rep outs`.
@@ -81,7 +81,8 @@ pub enum Exit<'a> {
 pub struct Vcpu {
     pub(super) fd: VcpuFd,
     pub(super) memory: Memory,
-    /// What [`Vcpu::set_cpuid`] was given. KVM does not tell it again as it was: some show the host's bits.
+    /// What [`Vcpu::set_cpuid`] was given. `KVM_GET_CPUID2` does not always return the same: some KVMs put the
+    /// host's bits into it.
     pub(super) cpuid: OnceCell<CpuId>,
     /// What is remembered of strings; see [`Vcpu::finish_string`].
     pub(super) string: StringOut,
@@ -94,7 +95,7 @@ impl Vcpu {
         Vcpu { fd, memory, cpuid: OnceCell::new(), string: StringOut::default() }
     }
 
-    /// For what is mapped beside the page shared with KVM.
+    /// For mappings other than the page shared with KVM.
     pub(super) fn fd(&self) -> &VcpuFd {
         &self.fd
     }
@@ -121,14 +122,14 @@ impl Vcpu {
     pub fn set_msrs(&self, msrs: &[(u32, u64)]) -> Result<()> {
         let entries = msrs.iter().map(|&(index, data)| kvm_msr_entry { index, data, ..Default::default() });
         let entries: Vec<_> = entries.collect();
-        // In one call, as each costs as much as ten registers do.
+        // As many as possible in one call: a call costs as much as ten registers.
         let mut rest = &entries[..];
         while !rest.is_empty() {
             let some = &rest[..rest.len().min(KVM_MAX_MSR_ENTRIES)];
             let list = Msrs::from_entries(some).expect("no more than fit a list");
             let set =
                 self.fd.set_msrs(&list).map_err(host(Step::Set("the vCPU's model-specific registers")))?;
-            // It stops at a register that is not there, and says how many came before.
+            // KVM stops at a register that this processor does not have, and returns how many it set before.
             let done = if set < some.len() { set + 1 } else { set };
             rest = &rest[done..];
         }
@@ -139,7 +140,7 @@ impl Vcpu {
     pub fn run(&mut self) -> Result<Exit<'_>> {
         match self.fd.run() {
             Ok(_) => {}
-            // EAGAIN: a processor that waited for its SIPI has got it.
+            // EAGAIN: the vCPU was waiting for its SIPI, and has received it.
             Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => {
                 self.fd.set_kvm_immediate_exit(0);
                 return Ok(Exit::Interrupted);
@@ -236,8 +237,8 @@ impl Vcpu {
         })
     }
 
-    /// The general registers, when nothing can wake the processor but another one: it halted with interrupts off,
-    /// or still waits for its SIPI (`KVM_GET_MP_STATE`).
+    /// The general registers, if only another processor can wake this one: it halted with interrupts off, or still
+    /// waits for its SIPI (`KVM_GET_MP_STATE`).
     pub fn halted_for_good(&mut self) -> Result<Option<kvm_regs>> {
         let state = self.fd.get_mp_state().map_err(host(Step::Get("the vCPU's state")))?.mp_state;
         let regs = self.fd.sync_regs_mut().regs;
@@ -251,8 +252,9 @@ impl Vcpu {
 
     /// Runs `body` so that [`kick_this_thread`] ends a `KVM_RUN` in it, even one that has not begun.
     ///
-    /// A signal that comes just before the ioctl would be lost; the byte `immediate_exit` of the shared
-    /// page is what KVM looks at once more on its way in (KVM API document, section 5).
+    /// A signal that comes just before the ioctl would be lost. So the signal handler sets the byte
+    /// `immediate_exit` of the shared page, which KVM checks before it enters the guest (KVM API document,
+    /// section 5).
     pub fn accept_kicks<T>(&mut self, body: impl FnOnce(&mut Vcpu) -> T) -> T {
         struct Clear;
         impl Drop for Clear {

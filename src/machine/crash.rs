@@ -1,4 +1,4 @@
-//! The post-mortem: what is known about a guest that crashed, in words.
+//! The post-mortem of a guest that crashed, in words.
 
 use super::diagnosis::likely_causes;
 use crate::kvm::{Exit, Vcpu};
@@ -9,20 +9,20 @@ use std::fmt;
 /// How many of the last exits are remembered.
 const REMEMBERED: usize = 8;
 
-/// A guest that ended in a way nobody asked for.
+/// How a guest crashed.
 #[derive(Debug, Clone)]
 pub struct Crash {
     /// What happened, in words: `triple fault`.
     pub what: String,
     /// The vCPU it happened to.
     pub vcpu: usize,
-    /// RIP when it last went back into the guest: all that is known of where it was, should it have been reset.
+    /// RIP at the last entry into the guest. If the processor was reset, this is all that is known of where it was.
     pub entered_at: u64,
-    /// Its registers, as far as the processor kept them.
+    /// Its registers, unless the processor was reset.
     pub registers: Registers,
-    /// The bytes at RIP, where the guest's page tables lead to memory.
+    /// The bytes at RIP, as far as they are mapped.
     pub code: Vec<u8>,
-    /// What probably brought it down, the likeliest first, some with lines that show it.
+    /// Likely causes, the likeliest first; some are followed by lines that show them.
     pub causes: Vec<String>,
     /// The last exits before the crash, oldest first.
     pub exits: Vec<Note>,
@@ -33,7 +33,7 @@ impl Crash {
     pub(super) fn examine(what: String, index: usize, vcpu: &Vcpu, exits: &Log) -> Crash {
         let registers = vcpu.registers().unwrap_or_default();
         let mut code = Vec::new();
-        // Byte by byte: the last instruction of a page must be shown as well.
+        // Byte by byte, as the page may end within the 15 bytes.
         for offset in 0..15 {
             let mut byte = [0];
             let linear = registers.linear_rip().wrapping_add(offset);
@@ -67,7 +67,7 @@ impl Crash {
         self.registers.general.rip == 0xfff0 && self.registers.system.cs.base == 0xffff_0000
     }
 
-    /// One line that tells a reader where to look first.
+    /// Where a reader should look first, in one line.
     pub fn hint(&self) -> &'static str {
         if self.was_reset() {
             "this processor forgets a guest's registers in a triple fault; it happened some time after that rip"
@@ -80,7 +80,7 @@ impl Crash {
         }
     }
 
-    /// Everything, for a reader who wants to find the cause.
+    /// The whole post-mortem.
     pub fn report(&self) -> String {
         use std::fmt::Write;
         let Registers { general: r, system: s } = &self.registers;
@@ -165,7 +165,7 @@ impl fmt::Display for Crash {
     }
 }
 
-/// What is remembered of an exit: enough to recognise it, small enough to note each one.
+/// A short record of an exit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Note {
     /// `out`, `in`, `write`, `read`; empty for a slot not used yet.
@@ -174,7 +174,7 @@ pub struct Note {
     pub address: u64,
     /// Bytes that were moved.
     pub len: usize,
-    /// The first of them, for the directions in which the guest gives them.
+    /// The first of them, if the guest wrote them.
     pub data: [u8; 8],
 }
 

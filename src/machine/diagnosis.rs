@@ -1,7 +1,7 @@
-//! Why a guest went down: what its registers, its page tables and the instruction at RIP tell.
+//! Likely causes of a crash, found in the registers, the page tables and the instruction at RIP.
 //!
-//! A triple fault leaves no message. But the state at the end is the state in which the first exception was
-//! raised, and what could not have worked in it can be found: these are likely causes, not proofs.
+//! A triple fault gives no reason. But the registers are still those at which the first exception was raised. So each
+//! thing that raises an exception is checked against them. What is found is a likely cause, and not a proof.
 //! Source: Intel SDM volume 3A, sections 2.5 "Control Registers", 4.7 and 6.15 "Exception and Interrupt Reference".
 
 use crate::kvm::Memory;
@@ -11,11 +11,11 @@ use crate::x86::mode::{
 use crate::x86::page_table::{Paging, PagingMode, Step, Target};
 use crate::x86::{Registers, disassembly};
 
-/// CR4's bits that mean something on some processor (SDM 2.5); the others have to be zero.
+/// The bits of CR4 that are defined for some processor (SDM 2.5); the others must be zero.
 const CR4_KNOWN: u64 = 0x1_1bff_7fff;
-/// The same of EFER (APM volume 2, section 3.1.7).
+/// The bits of EFER that are defined (APM volume 2, section 3.1.7).
 const EFER_KNOWN: u64 = 0x0036_fd01;
-/// CR3's bits above the widest physical address; 61 to 63 have meanings of their own.
+/// The bits of CR3 above the widest physical address that must be zero; bits 61 to 63 are defined.
 const CR3_RESERVED: u64 = 0x1ff0_0000_0000_0000;
 /// The number of EFER, for WRMSR.
 const MSR_EFER: u32 = 0xc000_0080;
@@ -38,7 +38,7 @@ pub(super) fn likely_causes(
     causes
 }
 
-/// An instruction without its prefixes: REX, and what follows.
+/// An instruction's REX prefix (0 if it has none), and its bytes after all prefixes.
 fn opcode<'a>(registers: &Registers, code: &'a [u8]) -> (u8, &'a [u8]) {
     let is_prefix = |byte: &&u8| {
         matches!(byte, 0x66 | 0x67 | 0xf0 | 0xf2 | 0xf3 | 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65)
@@ -105,7 +105,7 @@ fn bad_control(registers: &Registers, code: &[u8]) -> Vec<String> {
     found
 }
 
-/// A vector instruction that nobody has switched on.
+/// A vector instruction, while the control registers forbid such instructions.
 fn bad_vector_state(registers: &Registers, code: &[u8]) -> Option<String> {
     let s = &registers.system;
     let is_long = registers.bits() == 64;
@@ -132,7 +132,7 @@ fn bad_vector_state(registers: &Registers, code: &[u8]) -> Option<String> {
     (!missing.is_empty()).then(|| format!("{name}, but it is not switched on: {}", missing.join(", ")))
 }
 
-/// Addresses whose upper bits are not copies of the highest one that is translated.
+/// Addresses that are not canonical (SDM volume 1, section 3.3.7.1).
 fn bad_address(registers: &Registers, code: &[u8]) -> Option<String> {
     if registers.bits() < 64 {
         return None;
@@ -147,7 +147,8 @@ fn bad_address(registers: &Registers, code: &[u8]) -> Option<String> {
     Some(format!("{what} is not canonical: {address:#x}"))
 }
 
-/// Addresses that the page tables do not lead to memory: of the instruction, of its operand, of the stack.
+/// Addresses of the instruction, its operand and the stack that the page tables do not map, each with the entries on
+/// the way.
 fn unmapped(registers: &Registers, code: &[u8], memory: &Memory) -> Vec<String> {
     let paging = Paging::of(&registers.system);
     if paging.mode == PagingMode::None {
@@ -155,7 +156,7 @@ fn unmapped(registers: &Registers, code: &[u8], memory: &Memory) -> Vec<String> 
     }
     let r = &registers.general;
     let is_long = registers.bits() == 64;
-    // The base of the operand's segment is not in it.
+    // It is computed without the segment's base.
     let operand =
         disassembly::address(registers.bits(), r, code).filter(|_| is_long || registers.system.ds.base == 0);
     let stack = match is_long {
@@ -187,13 +188,13 @@ fn unmapped(registers: &Registers, code: &[u8], memory: &Memory) -> Vec<String> 
     found
 }
 
-/// An interrupt table that leads nowhere.
+/// An IDT that is missing, too short or not mapped.
 fn bad_idt(registers: &Registers, memory: &Memory) -> Option<String> {
     let s = &registers.system;
     if s.cr0 & CR0_PE == 0 {
         return None;
     }
-    // Up to the double fault, number 8.
+    // It must reach to the gate of the double fault, number 8.
     let needed = 9 * registers.gate_size() - 1;
     let limit = u32::from(s.idt.limit);
     if limit == 0 {

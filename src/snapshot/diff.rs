@@ -1,4 +1,4 @@
-//! What two golden images differ in: how far a machine has gone from where it began.
+//! The differences between two golden images, or between an image and a machine that went on from it.
 
 use super::memory::{self, address};
 use super::{PAGE, Snapshot};
@@ -13,14 +13,14 @@ use std::fmt::Write;
 use std::hash::Hasher;
 use twox_hash::XxHash64;
 
-/// Where regions of memory begin, and what they are.
+/// Where each region of memory begins, and its name.
 const REGIONS: [(u64, &str); 4] = [
     (0, "low memory"),
     (LOW_MEMORY_END, "firmware"),
     (HIGH_MEMORY, "memory from 1 MiB on"),
     (ABOVE_HOLE, "memory beyond 4 GiB"),
 ];
-/// So many ranges of pages are named in a region.
+/// At most this many ranges of pages are named in a region.
 const RANGES: usize = 4;
 
 impl Snapshot {
@@ -61,7 +61,7 @@ impl Snapshot {
     }
 }
 
-/// Names pages that differ, by their numbers in ascending order.
+/// Adds lines that name the pages `changed`, which are numbers in ascending order.
 pub(super) fn pages(text: &mut String, changed: &[u64]) {
     let changed: Vec<u64> = changed.iter().copied().map(address).collect();
     for (n, &(start, name)) in REGIONS.iter().enumerate() {
@@ -84,7 +84,7 @@ pub(super) fn pages(text: &mut String, changed: &[u64]) {
     }
 }
 
-/// Tells in which of these parts two states of vCPU `n` differ.
+/// Adds a line for each of these parts in which two states of vCPU `n` differ.
 pub(super) fn vcpu(text: &mut String, n: usize, parts: &[StatePart], one: &VcpuState, two: &VcpuState) {
     for &part in parts {
         let (was, is) = (one.part(part), two.part(part));
@@ -111,7 +111,7 @@ pub(super) fn vcpu(text: &mut String, n: usize, parts: &[StatePart], one: &VcpuS
     }
 }
 
-/// The registers of such a part, with their names; none for other parts.
+/// The registers of a part, with their names; none for parts that are not lists of registers.
 fn registers_of(part: StatePart, state: &VcpuState) -> Vec<(&'static str, u64)> {
     match part {
         StatePart::Regs => registers::general(&state.regs().unwrap_or_default()).into(),

@@ -1,11 +1,12 @@
-//! Machines that are used again and again: for those who start guests by the million.
+//! Machines that are used again instead of made again, for those who start very many guests.
 //!
-//! To make a machine is mostly KVM's work. So one that has run is put back to where its image was and kept, and that is
-//! done when it is given back, not when it is wanted: a start from the pool is a `KVM_RUN`.
+//! Most of the time of a start is KVM's, for making the machine. So a machine that has run is put back into the state
+//! of its image. That happens when it is given back, and not when it is taken, so that a start from the pool needs only a
+//! `KVM_RUN`.
 //!
-//! What the guest wrote to is found in /proc/self/pagemap: these are pages that are not, or no longer, those of a
-//! file. They are compared with the image, and copied back where they differ. That keeps KVM's own tables, which
-//! dropping the pages (madvise(2)) would not.
+//! /proc/self/pagemap tells which pages the guest wrote to: those that do not belong to the image's file any more. They
+//! are compared with the image, and copied back where they differ. KVM's own tables for the guest stay valid then; if
+//! the pages were dropped (madvise(2)), KVM would have to build them again.
 
 use super::{PAGE, Snapshot};
 use crate::error::{Error, Result, Step};
@@ -18,12 +19,12 @@ use std::fs::File;
 use std::io::{self, Write};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
-/// What became of a machine that was given back.
+/// How a machine that was given back was put into the state of its image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cleaned {
-    /// So many of its pages were written back, and it will be used again.
+    /// This many of its pages were written back, and it will be used again.
     Pages(usize),
-    /// It was taken down and another one made, as its guest had changed its page tables.
+    /// It was replaced by a new one, because its guest had changed its page tables.
     Anew,
 }
 
@@ -34,15 +35,15 @@ pub struct Pool<'a> {
     config: Config,
     /// The image's memory, for comparison.
     golden: Memory,
-    /// Pages of it that hold page tables; `None` if they cannot be followed.
+    /// The addresses of its pages that hold page tables; `None` if these cannot be compared.
     tables: Option<BTreeSet<u64>>,
-    /// All of a machine's state, with what a new one has anyway.
+    /// All of a machine's state, including values that a new machine has as well.
     state: State,
     ready: Vec<Machine>,
 }
 
 impl<'a> Pool<'a> {
-    /// A pool with `count` machines that are ready. Of `config` its limits and its sandbox count.
+    /// A pool with `count` machines that are ready. Of `config`, only the limits and the sandbox are used.
     pub fn new(snapshot: &'a Snapshot, config: &Config, count: usize) -> Result<Pool<'a>> {
         let kvm = Kvm::open()?;
         let golden = snapshot.map()?;
@@ -73,7 +74,7 @@ impl<'a> Pool<'a> {
         Ok(machine)
     }
 
-    /// Takes back a machine that came from here, wherever it has come to, and puts it where its image is.
+    /// Takes back a machine that came from this pool, and puts it into the state of its image.
     pub fn give_back(&mut self, mut machine: Machine) -> Result<Cleaned> {
         let changed = self.changed_pages(&machine)?;
         if !self.may_stay(&mut machine, &changed)? {
@@ -113,9 +114,10 @@ impl<'a> Pool<'a> {
         Ok(changed)
     }
 
-    /// Whether KVM's view of the guest's page tables will be right when `changed` is undone. Where it shadows them,
-    /// it sees what the guest writes to them, not what we do. So they have to be the image's own, but for the bits
-    /// that say which entries were used.
+    /// Whether the machine can be used again when the pages `changed` are written back.
+    ///
+    /// A KVM with shadow page tables notices when the guest writes to its page tables, and not when we do. So the
+    /// guest's page tables must be those of the image already, except the bits that say which entries were used.
     fn may_stay(&self, machine: &mut Machine, changed: &[u64]) -> Result<bool> {
         const USED: u64 = ACCESSED | DIRTY;
         let Some(tables) = &self.tables else { return Ok(false) };
@@ -138,8 +140,8 @@ fn outside(error: vm_memory::GuestMemoryError) -> Error {
     Error::Misuse(format!("the guest's memory is not what it was: {error}"))
 }
 
-/// The addresses of all pages that hold page tables of these vCPUs. `None` where entries have 4 bytes: tables of those
-/// are not compared.
+/// The addresses of all pages that hold page tables of these vCPUs. `None` with 32-bit paging: entries of 4 bytes are
+/// not compared here.
 fn page_tables(memory: &Memory, vcpus: &[VcpuState]) -> Option<BTreeSet<u64>> {
     let mut tables = BTreeSet::new();
     for sregs in vcpus.iter().filter_map(VcpuState::sregs) {
@@ -147,7 +149,7 @@ fn page_tables(memory: &Memory, vcpus: &[VcpuState]) -> Option<BTreeSet<u64>> {
         if paging.mode == PagingMode::Bits32 {
             return None;
         }
-        // A PDPT of PAE does not begin its page.
+        // The PDPT of PAE paging can lie anywhere in its page.
         tables.extend(paging.tables(memory).into_iter().map(|table| table & ADDRESS));
     }
     Some(tables)

@@ -1,6 +1,6 @@
-//! What an instruction has changed, in names and bits: the difference of the registers before and after it.
+//! What an instruction has changed: the registers before and after it are compared, and the bits that differ named.
 //!
-//! Nothing here knows a guest. Sources: Intel SDM volume 3A, sections 2.3 "System Flags" and 2.5 "Control Registers",
+//! Sources: Intel SDM volume 3A, sections 2.3 "System Flags" and 2.5 "Control Registers",
 //! 3.4 "Logical and Linear Addresses"; volume 1, section 3.4.3 "EFLAGS Register".
 
 use crate::x86::mode::{
@@ -12,7 +12,7 @@ use crate::x86::page_table::Paging;
 use crate::x86::{Registers, registers};
 use kvm_bindings::kvm_segment;
 
-/// A register that has another value.
+/// A register whose value has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// Its name.
@@ -23,19 +23,19 @@ pub struct Change {
     pub after: u64,
 }
 
-/// All that an instruction has changed, but for RIP.
+/// All that an instruction has changed, except RIP.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
     /// Registers with their values.
     pub registers: Vec<Change>,
-    /// What these mean, where a bit or a segment decides over the processor's mode.
+    /// What the changes mean, in sentences: of bits that control the processor, segments and tables.
     pub notes: Vec<String>,
 }
 
-/// A bit: its register, value and name, and what it means to set and to clear it.
+/// A bit: its register, its value, its name, and what is so when it has been set or cleared.
 type Bit = (&'static str, u64, &'static str, &'static str, &'static str);
 
-/// The bits that decide how the processor works.
+/// The bits that control the processor.
 const BITS: &[Bit] = &[
     (
         "cr0",
@@ -194,7 +194,7 @@ pub fn flags(rflags: u64) -> String {
     if set.is_empty() { "none set".into() } else { set.join(" ") }
 }
 
-/// All registers but RIP, which every instruction changes.
+/// All registers except RIP, which every instruction changes.
 fn values(of: &Registers) -> impl Iterator<Item = (&'static str, u64)> {
     let visible = |(name, value)| (name, if name == "rflags" { value & !DEBUGGERS_FLAGS } else { value });
     let general = registers::general(&of.general).into_iter().filter(|(name, _)| *name != "rip").map(visible);

@@ -1,12 +1,13 @@
 //! Which instruction made the guest exit, in words.
 //!
-//! KVM shows RIP at the instruction or right behind it, depending on the way it took: a fast path, its emulator,
-//! a string. So the bytes on both sides are read, and the instruction that fits the exit is the one.
+//! After an exit, KVM shows RIP at the instruction or after it: that depends on whether KVM's fast path or its emulator
+//! executed it, and on whether it is a string instruction. So the bytes before and after RIP are read, and the
+//! instruction that fits the exit is taken.
 
 use super::event::{Code, ExitRecord};
 use crate::text::hex;
 
-/// The instruction behind an exit, with its address; or the bytes at RIP, where that is all that is known.
+/// The instruction that caused an exit, with its address; if it is not found, the bytes at RIP.
 pub fn instruction(exit: &ExitRecord, code: &Code) -> (u64, String) {
     search::find(exit, code).unwrap_or_else(|| (code.rip, bytes(code.behind())))
 }
@@ -39,7 +40,7 @@ mod search {
         let found = if exit.reason.is_access() {
             let fits = |instruction: &Instruction| does(instruction, exit);
             let behind = || ending(code).into_iter().find(fits);
-            // A string is left between two of its iterations, with RIP at it.
+            // A string instruction exits between two iterations, with RIP still at it.
             let is_string =
                 |instruction: &Instruction| instruction.has_rep_prefix() || instruction.has_repne_prefix();
             at.filter(|at| is_string(at) && fits(at)).or_else(behind).or(at.filter(fits))?
@@ -49,9 +50,11 @@ mod search {
         Some((found.ip(), disassembly::format(&found)))
     }
 
-    /// Instructions that end at RIP, the likeliest first. Code cannot be read backwards; but whatever byte one
-    /// begins to read at, one is soon in step with it. So each beginning has a vote for the instruction that it
-    /// comes to.
+    /// The instructions that may end at RIP, the most likely first.
+    ///
+    /// x86 code cannot be decoded backwards, as instructions have different lengths. But decoding forwards from a
+    /// wrong byte usually meets the real instructions after a few. So it is tried from each of the 15 bytes before
+    /// RIP, and the last instruction that most of these tries arrive at is the most likely.
     fn ending(code: &Code) -> Vec<Instruction> {
         let mut votes: Vec<(usize, Instruction)> = Vec::new();
         for begin in 1..=code.known.0 {
@@ -91,7 +94,7 @@ mod search {
         }
     }
 
-    /// Bytes of the accumulator, the only register that ports know.
+    /// Bytes of AL, AX or EAX, the only registers that IN and OUT move data to and from.
     fn width(accumulator: Register) -> usize {
         match accumulator {
             Register::AL => 1,
@@ -100,7 +103,7 @@ mod search {
         }
     }
 
-    /// Bytes of the operand in memory, if there is one that a device could serve.
+    /// Bytes of the operand in memory; `None` if there is none, or it is larger than a device serves.
     fn memory_width(instruction: &Instruction) -> Option<usize> {
         use iced_x86::MemorySize::{Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64};
         match instruction.memory_size() {
@@ -126,7 +129,7 @@ mod tests {
     use super::*;
     use crate::kvm::Exit;
 
-    /// `before` up to RIP, `behind` from there.
+    /// Code with the bytes `before` before RIP and `behind` from RIP on.
     fn code(bits: u32, before: &[u8], behind: &[u8]) -> Code {
         let mut bytes = [0x90; Code::BEFORE + Code::BEHIND];
         bytes[Code::BEFORE - before.len()..Code::BEFORE].copy_from_slice(before);
@@ -145,17 +148,17 @@ mod tests {
         // out dx, al, with RIP behind it, and at it
         assert_eq!(found(&out(0x3f8, 1, b"a"), &code(64, &[0xee], &[])), (0x7c0f, "out dx, al".into()));
         assert_eq!(found(&out(0x3f8, 1, b"a"), &code(64, &[], &[0xee])), (0x7c10, "out dx, al".into()));
-        // The width tells out dx, ax from out dx, eax; the port tells the form with a number.
+        // The size distinguishes out dx, ax from out dx, eax; the port distinguishes the form with an immediate.
         assert_eq!(found(&out(0x3f8, 2, b"ab"), &code(64, &[0x66, 0xef], &[])).1, "out dx, ax");
         assert_eq!(found(&out(0x3f8, 4, b"abcd"), &code(64, &[0x66, 0xef], &[])).1, "out dx, eax");
         assert_eq!(found(&out(0x80, 1, b"a"), &code(16, &[0xe6, 0x80], &[0xee])).1, "out 0x80, al");
-        // A string is left at its beginning, even if an OUT stands before it.
+        // A string instruction is at RIP, even if an OUT stands before it.
         let both = code(64, &[0xee], &[0xf3, 0x6e]);
         assert_eq!(found(&out(0x3f8, 1, b"abc"), &both), (0x7c10, "rep outsb".into()));
         // mov [rdi], eax
         let write = ExitRecord::of(&Exit::MmioWrite { address: 0xfec0_0000, data: &[0; 4] });
         assert_eq!(found(&write, &code(64, &[0x89, 0x07], &[0xf4])).1, "mov [rdi], eax");
-        // Its own last bytes would be add [rax], al.
+        // Its last two bytes alone would decode as add [rax], al.
         let long = code(64, &[0xc7, 0x00, 0x19, 0x00, 0x00, 0x00], &[0xf4]);
         assert_eq!(found(&write, &long).1, "mov dword [rax], 0x19");
         // ud2

@@ -1,14 +1,14 @@
-//! What is noted while a guest runs: small records, of which a bounded number is kept.
+//! The records of a trace, each of a fixed size, and the bounded list that keeps them.
 
 use crate::kvm::{Call, Exit};
 use crate::timeline::Phase;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Bytes of an access that are noted; a longer string is cut.
+/// How many bytes of an access are kept; a longer string is cut.
 pub const DATA_MAX: usize = 48;
 
-/// Why the guest left.
+/// Why the guest exited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
     /// OUT to a port.
@@ -23,7 +23,7 @@ pub enum Reason {
     Eoi,
     /// HLT, without a local APIC.
     Halt,
-    /// A signal called the processor back.
+    /// A signal interrupted `KVM_RUN`.
     Interrupted,
     /// A single step or a breakpoint.
     Debug,
@@ -61,7 +61,7 @@ impl Reason {
     }
 }
 
-/// One stay of the guest, and the exit that ended it.
+/// One `KVM_RUN`, and the exit that ended it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExitRecord {
     /// Why it ended.
@@ -70,26 +70,26 @@ pub struct ExitRecord {
     pub address: u64,
     /// Bytes of one access.
     pub size: usize,
-    /// Bytes of all of them: a string has several.
+    /// Bytes of all accesses: a string instruction makes several.
     pub len: usize,
     /// The first of these bytes.
     pub data: [u8; DATA_MAX],
-    /// Who answered.
+    /// The device that answered.
     pub device: &'static str,
-    /// RIP at the exit; behind the instruction, if KVM has completed it already.
+    /// RIP at the exit; after the instruction, if KVM has completed it already.
     pub rip: u64,
-    /// DX at the exit, where most port accesses have their port.
+    /// DX at the exit: most IN and OUT instructions take the port from there.
     pub dx: u16,
-    /// Which of [`Recording::codes`](super::Recording::codes) has the bytes around RIP.
+    /// The index in [`Recording::codes`](super::Recording::codes) of the bytes around RIP.
     pub code: Option<usize>,
-    /// Time in `KVM_RUN`: the guest, and KVM's work for it.
+    /// Time in `KVM_RUN`: the guest's, and KVM's for it.
     pub inside: Duration,
-    /// Time outside: ours, until the guest goes on.
+    /// Time from the exit until the guest went on: ours.
     pub outside: Duration,
 }
 
 impl ExitRecord {
-    /// What an exit says by itself; the rest is filled in later.
+    /// A record of what `exit` holds. Device, registers and times are filled in later.
     pub fn of(exit: &Exit<'_>) -> ExitRecord {
         let (reason, address, size, bytes): (_, _, _, &[u8]) = match exit {
             Exit::Out { port, size, data } => (Reason::Out, u64::from(*port), *size, data),
@@ -126,7 +126,7 @@ impl ExitRecord {
         &self.data[..self.len.min(DATA_MAX)]
     }
 
-    /// Whether two exits differ in their data and times only, so that they can be told as one.
+    /// Whether two exits differ in data and times only, so that one line can tell of both.
     pub fn is_like(&self, other: &ExitRecord) -> bool {
         let key = |exit: &ExitRecord| (exit.reason, exit.address, exit.size, exit.device, exit.rip);
         key(self) == key(other)
@@ -136,11 +136,11 @@ impl ExitRecord {
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventKind {
-    /// A step of the start or of the end.
+    /// A phase of the run.
     Phase(Phase),
     /// A call to the host.
     Call(Call),
-    /// The guest ran, and left.
+    /// The guest ran, and exited.
     Exit(ExitRecord),
 }
 
@@ -149,7 +149,7 @@ pub enum EventKind {
 pub struct Event {
     /// When it began, from the start of the trace.
     pub at: Duration,
-    /// How long it took; of an exit, both halves.
+    /// How long it took; for an exit, inside and outside `KVM_RUN` together.
     pub took: Duration,
     /// What it was.
     pub kind: EventKind,
@@ -169,9 +169,9 @@ pub struct Code {
 }
 
 impl Code {
-    /// As long as an instruction can be (SDM volume 2, "Instruction Format").
+    /// Bytes kept before RIP: the longest instruction (SDM volume 2, "Instruction Format").
     pub const BEFORE: usize = 15;
-    /// The same.
+    /// Bytes kept from RIP on, for the same reason.
     pub const BEHIND: usize = 15;
 
     /// The bytes from RIP on.
@@ -180,7 +180,7 @@ impl Code {
     }
 }
 
-/// The first and the last of many. What does not fit is counted.
+/// The first items and the last items of a long list; those between are only counted.
 #[derive(Debug, Clone)]
 pub struct HeadAndTail<T> {
     first: Vec<T>,
@@ -190,12 +190,12 @@ pub struct HeadAndTail<T> {
 }
 
 impl<T> HeadAndTail<T> {
-    /// Keeps as many of the first and as many of the last.
+    /// An empty list that will keep `first` items of the beginning and `last` of the end.
     pub fn of(first: usize, last: usize) -> HeadAndTail<T> {
         HeadAndTail { first: Vec::new(), last: VecDeque::new(), dropped: 0, limits: (first, last) }
     }
 
-    /// Notes one more.
+    /// Adds an item.
     pub fn push(&mut self, one: T) {
         if self.first.len() < self.limits.0 {
             return self.first.push(one);
@@ -207,7 +207,7 @@ impl<T> HeadAndTail<T> {
         self.last.push_back(one);
     }
 
-    /// The newest.
+    /// The item added last.
     pub fn newest(&mut self) -> Option<&mut T> {
         self.last.back_mut().or(self.first.last_mut())
     }
@@ -217,17 +217,17 @@ impl<T> HeadAndTail<T> {
         &self.first
     }
 
-    /// How many between the first and the last were not kept.
+    /// How many items between the first and the last were not kept.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// The last ones, after what was dropped.
+    /// The last ones, which follow those that were dropped.
     pub fn last(&self) -> impl Iterator<Item = &T> {
         self.last.iter()
     }
 
-    /// All that are there.
+    /// All items that were kept.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.first.iter().chain(&self.last)
     }

@@ -1,13 +1,13 @@
-//! The story as a page: a timeline to zoom into, in one file, without a network.
+//! The story as an HTML page with a timeline to zoom into: one file that loads nothing from elsewhere.
 
 use super::{Recording, json, story};
 
-/// The page, with two places to fill.
+/// The page; `{{story}}` and `{{data}}` are to be replaced.
 const PAGE: &str = include_str!("page.html");
 
 /// The page for `recording`.
 pub fn page(recording: &Recording) -> String {
-    // Within a script, only the end of the script could be mistaken for markup.
+    // Within a script element, only `</script` would be read as markup.
     let data = json::page_data(recording).to_string().replace('<', "\\u003c");
     let text = story::tell(recording).replace('&', "&amp;").replace('<', "&lt;");
     let (head, rest) = PAGE.split_once("{{story}}").unwrap_or((PAGE, ""));

@@ -1,4 +1,4 @@
-//! The story for programs: one event a line, and the format that trace viewers open.
+//! The trace for programs: JSON with one event a line, and the format that trace viewers open.
 //!
 //! Source of the latter: "Trace Event Format" of the Chromium project, which Perfetto and chrome://tracing read.
 
@@ -116,7 +116,7 @@ fn micros(time: Duration) -> f64 {
     time.as_nanos() as f64 / 1000.0
 }
 
-/// A stretch of time on a row of a timeline.
+/// One bar on a row of a timeline.
 struct Bar {
     row: usize,
     name: String,

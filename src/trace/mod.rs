@@ -1,9 +1,8 @@
-//! A start as a story: every call to the host and every exit of the guest, noted while it runs, told afterwards.
+//! Traces: every call to the host and every exit of the guest, recorded while it runs and told when it has ended.
 //!
-//! [`Tracer`] is the probe that notes; [`Recording`] is what it has noted. Nothing is written before the guest
-//! has ended, so the guest's output is what it would have been. Telling is left to `story` (text), `json`
-//! (lines, and Chrome's trace event format) and `html` (a page to zoom). [`Stepper`] is a probe of another kind: it lets
-//! the guest stop after each instruction and notes what that has changed.
+//! [`Tracer`] is the probe that records; [`Recording`] is the result. Nothing is written before the guest has ended, so
+//! the guest's output is the same as without a trace. A recording becomes text in `story`, JSON in `json` and a page in
+//! `html`. [`Stepper`] is another probe: it stops the guest after each instruction and records what has changed.
 
 mod changes;
 pub mod code;
@@ -24,11 +23,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-/// Events that are kept of the beginning of a run, and of its end. Some 200 bytes each.
+/// How many events are kept of the beginning of a run, and of its end. Each takes some 200 bytes.
 const KEPT: (usize, usize) = (16_000, 4_000);
-/// Places in the guest whose code is kept.
+/// For how many values of RIP the code is kept.
 const CODES_MAX: usize = 4_000;
-/// How often an empty `KVM_RUN` is tried; the cheapest counts.
+/// How often a `KVM_RUN` that returns at once is measured; the shortest time counts.
 const EMPTY_RUNS: usize = 5;
 
 /// Exits of one reason.
@@ -36,7 +35,7 @@ const EMPTY_RUNS: usize = 5;
 pub struct Tally {
     /// How many there were.
     pub count: u64,
-    /// The time in `KVM_RUN` that they ended.
+    /// The time in `KVM_RUN` until these exits.
     pub inside: Duration,
     /// The time that we took to answer them.
     pub outside: Duration,
@@ -49,17 +48,17 @@ pub struct Recording {
     pub name: String,
     /// In the order in which they ended.
     pub events: HeadAndTail<Event>,
-    /// The guest's code where it left.
+    /// The guest's code at each place where it exited.
     pub codes: Vec<Code>,
     /// All exits, also those whose events were dropped.
     pub exits: BTreeMap<Reason, Tally>,
     /// The time in calls other than `KVM_RUN`.
     pub calls: Duration,
-    /// The whole, without what tracing took.
+    /// The time of the whole run, without [`overhead`](Recording::overhead).
     pub total: Duration,
-    /// What tracing took.
+    /// The time that recording took.
     pub overhead: Duration,
-    /// What a `KVM_RUN` costs that returns at once.
+    /// The time of a `KVM_RUN` that returns at once.
     pub empty_run: Duration,
 }
 
@@ -74,10 +73,10 @@ impl Recording {
         self.exits.values().fold(Tally::default(), add)
     }
 
-    /// How the total divides into guest, KVM and VMM.
+    /// The total, divided into guest, KVM and VMM.
     ///
-    /// From outside, nobody sees when KVM has handed over to the guest. What a `KVM_RUN` costs that returns at
-    /// once is KVM's for sure, the rest of the time in it is the guest's at most.
+    /// We cannot see when KVM enters the guest. The time of a `KVM_RUN` that returns at once is certainly KVM's, so
+    /// the rest of the time in `KVM_RUN` is the most that can be the guest's.
     pub fn split(&self) -> Split {
         let Tally { count, inside, .. } = self.all_exits();
         let entries = self.empty_run.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX)).min(inside);
@@ -89,7 +88,7 @@ impl Recording {
 /// Whose time it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Split {
-    /// The guest's, at most: with it, what KVM did for it.
+    /// The guest's, at most: KVM's work for the guest is in it.
     pub guest: Duration,
     /// KVM's, at least.
     pub kvm: Duration,
@@ -97,7 +96,7 @@ pub struct Split {
     pub vmm: Duration,
 }
 
-/// A probe that notes everything.
+/// A probe that records everything.
 pub struct Tracer {
     recording: Recording,
     start: Duration,
@@ -129,14 +128,14 @@ impl Tracer {
         Tracer { recording, start, phase: zero, entered: zero, record: None, known: HashMap::new() }
     }
 
-    /// What was noted of the guest `name`.
+    /// The recording, of the guest `name`.
     pub fn finish(mut self, name: &str) -> Recording {
         self.recording.total = self.since((self.start, Duration::ZERO), sys::monotonic());
         self.recording.name = name.into();
         self.recording
     }
 
-    /// The time from `begin` to `end` without what tracing itself took of it.
+    /// The time from `begin` to `end`, without the overhead in between.
     fn since(&self, (begin, overhead): (Duration, Duration), end: Duration) -> Duration {
         end.saturating_sub(begin).saturating_sub(self.recording.overhead - overhead)
     }
@@ -145,12 +144,12 @@ impl Tracer {
         self.recording.events.push(Event { at: begin.saturating_sub(self.start), took, kind });
     }
 
-    /// What was done since `begin` was done for the trace.
+    /// Counts the time since `begin` as overhead.
     fn charge(&mut self, begin: Duration) {
         self.recording.overhead += sys::monotonic().saturating_sub(begin);
     }
 
-    /// Completes what is known of the exit that was answered until `now`.
+    /// Completes the record of the exit that has been answered, and adds it to the recording.
     fn close(&mut self, vcpu: &mut Vcpu, now: Duration) {
         let Some((mut record, begin, overhead)) = self.record.take() else { return };
         record.outside = self.since((begin, overhead), now);
@@ -164,7 +163,7 @@ impl Tracer {
         self.note(self.entered.0, record.inside + record.outside, EventKind::Exit(record));
     }
 
-    /// The bytes around `rip`, read the first time that the guest leaves there.
+    /// The bytes around `rip`, read the first time that the guest exits there.
     fn code_at(&mut self, vcpu: &mut Vcpu, rip: u64) -> Option<usize> {
         if let Some(&known) = self.known.get(&rip) {
             return Some(known);
@@ -230,7 +229,7 @@ impl Probe for Tracer {
     fn served(&mut self, exit: &Exit<'_>, device: impl FnOnce() -> &'static str) {
         let now = sys::monotonic();
         if let Some((record, ..)) = &mut self.record {
-            // Only now is there what the guest reads.
+            // What the guest reads has been filled in since `exit`.
             record.data = ExitRecord::of(exit).data;
             record.device = device();
         }

@@ -1,8 +1,7 @@
-//! One instruction after the other: what each has changed.
+//! A trace of instructions: what each of them has changed.
 //!
-//! The guest stops after each instruction (`KVM_SET_GUEST_DEBUG`), and the registers are compared with those
-//! before it. KVM does not stop after an instruction that left the guest for us, such as OUT: then going to KVM and
-//! back without the guest completes it.
+//! The guest stops after each instruction (`KVM_SET_GUEST_DEBUG`), and the registers are compared with those before it.
+//! KVM does not stop after an instruction that caused an exit, such as OUT: [`Vcpu::run_empty`] completes it.
 
 use super::changes::{Changes, flags};
 use super::event::HeadAndTail;
@@ -15,38 +14,38 @@ use serde_json::{Value, json};
 use std::io;
 use std::ops::ControlFlow;
 
-/// Steps that are kept of the beginning of a run, and of its end.
+/// How many steps are kept of the beginning of a run, and of its end.
 const KEPT: (usize, usize) = (16_000, 4_000);
 
-/// An instruction that was run.
+/// An instruction that was executed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// Where it is.
+    /// Its address.
     pub rip: u64,
-    /// It in words, or its bytes.
+    /// The instruction as text, or its bytes.
     pub instruction: String,
-    /// What it has changed; of a repeated one, all together.
+    /// What it has changed; of several times in a row, all together.
     pub changes: Changes,
-    /// How often it ran in a row.
+    /// How often it was executed in a row.
     pub times: u64,
 }
 
-/// A probe that has the guest stop after each instruction.
+/// A probe that stops the guest after each instruction.
 pub struct Stepper {
     steps: HeadAndTail<Step>,
-    /// Instructions that were run.
+    /// How many instructions were executed.
     count: u64,
-    /// The registers before the instruction that runs now.
+    /// The registers before the instruction that is executed now.
     before: Option<Registers>,
-    /// The same before the first of several in a row at one address.
+    /// The registers before the first of several executions in a row at one address.
     first: Registers,
-    /// Where the guest stands.
+    /// Where the guest has stopped.
     stopped: StopPoint,
     failure: Option<Error>,
 }
 
 impl Stepper {
-    /// One that has seen nothing yet.
+    /// A stepper that has recorded nothing yet.
     pub fn new() -> Stepper {
         Stepper {
             steps: HeadAndTail::of(KEPT.0, KEPT.1),
@@ -58,7 +57,7 @@ impl Stepper {
         }
     }
 
-    /// What was noted, and how many instructions that were; or why nothing could be.
+    /// The steps, and how many instructions were executed; or why there are none.
     pub fn finish(self) -> Result<(HeadAndTail<Step>, u64)> {
         match self.failure {
             Some(failure) => Err(failure),
@@ -70,7 +69,7 @@ impl Stepper {
         }
     }
 
-    /// Looks at what the last instruction has done, if one has ended.
+    /// Records what the last instruction has done, if one has ended.
     fn look(&mut self, vcpu: &mut Vcpu) -> Result<()> {
         let Some(before) = self.before else {
             vcpu.run_empty();
@@ -85,7 +84,7 @@ impl Stepper {
         let now = vcpu.registers_at_exit()?;
         self.before = Some(now);
         self.count += 1;
-        // A string instruction is its iterations, each of which is a step.
+        // A string instruction stops after each of its iterations.
         match self.steps.newest() {
             Some(last) if last.rip == before.general.rip => {
                 last.times += 1;
@@ -137,7 +136,7 @@ impl Probe for Stepper {
     }
 
     fn left(&mut self, vcpu: &mut Vcpu) {
-        // The last instruction is one as well; that it cannot be looked at any more is no failure of the run.
+        // This records the last instruction. If it cannot be recorded any more, the run has not failed.
         let _ = self.look(vcpu);
     }
 }
@@ -158,7 +157,7 @@ pub fn tell(name: &str, steps: &HeadAndTail<Step>, count: u64) -> String {
 
 fn line(step: &Step) -> String {
     let change = |change: &super::Change| match change.register {
-        // Names say more than bits; those that decide over the mode have a line of their own.
+        // Flags by their names. Bits that control the processor have a line of their own.
         "rflags" => format!("flags: {}", flags(change.after)),
         name => format!("{name} {:#x} → {:#x}", change.before, change.after),
     };

@@ -1,4 +1,4 @@
-//! The story as text: a line a call, a line a run of alike exits, and what it comes to.
+//! The trace as text: a line for each call, a line for each series of similar exits, and sums at the end.
 
 use super::event::{DATA_MAX, Event, EventKind, ExitRecord, Reason};
 use super::{Recording, Split, Tally, code};
@@ -7,12 +7,12 @@ use crate::text::hex;
 use crate::timeline::Phase;
 use std::time::Duration;
 
-/// The longest pattern of exits that is told once: a driver that asks before each byte repeats two or three.
+/// The longest pattern of exits that is told once. A driver that reads a status before each byte repeats two or three.
 const PATTERN_MAX: usize = 4;
-/// Characters of data that are not text: eight bytes.
+/// The most characters of data in hexadecimal: eight bytes.
 const HEX_MAX: usize = 8 * 3 - 1;
 
-/// Tells it all.
+/// The whole story.
 pub fn tell(recording: &Recording) -> String {
     let mut text = format!("The start of {}, as this process saw it. Times are in µs.\n\n", recording.name);
     text += "       at      took  what\n";
@@ -45,8 +45,8 @@ fn lines(recording: &Recording, events: Vec<Event>, text: &mut String) {
     }
 }
 
-/// Events by the time they began. What a phase has calls for is told by these; it keeps the rest of its time, or
-/// is left out where that is nothing by itself.
+/// The events in the order in which they began. A phase keeps only the time that was not spent in calls, which have
+/// lines of their own, and is left out if it consists of calls.
 fn in_order(mut events: Vec<Event>) -> Vec<Event> {
     let calls: Vec<(Duration, Duration)> = events
         .iter()
@@ -75,12 +75,12 @@ fn repetition(events: &[Event]) -> (usize, usize) {
         (0..events.len()).take_while(|&at| is_alike(at)).count() / pattern
     };
     let patterns = (1..=PATTERN_MAX).map(|pattern| (pattern, times(pattern)));
-    // A pattern of several lines is worth its frame from the third time on.
+    // A pattern of several lines needs a line more to say so, which pays from the third time on.
     let worthy = patterns.filter(|&(pattern, times)| times >= if pattern == 1 { 2 } else { 3 });
     worthy.max_by_key(|&(pattern, times)| (pattern * times, std::cmp::Reverse(pattern))).unwrap_or((1, 1))
 }
 
-/// One line for events that are alike.
+/// One line for similar events.
 fn line(recording: &Recording, alike: &[&Event]) -> String {
     let Some(first) = alike.first() else { return String::new() };
     let took: Duration = alike.iter().map(|event| event.took).sum();
@@ -101,7 +101,7 @@ fn is_restored(recording: &Recording) -> bool {
     recording.events.first().iter().any(|event| matches!(event.kind, EventKind::Call(Call::Restore)))
 }
 
-/// A phase in which we make no call that is told by itself. A golden image has the same ones, for something else.
+/// What we do in a phase, if it does not consist of calls. With a golden image some phases have other contents.
 fn told(phase: Phase, is_restored: bool) -> Option<&'static str> {
     match phase {
         Phase::Prepare if is_restored => {
@@ -142,7 +142,7 @@ fn exits_of(recording: &Recording, alike: &[&Event]) -> String {
     text
 }
 
-/// What the guest wanted.
+/// The access that the guest made.
 fn access(first: &ExitRecord, all: &[&ExitRecord]) -> String {
     let ExitRecord { reason, address, size, device, .. } = *first;
     let (direction, arrow) = match reason {
@@ -182,7 +182,7 @@ pub fn characters(bytes: &[u8]) -> String {
     hex(bytes)
 }
 
-/// How often the guest left, and where the time went.
+/// How many exits there were, and where the time went.
 fn sums(recording: &Recording) -> String {
     let mut text = String::from("\nexits            count      guest       host\n");
     for (reason, Tally { count, inside, outside }) in &recording.exits {

@@ -6,8 +6,8 @@
 
 use kvm_bindings::{CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
 
-/// Leaf 1, ECX bit 24: the local APIC's timer can wait for a value of the TSC. It is KVM's to offer, but not
-/// among what it calls supported, as it knows only later whether the local APICs will be its own.
+/// Leaf 1, ECX bit 24: the local APIC's timer can wait for a value of the TSC. KVM has it, but
+/// `KVM_GET_SUPPORTED_CPUID` does not say so, because it depends on whether the local APICs will be KVM's.
 const TSC_DEADLINE: u32 = 1 << 24;
 /// Leaf 1, ECX bit 31: a hypervisor is present.
 const HYPERVISOR: u32 = 1 << 31;
@@ -17,15 +17,15 @@ const HTT: u32 = 1 << 28;
 /// The leaves of the extended topology, by core and by die.
 const TOPOLOGY: [u32; 2] = [0xb, 0x1f];
 
-/// Adds what KVM can do, but does not say by itself: the TSC deadline timer.
+/// Adds what KVM has but does not list: the TSC deadline timer.
 pub fn with_tsc_deadline(cpuid: &mut CpuId) {
     for leaf in cpuid.as_mut_slice().iter_mut().filter(|leaf| leaf.function == 0x1) {
         leaf.ecx |= TSC_DEADLINE;
     }
 }
 
-/// What the processor that `table` describes has, and one that is `supported` here does not; in words. `None` if a
-/// guest that knows the one can go on with the other.
+/// The first feature, in words, that the processor of `table` has and this host (`supported`) lacks. `None` if a guest
+/// that was started with `table` can go on here.
 ///
 /// It looks at the vendor and at the words of the table that are feature bits: a missing one makes a guest fault.
 pub fn missing(supported: &CpuId, table: &CpuId) -> Option<String> {
@@ -62,7 +62,8 @@ const OSXSAVE: u32 = 1 << 27;
 /// Leaf 7, ECX bit 4: OSPKE, another.
 const OSPKE: u32 = 1 << 4;
 
-/// Words that are feature bits: leaf, subleaf, register (0 is EAX), and the bits that are not the host's to have.
+/// The registers that hold feature bits: leaf, subleaf, register (0 is EAX), and the bits that do not depend on the
+/// host.
 const FEATURES: [(u32, u32, usize, u32); 11] = [
     (0x1, 0, 2, OSXSAVE | HYPERVISOR | TSC_DEADLINE),
     (0x1, 0, 3, HTT),
@@ -104,7 +105,7 @@ pub fn personalise(cpuid: &mut CpuId, index: u32, count: u32) {
             _ => {}
         }
     }
-    // KVM may show no level of the topology, or the host's. 0xb is enough, and 0x1f not needed.
+    // KVM may list no level of the topology, or the host's. Leaf 0xb is enough; 0x1f is not needed.
     cpuid.retain(|leaf| !TOPOLOGY.contains(&leaf.function));
     if last_leaf >= TOPOLOGY[0] {
         // Level 0 is the thread, level 1 the core: bits of the APIC id below the next level (EAX),
@@ -121,7 +122,7 @@ pub fn personalise(cpuid: &mut CpuId, index: u32, count: u32) {
                 edx: index,
                 ..Default::default()
             };
-            // Two places have just become free, or the table is not full: hosts have some 50 leaves.
+            // There is room: two entries were removed above, or the table is not full: hosts have some 50 entries.
             let _ = cpuid.push(leaf);
         }
     }

@@ -1,4 +1,4 @@
-//! Instructions in words, by iced-x86. Without the feature `trace`, nothing is known of them.
+//! Instructions as text, by the iced-x86 crate. Without the feature `trace`, there is no text.
 
 use kvm_bindings::kvm_regs;
 
@@ -13,8 +13,8 @@ pub fn text(bits: u32, rip: u64, bytes: &[u8]) -> Option<(String, usize)> {
     };
 }
 
-/// The address in the instruction's operand, or the one that it jumps to, computed from the registers; segment
-/// bases are not in it.
+/// The address of the instruction's operand in memory, or the one that it jumps to, computed from the registers without
+/// segment bases.
 pub fn address(bits: u32, registers: &kvm_regs, bytes: &[u8]) -> Option<u64> {
     #[cfg(feature = "trace")]
     return iced::address(&iced::decode(bits, registers.rip, bytes)?, registers);
@@ -49,7 +49,7 @@ mod iced {
         (!instruction.is_invalid()).then_some(instruction)
     }
 
-    /// It in words.
+    /// The instruction as text.
     pub fn format(instruction: &Instruction) -> String {
         let mut formatter = NasmFormatter::new();
         let options = formatter.options_mut();
@@ -66,7 +66,7 @@ mod iced {
     pub fn address(instruction: &Instruction, registers: &kvm_regs) -> Option<u64> {
         let value = |of: Register| match of {
             Register::None => Some(0),
-            // iced computes the displacement of these from where the instruction is.
+            // iced has added RIP to the displacement already.
             Register::RIP | Register::EIP => Some(0),
             _ => number(of).map(|number| register(registers, number)),
         };
@@ -90,7 +90,7 @@ mod iced {
         matches!(instruction.mnemonic(), Jmp | Call)
     }
 
-    /// Its number in an encoding, for the registers that hold 64 bits.
+    /// The number of a 64-bit register in an instruction's encoding.
     fn number(of: Register) -> Option<u8> {
         use Register as R;
         let all = [

@@ -1,4 +1,4 @@
-//! What a boot protocol is, as data: the mode, the instruction pointer and a few registers.
+//! The control registers, and how a guest is entered: the processor's mode, RIP and a few registers.
 //!
 //! Control registers are written whole from the constants below, so that the first instruction of a
 //! guest depends on nothing a reset left behind. Source: Intel SDM volume 3A, section 2.5 "Control
@@ -150,8 +150,8 @@ impl Entry {
             apic_base: APIC_BASE_RESET,
             ..kvm_sregs::default()
         };
-        // The real-mode vector table; in the other modes a limit of 0 makes the first exception a
-        // triple fault instead of a jump through whatever lies at address 0.
+        // Real mode has its vector table at address 0. In the other modes a limit of 0 means that there is no IDT:
+        // the first exception becomes a triple fault.
         sregs.idt.limit = if self.mode == Mode::Real { 0x3ff } else { 0 };
         match self.mode {
             Mode::Real => {}

@@ -1,9 +1,9 @@
-//! Model-specific registers that a firmware sets before a kernel starts, and a kernel relies on.
+//! Model-specific registers that firmware sets before it starts a kernel, and that kernels rely on.
 //!
 //! Source: Intel SDM volume 4, table 2-2; volume 3A, section 12.11.2.1 "IA32_MTRR_DEF_TYPE MSR".
 
 const IA32_MISC_ENABLE: u32 = 0x1a0;
-/// IA32_MISC_ENABLE bit 0. Linux takes a clear one to mean that `rep movs` is slow on this Intel processor.
+/// IA32_MISC_ENABLE bit 0. If it is clear, Linux on an Intel processor takes `rep movs` to be slow.
 const FAST_STRINGS: u64 = 1 << 0;
 /// Bits 11 and 12: no branch trace store, no precise event sampling.
 const BTS_UNAVAILABLE: u64 = 1 << 11;
@@ -12,7 +12,7 @@ const PEBS_UNAVAILABLE: u64 = 1 << 12;
 const IA32_MTRR_DEF_TYPE: u32 = 0x2ff;
 /// Bits 0 to 7: memory that no range register covers is cached, write-back.
 const WRITE_BACK: u64 = 6;
-/// Bit 11: the memory type range registers count. Where they do not, Linux goes without page attributes, too.
+/// Bit 11: the memory type range registers are used. If they are not, Linux does not use page attributes either.
 const MTRR_ENABLE: u64 = 1 << 11;
 
 /// Registers and what they hold when the kernel starts.

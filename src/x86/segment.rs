@@ -1,4 +1,4 @@
-//! One segment, two encodings: the eight bytes of a GDT entry and KVM's struct come from one value.
+//! A segment as one value, from which both its GDT entry and KVM's struct are made.
 //!
 //! Source: Intel SDM volume 3A, section 3.4.5 "Segment Descriptors" (figure 3-8).
 
