@@ -79,9 +79,9 @@ fn main() {
     }
 }
 
-/// The command's functions in the order of `src/cli/start.ld`, which says why.
+/// The command's functions in the order of `src/start.ld`, which says why.
 fn lay_out_the_start() {
-    let script = Path::new(&variable("CARGO_MANIFEST_DIR")).join("src/cli/start.ld");
+    let script = Path::new(&variable("CARGO_MANIFEST_DIR")).join("src/start.ld");
     println!("cargo::rerun-if-changed={}", script.display());
     println!("cargo::rustc-link-arg-bins=-Wl,-T,{}", script.display());
 }

@@ -31,9 +31,6 @@ pub struct Guest {
 /// All of them, in the order in which they are best read.
 pub static GALLERY: &[Guest] = include!(concat!(env!("OUT_DIR"), "/gallery.rs"));
 
-/// The first program of a Linux guest, `guest-kernels/linux/init.rs`: a static ELF file.
-pub static LINUX_INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/linux-init"));
-
 impl<'a> From<&'a Guest> for Image<'a> {
     fn from(guest: &'a Guest) -> Image<'a> {
         Image { name: guest.name, bytes: guest.image }

@@ -19,7 +19,7 @@
 //! | [`x86`] | where things lie in memory, and which bits put a processor into a mode |
 //! | [`elf`] | what a kernel's or a program's file says about itself |
 //! | [`boot`] | what a kernel expects to find when it starts |
-//! | [`initramfs`] | what Linux expects to find when it has started |
+//! | [`linux`] | what Linux is told, and what it finds when it has started |
 //! | [`device`] | what answers when the guest touches a port |
 //! | [`machine`] | the loop |
 //! | [`timeline`] | who watches it |
@@ -58,8 +58,8 @@ mod fields;
 pub mod guest;
 #[cfg(feature = "cli")]
 pub mod host;
-pub mod initramfs;
 pub mod kvm;
+pub mod linux;
 pub mod machine;
 pub mod sandbox;
 pub mod snapshot;

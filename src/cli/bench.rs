@@ -1,10 +1,9 @@
 //! `matchstick bench`: the race, from what was typed to a table, three lines and files.
 
 use super::error::Result;
-use super::options::{Command, help_on};
+use super::option::{CommandHelp, Given, HELP, OptionHelp, Parsed, option};
 use super::output_file::OutputFile;
-use super::print;
-use super::table::{OptionHelp, option};
+use super::print::print;
 use super::values::{count, time};
 use crate::bench::Error;
 use crate::bench::config::RaceConfig;
@@ -16,14 +15,25 @@ use crate::bench::schedule::{Length, Schedule};
 use crate::bench::{file, memory, parallel, stop};
 use crate::sys;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use lexopt::{Arg, Parser, ValueExt};
+use lexopt::{Parser, ValueExt};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// The command.
+pub const COMMAND: CommandHelp = CommandHelp {
+    name: "bench",
+    arguments: "[OPTIONS] [isolation|memory|parallel]",
+    about: "race a VM against a process and containers",
+    intro: INTRO,
+    options: OPTIONS,
+    notes: NOTES,
+    hint: "`matchstick bench --help` shows all options",
+};
+
 /// The options of `bench`.
-pub const BENCH_OPTIONS: &[OptionHelp] = &[
+const OPTIONS: &[OptionHelp] = &[
     option(Some('r'), "runs", Some("N"), "so many rounds, instead of --time"),
     option(Some('t'), "time", Some("TIME"), "rounds until TIME is over [default: 15s]"),
     option(Some('w'), "warmup", Some("N"), "rounds before, which do not count [default: 3]"),
@@ -51,18 +61,18 @@ pub const BENCH_OPTIONS: &[OptionHelp] = &[
     option(None, "export-csv", Some("FILE"), "a line a subject"),
     option(None, "export-markdown", Some("FILE"), "the table for a README"),
     option(None, "export-html", Some("FILE"), "a page with plots, in one file"),
-    option(Some('h'), "help", None, "show this"),
+    HELP,
 ];
 
 /// What `bench` is.
-pub const BENCH_INTRO: &str = "Start the same payload in every world this machine has, again and again, and compare. Or look at\n\
+const INTRO: &str = "Start the same payload in every world this machine has, again and again, and compare. Or look at\n\
      something else (--only, --skip and --limit apply to all):\n  \
      isolation  what a program sees of the host in each world\n  \
      memory     what one more idle instance costs; --runs is how many, 4 or more [default: 16]\n  \
      parallel   how many start in a second, by how many at once; --time is for all of it, --payload what starts";
 
 /// What a user of `bench` has to know besides the options.
-pub const BENCH_NOTES: &str = "
+const NOTES: &str = "
 Times are from just before the spawn to the first byte of the output, and to reaped: teardown counts.
 Subjects that this machine lacks are named with what would help. docs/benchmarking.md explains each figure.
 
@@ -97,7 +107,7 @@ pub struct BenchArgs {
 }
 
 /// Reads what follows `bench`.
-pub fn parse(parser: &mut Parser) -> std::result::Result<Command, lexopt::Error> {
+pub fn parse(parser: &mut Parser) -> std::result::Result<Parsed<BenchArgs>, lexopt::Error> {
     let schedule = Schedule {
         length: Length::Time(Duration::from_secs(15)),
         warmup: 3,
@@ -116,34 +126,36 @@ pub fn parse(parser: &mut Parser) -> std::result::Result<Command, lexopt::Error>
     };
     let (mut what, mut compare, mut exports) = (What::Race, None, Vec::new());
     let mut given = Vec::new();
-    while let Some(arg) = parser.next()? {
-        given.extend(option_of(&arg));
-        match arg {
-            Arg::Short('r') | Arg::Long("runs") => {
+    while let Some(next) = Given::next(parser, OPTIONS)? {
+        if let Given::Option(name) = next {
+            given.push(name);
+        }
+        match next {
+            Given::Option("runs") => {
                 config.schedule.length = Length::Rounds(parser.value()?.parse_with(runs)?);
             }
-            Arg::Short('t') | Arg::Long("time") => {
+            Given::Option("time") => {
                 config.schedule.length = Length::Time(parser.value()?.parse_with(time)?);
             }
-            Arg::Short('w') | Arg::Long("warmup") => {
+            Given::Option("warmup") => {
                 config.schedule.warmup = parser.value()?.parse_with(number)?;
             }
-            Arg::Long("only") => config.only.extend(names(parser.value()?)?),
-            Arg::Long("skip") => config.skip.extend(names(parser.value()?)?),
-            Arg::Long("with") => config.with.push(parser.value()?.parse_with(command)?),
-            Arg::Long("reference") => config.reference = Some(parser.value()?.string()?),
-            Arg::Long("payload") => config.payload = parser.value()?.string()?,
-            Arg::Long("seed") => config.schedule.seed = parser.value()?.parse_with(number)?,
-            Arg::Long("pin") => config.pin = Some(parser.value()?.parse_with(number)?),
-            Arg::Long("cold") => config.schedule.cold = true,
-            Arg::Long("limit") => config.schedule.limit = parser.value()?.parse_with(time)?,
-            Arg::Long("compare") => compare = Some(parser.value()?.into()),
-            Arg::Long("export-json") => exports.push((Form::Json, parser.value()?.into())),
-            Arg::Long("export-csv") => exports.push((Form::Csv, parser.value()?.into())),
-            Arg::Long("export-markdown") => exports.push((Form::Markdown, parser.value()?.into())),
-            Arg::Long("export-html") => exports.push((Form::Html, parser.value()?.into())),
-            Arg::Short('h') | Arg::Long("help") => return Ok(help_on("bench")),
-            Arg::Value(word) if what == What::Race => what = word.parse_with(what_of)?,
+            Given::Option("only") => config.only.extend(names(parser.value()?)?),
+            Given::Option("skip") => config.skip.extend(names(parser.value()?)?),
+            Given::Option("with") => config.with.push(parser.value()?.parse_with(command)?),
+            Given::Option("reference") => config.reference = Some(parser.value()?.string()?),
+            Given::Option("payload") => config.payload = parser.value()?.string()?,
+            Given::Option("seed") => config.schedule.seed = parser.value()?.parse_with(number)?,
+            Given::Option("pin") => config.pin = Some(parser.value()?.parse_with(number)?),
+            Given::Option("cold") => config.schedule.cold = true,
+            Given::Option("limit") => config.schedule.limit = parser.value()?.parse_with(time)?,
+            Given::Option("compare") => compare = Some(parser.value()?.into()),
+            Given::Option("export-json") => exports.push((Form::Json, parser.value()?.into())),
+            Given::Option("export-csv") => exports.push((Form::Csv, parser.value()?.into())),
+            Given::Option("export-markdown") => exports.push((Form::Markdown, parser.value()?.into())),
+            Given::Option("export-html") => exports.push((Form::Html, parser.value()?.into())),
+            Given::Option("help") => return Ok(Parsed::Help),
+            Given::Word(word) if what == What::Race => what = word.parse_with(what_of)?,
             other => return Err(other.unexpected()),
         }
     }
@@ -156,17 +168,7 @@ pub fn parse(parser: &mut Parser) -> std::result::Result<Command, lexopt::Error>
     if let (What::Memory, Length::Rounds(..memory::INSTANCES_MIN)) = (what, config.schedule.length) {
         return Err(format!("`bench memory` takes --runs {} or more", memory::INSTANCES_MIN).into());
     }
-    Ok(Command::Bench(Box::new(BenchArgs { what, config, compare, exports })))
-}
-
-/// The long name of an option.
-fn option_of(arg: &Arg<'_>) -> Option<&'static str> {
-    let is_it = |option: &&OptionHelp| match arg {
-        Arg::Short(letter) => option.short == Some(*letter),
-        Arg::Long(name) => option.long == *name,
-        Arg::Value(_) => false,
-    };
-    BENCH_OPTIONS.iter().find(is_it).map(|option| option.long)
+    Ok(Parsed::Arguments(BenchArgs { what, config, compare, exports }))
 }
 
 impl What {
@@ -230,7 +232,7 @@ fn command(text: &str) -> std::result::Result<(String, String), &'static str> {
 }
 
 /// Runs the race and returns the exit status.
-pub fn bench(args: BenchArgs) -> Result<u8> {
+pub fn run(args: BenchArgs) -> Result<u8> {
     match args.what {
         What::Race => race(args),
         What::Isolation => isolation(&args.config),

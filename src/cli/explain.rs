@@ -1,18 +1,29 @@
 //! `matchstick explain`: a lesson in the terminal, with the figures of this machine.
 
 use super::lesson;
-use super::options::{Command, help_on};
-use super::table::{OptionHelp, option};
+use super::option::{CommandHelp, Given, HELP, OptionHelp, Parsed, option};
 use super::terminal::{BOLD, PLAIN, Terminal, columns};
 use crate::explain::figures::Figures;
 use crate::explain::{LANGUAGES, Language, Lesson, live, markdown, nearest};
-use lexopt::{Arg, Parser, ValueExt};
+use lexopt::{Parser, ValueExt};
 
-/// The options of `explain`.
-pub const EXPLAIN_OPTIONS: &[OptionHelp] = &[
-    option(Some('l'), "lang", Some("CODE"), "the lessons' language [default: by LANG]"),
-    option(Some('h'), "help", None, "show this"),
-];
+/// The command.
+pub const COMMAND: CommandHelp = CommandHelp {
+    name: "explain",
+    arguments: "[OPTIONS] [TOPIC]",
+    about: "a lesson, with the figures of this machine",
+    intro: INTRO,
+    options: OPTIONS,
+    notes: "",
+    hint: "`matchstick explain` lists the lessons",
+};
+
+const OPTIONS: &[OptionHelp] =
+    &[option(Some('l'), "lang", Some("CODE"), "the lessons' language [default: by LANG]"), HELP];
+
+/// What its help begins with.
+const INTRO: &str = "Explain what a hypervisor is, what a container is, and how they differ, in lessons of a page or two. The\n\
+     figures in them are measured while you wait, on this machine. Without a TOPIC, list the lessons.";
 
 /// What is to be explained.
 #[derive(Debug, PartialEq)]
@@ -24,19 +35,17 @@ pub struct Request {
 }
 
 /// Reads what follows `explain`.
-pub fn parse(parser: &mut Parser) -> Result<Command, lexopt::Error> {
+pub fn parse(parser: &mut Parser) -> Result<Parsed<Request>, lexopt::Error> {
     let mut request = Request { language: None, topic: None };
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Arg::Short('l') | Arg::Long("lang") => {
-                request.language = Some(language(&parser.value()?.string()?)?);
-            }
-            Arg::Short('h') | Arg::Long("help") => return Ok(help_on("explain")),
-            Arg::Value(word) if request.topic.is_none() => request.topic = Some(topic(&word.string()?)?),
+    while let Some(given) = Given::next(parser, OPTIONS)? {
+        match given {
+            Given::Option("lang") => request.language = Some(language(&parser.value()?.string()?)?),
+            Given::Option(_) => return Ok(Parsed::Help),
+            Given::Word(word) if request.topic.is_none() => request.topic = Some(topic(&word.string()?)?),
             other => return Err(other.unexpected()),
         }
     }
-    Ok(Command::Explain(request))
+    Ok(Parsed::Arguments(request))
 }
 
 fn language(code: &str) -> Result<&'static str, String> {

@@ -1,9 +1,23 @@
 //! `matchstick guests`: the gallery, one line each.
 
-use super::linux;
-use super::options::{Command, help_on};
+use super::option::{CommandHelp, Given, HELP, OptionHelp, Parsed};
 use crate::guest::GALLERY;
-use lexopt::{Arg, Parser};
+use crate::linux;
+use lexopt::Parser;
+
+/// The command.
+pub const COMMAND: CommandHelp = CommandHelp {
+    name: "guests",
+    arguments: "",
+    about: "list the gallery",
+    intro: "List the guests of the gallery, one line each.",
+    options: &[],
+    notes: "",
+    hint: "`matchstick guests` takes no options",
+};
+
+/// Its only option is not worth a list.
+const OPTIONS: &[OptionHelp] = &[HELP];
 
 /// Name, line, and what the guest needs beyond the ordinary; then Linux, whose kernel is not ours.
 pub fn list() -> String {
@@ -20,11 +34,11 @@ pub fn list() -> String {
     GALLERY.iter().map(line).chain([linux]).collect()
 }
 
-/// It takes no arguments.
-pub(super) fn parse(parser: &mut Parser) -> Result<Command, lexopt::Error> {
-    match parser.next()? {
-        None => Ok(Command::Guests),
-        Some(Arg::Short('h') | Arg::Long("help")) => Ok(help_on("guests")),
+/// Reads what follows `guests`: nothing.
+pub fn parse(parser: &mut Parser) -> Result<Parsed<()>, lexopt::Error> {
+    match Given::next(parser, OPTIONS)? {
+        None => Ok(Parsed::Arguments(())),
+        Some(Given::Option(_)) => Ok(Parsed::Help),
         Some(other) => Err(other.unexpected()),
     }
 }

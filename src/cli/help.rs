@@ -1,6 +1,7 @@
-//! The help, made from the table of [`table`](super::table).
+//! The help, made from the [list of commands](super::table).
 
-use super::table::{COMMANDS, CommandHelp, OptionHelp};
+use super::option::{CommandHelp, OptionHelp};
+use super::table::COMMANDS;
 
 /// The help on one command, or on all of them.
 pub fn text(command: Option<&CommandHelp>) -> String {

@@ -3,7 +3,7 @@
 //! Both go by the error's type, never by its words. An error whose remedy is not known has no hint.
 
 use super::error::Error;
-use super::{STATUS_FAILURE, STATUS_NOT_FOUND, STATUS_PIPE, STATUS_REFUSED};
+use super::status;
 use crate::bench;
 use crate::error::{self, ConfigError, ImageError, PackError, ProcessError, Step};
 use std::io;
@@ -34,30 +34,30 @@ impl Error {
 fn status_of_vmm(error: &error::Error) -> u8 {
     use error::Error;
     match error {
-        Error::Output(source) | Error::Export { source, .. } if source.kind() == BrokenPipe => STATUS_PIPE,
+        Error::Output(source) | Error::Export { source, .. } if source.kind() == BrokenPipe => status::PIPE,
         Error::Config(_)
         | Error::Misuse(_)
         | Error::Golden
         | Error::Debugger { .. }
         | Error::Output(_)
         | Error::Snapshot(_)
-        | Error::Export { .. } => STATUS_FAILURE,
-        Error::Pack { source: PackError::Io(source), .. } if source.kind() == NotFound => STATUS_NOT_FOUND,
-        Error::Process { source: ProcessError::Missing, .. } => STATUS_NOT_FOUND,
-        Error::NoGuest { .. } | Error::NotFound { .. } | Error::NoKernel { .. } => STATUS_NOT_FOUND,
+        | Error::Export { .. } => status::FAILURE,
+        Error::Pack { source: PackError::Io(source), .. } if source.kind() == NotFound => status::NOT_FOUND,
+        Error::Process { source: ProcessError::Missing, .. } => status::NOT_FOUND,
+        Error::NoGuest { .. } | Error::NotFound { .. } | Error::NoKernel { .. } => status::NOT_FOUND,
         Error::Host { .. }
         | Error::Process { .. }
         | Error::Unreadable { .. }
         | Error::Image { .. }
-        | Error::Pack { .. } => STATUS_REFUSED,
+        | Error::Pack { .. } => status::REFUSED,
     }
 }
 
 fn status_of_bench(error: &bench::Error) -> u8 {
     use bench::Error;
     match error {
-        Error::Request(_) | Error::NoReport { .. } => STATUS_FAILURE,
-        Error::NoPayload { .. } | Error::Directory(_) | Error::Fill(_) | Error::Pin { .. } => STATUS_REFUSED,
+        Error::Request(_) | Error::NoReport { .. } => status::FAILURE,
+        Error::NoPayload { .. } | Error::Directory(_) | Error::Fill(_) | Error::Pin { .. } => status::REFUSED,
         Error::Vmm(error) => status_of_vmm(error),
     }
 }

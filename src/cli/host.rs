@@ -1,30 +1,42 @@
 //! `matchstick host`: the stack under us, drawn; what is missing and what fixes it; whether times can be trusted.
 
-use super::options::{Command, help_on};
-use super::table::{OptionHelp, option};
+use super::option::{CommandHelp, Given, HELP, OptionHelp, Parsed, option};
 use super::terminal::{BAD, BOLD, CODE, GOOD, PLAIN, Terminal, WARN, columns};
 use crate::error::{Error, Result};
 use crate::host::{Facts, Host, Layer, LayerKind, Requirement, State, Typed, classify, gather, requirements};
-use lexopt::{Arg, Parser};
+use lexopt::Parser;
 use serde::Serialize;
 
-/// The options of `host`.
-pub const HOST_OPTIONS: &[OptionHelp] = &[
-    option(None, "json", None, "the same as JSON, with all the facts it rests on"),
-    option(Some('h'), "help", None, "show this"),
-];
+/// The command.
+pub const COMMAND: CommandHelp = CommandHelp {
+    name: "host",
+    arguments: "[OPTIONS]",
+    about: "what is under us, and what is missing",
+    intro: INTRO,
+    options: OPTIONS,
+    notes: "",
+    hint: "`matchstick host --help` shows all options",
+};
 
-/// Reads what follows `host`.
-pub fn parse(parser: &mut Parser) -> std::result::Result<Command, lexopt::Error> {
+const OPTIONS: &[OptionHelp] =
+    &[option(None, "json", None, "the same as JSON, with all the facts it rests on"), HELP];
+
+/// What its help begins with.
+const INTRO: &str = "Show what this host is made of, from the hardware up to where a guest would stand: which of it is\n\
+     Type 1 and Type 2, and why; what matchstick needs and what mends its lack; whether times\n\
+     measured here hold elsewhere. Works without /dev/kvm and without root.";
+
+/// Reads what follows `host`: whether it is to be JSON.
+pub fn parse(parser: &mut Parser) -> std::result::Result<Parsed<bool>, lexopt::Error> {
     let mut json = false;
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Arg::Long("json") => json = true,
-            Arg::Short('h') | Arg::Long("help") => return Ok(help_on("host")),
+    while let Some(given) = Given::next(parser, OPTIONS)? {
+        match given {
+            Given::Option("json") => json = true,
+            Given::Option(_) => return Ok(Parsed::Help),
             other => return Err(other.unexpected()),
         }
     }
-    Ok(Command::Host { json })
+    Ok(Parsed::Arguments(json))
 }
 
 /// Everything about this host, as text for `terminal`, or as JSON.

@@ -3,8 +3,9 @@
 //! A process cannot see its own beginning, nor its end. So we start ourselves once more, exactly as a
 //! shell would, and watch: the child notes its phases on the same clock and hands them over a pipe.
 
-use super::options::RunArgs;
-use super::{complain, run};
+use super::print::complain;
+use super::run_options::RunArgs;
+use super::{start, status};
 use crate::error::{Error, Result, Step};
 use crate::sys;
 use crate::timeline::{Phase, Timeline, waterfall};
@@ -28,7 +29,7 @@ pub fn run_if_inside(args: &RunArgs) -> Option<Result<u8>> {
     sys::end_with_parent();
     let mut timeline = Timeline::since(started);
     crate::timeline::Probe::mark(&mut timeline, Phase::Exec);
-    let status = run::run_with(args, &mut timeline);
+    let status = start::run(args, &mut timeline);
     let mut lines = String::new();
     for (phase, end) in timeline.marks() {
         lines += &format!("{}\t{phase}\n", end.as_nanos());
@@ -87,7 +88,7 @@ pub fn measure() -> Result<u8> {
         (None, Some(signal)) => sys::die_of(signal),
         (None, None) => {
             complain("error: the measured process ended without a status", None);
-            Ok(super::STATUS_FAILURE)
+            Ok(status::FAILURE)
         }
     }
 }

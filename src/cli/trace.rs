@@ -1,13 +1,13 @@
 //! `matchstick trace`: the same as `run`, and then the story of it.
 
-use super::options::RunArgs;
+use super::option::{CommandHelp, OptionHelp, Parsed, option};
 use super::output_file::OutputFile;
-use super::table::{OptionHelp, RUN_OPTIONS, beside_run, option};
-use super::{STATUS_FAILURE, complain, run};
+use super::print::complain;
+use super::run_options::{self, RUN_OPTIONS, RunArgs, beside_run};
+use super::{start, status};
 use crate::console;
 use crate::debugger::{Address, Debugger};
 use crate::error::Result;
-
 use crate::guest::Guest;
 use crate::sandbox::Sandbox;
 use crate::sys;
@@ -15,6 +15,17 @@ use crate::trace::{Stepper, Tracer, html, json, step, story};
 use lexopt::{Parser, ValueExt};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+/// The command.
+pub const COMMAND: CommandHelp = CommandHelp {
+    name: "trace",
+    arguments: "[OPTIONS] [GUEST|PATH] [-- ARGS...]",
+    about: "start a guest, and tell every call to KVM and every exit",
+    intro: INTRO,
+    options: OPTIONS,
+    notes: NOTES,
+    hint: "`matchstick trace --help` shows all options",
+};
 
 /// The options of `trace`, beside those of `run`.
 const OWN_OPTIONS: &[OptionHelp] = &[
@@ -27,15 +38,15 @@ const OWN_OPTIONS: &[OptionHelp] = &[
 ];
 
 /// Its own options, and those of `run` that it takes.
-pub(super) const OPTIONS: &[OptionHelp] =
+const OPTIONS: &[OptionHelp] =
     &beside_run::<{ OWN_OPTIONS.len() + RUN_OPTIONS.len() - 1 }>(OWN_OPTIONS, true);
 
 /// What the help begins with.
-pub(super) const INTRO: &str = "Start a guest as `matchstick run` does, and tell how it went: every call to KVM with its cost,\n\
+const INTRO: &str = "Start a guest as `matchstick run` does, and tell how it went: every call to KVM with its cost,\n\
      every exit with what the guest wanted, who answered, which instruction it was, and its time.";
 
 /// What a user of `trace` has to know besides.
-pub(super) const NOTES: &str = "
+const NOTES: &str = "
 The guest's output goes to stdout, as with `run`; the story follows when the guest has ended.
 Runs of alike exits are told once. Of very many events the first and the last are kept, and what
 was dropped is said; the sums have everything. With several CPUs, CPU 0 is the one that is told of.
@@ -60,13 +71,8 @@ pub struct TraceArgs {
 }
 
 impl TraceArgs {
-    /// Whether `--name` is one of these.
-    pub(super) fn knows(name: &str) -> bool {
-        OWN_OPTIONS.iter().any(|option| option.long == name)
-    }
-
-    /// Takes the option `--name`, with its value if it has one.
-    pub(super) fn take(&mut self, name: &str, parser: &mut Parser) -> std::result::Result<(), lexopt::Error> {
+    /// Takes the option `name`, with its value if it has one.
+    fn take(&mut self, name: &str, parser: &mut Parser) -> std::result::Result<(), lexopt::Error> {
         let mut path = || parser.value().map(|value| Some(value.into()));
         match name {
             "output" => self.output = path()?,
@@ -80,7 +86,7 @@ impl TraceArgs {
     }
 
     /// What cannot go together.
-    pub(super) fn check(&self) -> std::result::Result<(), String> {
+    fn check(&self) -> std::result::Result<(), String> {
         let tells =
             self.output.is_some() || self.json || self.chrome.is_some() || self.html.is_some() || self.step;
         if self.gdb.is_some() && tells {
@@ -91,6 +97,18 @@ impl TraceArgs {
             false => Ok(()),
         }
     }
+}
+
+/// Reads what follows `trace`.
+pub fn parse(parser: &mut Parser) -> std::result::Result<Parsed<(RunArgs, TraceArgs)>, lexopt::Error> {
+    let mut args = TraceArgs::default();
+    let run = run_options::parse(parser, OPTIONS, |option, parser| args.take(option, parser))?;
+    let Parsed::Arguments(run) = run else { return Ok(Parsed::Help) };
+    args.check()?;
+    if args.gdb.is_some() && run.sandbox == Some(Sandbox::Strict) {
+        return Err("--gdb runs without the sandbox: a client is let in later".into());
+    }
+    Ok(Parsed::Arguments((run, args)))
 }
 
 /// `1234` or `unix:PATH`.
@@ -121,7 +139,7 @@ pub fn run(run: &RunArgs, args: &TraceArgs) -> Result<u8> {
         return walk(run, args, output);
     }
     let mut tracer = Tracer::new();
-    let (image, outcome) = run::start(&confined(run), &mut tracer)?;
+    let (image, outcome) = start::start(&confined(run), &mut tracer)?;
     let recording = tracer.finish(&image.name);
     // One that cannot be written is no reason to keep the others back, nor how the guest ended.
     let written = [
@@ -130,7 +148,7 @@ pub fn run(run: &RunArgs, args: &TraceArgs) -> Result<u8> {
         hand_over(run, output, if args.json { json::lines(&recording) } else { story::tell(&recording) }),
     ];
     sys::die_if_noted();
-    let status = run::conclude(&image, &outcome?, run);
+    let status = start::conclude(&image, &outcome?, run);
     written.into_iter().collect::<Result<()>>()?;
     Ok(status)
 }
@@ -151,9 +169,9 @@ fn debug(run: &RunArgs, address: &Address) -> Result<u8> {
     let announce = |at: &str| complain(&format!("waiting for gdb at {at}"), None);
     let announce: Option<fn(&str)> = if run.quiet { None } else { Some(announce) };
     let mut debugger = Debugger::listen(address, announce, console::is_ending)?;
-    let (image, outcome) = run::start(run, &mut debugger)?;
-    let status = outcome.map(|outcome| run::conclude(&image, &outcome, run));
-    debugger.finish(*status.as_ref().unwrap_or(&STATUS_FAILURE))?;
+    let (image, outcome) = start::start(run, &mut debugger)?;
+    let status = outcome.map(|outcome| start::conclude(&image, &outcome, run));
+    debugger.finish(*status.as_ref().unwrap_or(&status::FAILURE))?;
     sys::die_if_noted();
     status
 }
@@ -161,7 +179,7 @@ fn debug(run: &RunArgs, address: &Address) -> Result<u8> {
 /// `--step`: the same, instruction by instruction.
 fn walk(run: &RunArgs, args: &TraceArgs, output: Option<OutputFile>) -> Result<u8> {
     let mut stepper = Stepper::new();
-    let (image, outcome) = run::start(&confined(run), &mut stepper)?;
+    let (image, outcome) = start::start(&confined(run), &mut stepper)?;
     let (steps, count) = stepper.finish()?;
     let text = match args.json {
         true => step::json_lines(&steps, count),
@@ -169,7 +187,7 @@ fn walk(run: &RunArgs, args: &TraceArgs, output: Option<OutputFile>) -> Result<u
     };
     let written = hand_over(run, output, text);
     sys::die_if_noted();
-    let status = run::conclude(&image, &outcome?, run);
+    let status = start::conclude(&image, &outcome?, run);
     written?;
     Ok(status)
 }

@@ -5,8 +5,8 @@
 
 use matchstick::boot::{self, Payload, Protocol};
 use matchstick::device::{Action, Bus, Cable, Cmos, Device, I8042, Ioapic, Post, Serial, Uart};
-use matchstick::initramfs::Initramfs;
 use matchstick::kvm::Memory;
+use matchstick::linux::initramfs::Initramfs;
 use matchstick::snapshot::Snapshot;
 use matchstick::{Error, GuestAddress, cli, debugger};
 use std::ffi::OsString;

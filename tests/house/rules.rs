@@ -11,7 +11,7 @@ const LAYERS: &[&[&str]] = &[
     &["error", "sys", "fields"],
     &["x86", "container", "elf"],
     &["kvm"],
-    &["boot", "device", "initramfs"],
+    &["boot", "device", "linux"],
     &["timeline", "sandbox"],
     &["machine", "trace", "debugger"],
     &["snapshot"],
@@ -56,7 +56,8 @@ fn sources() -> Vec<Source> {
         let module = name.split(['/', '.']).next().unwrap().to_owned();
         Source { name, module, text: fs::read_to_string(&path).unwrap() }
     };
-    let sources: Vec<Source> = files(&src).into_iter().map(source).collect();
+    let in_rust = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs");
+    let sources: Vec<Source> = files(&src).into_iter().filter(in_rust).map(source).collect();
     assert!(sources.len() > 20, "where are the sources?");
     sources
 }

@@ -4,7 +4,7 @@ use crate::support::skip;
 use crate::support::terminal::{is_root, make_fifo};
 use matchstick::Error;
 use matchstick::error::PackError;
-use matchstick::initramfs::Initramfs;
+use matchstick::linux::initramfs::Initramfs;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata, Permissions};

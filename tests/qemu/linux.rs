@@ -8,9 +8,10 @@ use crate::support;
 use crate::support::image::{Segment, elf};
 use crate::support::terminal::make_fifo;
 use crate::support::{CTRL_D, Ended, Program, Running, is_match, is_set, matchstick, skip};
-use matchstick::cli::RunArgs;
-use matchstick::cli::linux::{newest_kernel, userland};
-use matchstick::guest::LINUX_INIT;
+use matchstick::linux::cmdline::cmdline;
+use matchstick::linux::kernel::newest;
+use matchstick::linux::userland::userland;
+use matchstick::linux::{INIT, Options};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -48,15 +49,15 @@ fn find_kernel() -> Option<PathBuf> {
     let rig = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rig");
     let fetched = fs::read_dir(rig).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
     let directories = [PathBuf::from("/boot")].into_iter().chain(fetched.map(|path| path.join("boot")));
-    directories.filter_map(|directory| newest_kernel(&directory)).next()
+    directories.filter_map(|directory| newest(&directory)).next()
 }
 
 /// A static busybox: the one beside the kernel, or the host's own.
 fn busybox(kernel: &Path) -> Option<PathBuf> {
     let beside = kernel.parent()?.parent()?.join("bin/busybox");
     let is_static = |path: &PathBuf| {
-        let args = RunArgs { init: Some(path.clone()), ..RunArgs::default() };
-        userland(&args, 1 << 30, false).is_ok()
+        let options = Options { init: Some(path.clone()), ..Options::default() };
+        userland(&options).is_ok()
     };
     let found = [beside, "/bin/busybox".into()].into_iter().find(is_static);
     if found.is_none() {
@@ -65,26 +66,39 @@ fn busybox(kernel: &Path) -> Option<PathBuf> {
     found
 }
 
-fn args(init: Option<&Path>, words: &[&str]) -> RunArgs {
-    RunArgs {
-        target: Some("linux".into()),
+fn options(init: Option<&Path>, words: &[&str]) -> Options {
+    Options {
+        quiet: true,
+        memory: 256 << 20,
         init: init.map(Path::to_owned),
         args: words.iter().map(Into::into).collect(),
-        ..RunArgs::default()
+        ..Options::default()
     }
 }
 
-/// Boots `kernel` with what `args` ask for; `talk` types and listens.
-fn boot(kernel: &Path, args: &RunArgs, terminal: Option<&str>, talk: impl FnOnce(&mut Running)) -> Ended {
+/// Boots `kernel` with what `options` ask for; `talk` types and listens.
+fn boot(kernel: &Path, options: &Options, terminal: Option<&str>, talk: impl FnOnce(&mut Running)) -> Ended {
+    boot_on(1, kernel, options, terminal, talk)
+}
+
+/// The same on a machine of so many `cpus`.
+fn boot_on(
+    cpus: u32,
+    kernel: &Path,
+    options: &Options,
+    terminal: Option<&str>,
+    talk: impl FnOnce(&mut Running),
+) -> Ended {
     let _turn = TURNS.iter().find_map(|turn| turn.try_lock().ok());
     let _turn = _turn.unwrap_or_else(|| TURNS[0].lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
-    let userland = userland(args, 256 << 20, false).unwrap();
+    let options = Options { terminal: terminal.map(Into::into), ..options.clone() };
+    let userland = userland(&options).unwrap();
     let (_dir, initramfs) = support::file(userland.initramfs.as_ref().unwrap());
-    let cmdline = String::from_utf8(userland.cmdline(args, terminal)).unwrap();
+    let cmdline = String::from_utf8(cmdline(&options, &userland)).unwrap();
     let mut running = Program::new(QEMU)
         .args("-M q35 -accel tcg -cpu max -m 512 -display none -nodefaults -no-reboot".split(' '))
         .args("-serial stdio -device isa-debug-exit,iobase=0xf4,iosize=4".split(' '))
-        .args(["-smp", &args.cpus.unwrap_or(1).to_string(), "-append", &cmdline, "-kernel"])
+        .args(["-smp", &cpus.to_string(), "-append", &cmdline, "-kernel"])
         .args([kernel.as_os_str(), "-initrd".as_ref(), &initramfs])
         .open_input()
         .limit(LIMIT)
@@ -118,7 +132,7 @@ fn lines_match(output: &str, patterns: &[&str]) {
 
 #[test]
 fn our_init_is_a_program_like_any_other() {
-    let (_dir, path) = support::file(LINUX_INIT);
+    let (_dir, path) = support::file(INIT);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let first = format!("Linux {}", release.trim());
@@ -136,7 +150,7 @@ fn our_init_is_a_program_like_any_other() {
 
 #[test]
 fn our_init_is_small() {
-    assert!(LINUX_INIT.len() < 8 << 10, "{} bytes", LINUX_INIT.len());
+    assert!(INIT.len() < 8 << 10, "{} bytes", INIT.len());
 }
 
 #[test]
@@ -181,8 +195,7 @@ fn what_cannot_be_the_first_program_is_refused_with_a_hint() {
 #[test]
 fn linux_says_where_it_is_and_leaves() {
     let Some(kernel) = kernel() else { return };
-    let args = RunArgs { cpus: Some(2), ..args(None, &[]) };
-    let ended = boot(&kernel, &args, None, |_| ());
+    let ended = boot_on(2, &kernel, &options(None, &[]), None, |_| ());
     ended.status(0);
     lines_match(&ended.text(), &["Linux *.*", "2 CPUs, 4* MiB of memory", "up for *.* s"]);
 }
@@ -197,7 +210,7 @@ fn what_comes_through_a_pipe_comes_back_once() {
         text.extend((1..=255u8).filter(|byte| ![CTRL_D, b'\n'].contains(byte)));
         text.push(b'\n');
     }
-    let ended = boot(&kernel, &args(None, &["echo"]), None, |running| {
+    let ended = boot(&kernel, &options(None, &["echo"]), None, |running| {
         running.stdout.wait_for("Ctrl-D\n");
         running.write(&text);
         running.write(&[CTRL_D]);
@@ -210,7 +223,7 @@ fn what_comes_through_a_pipe_comes_back_once() {
 #[test]
 fn what_is_typed_on_a_terminal_shows_at_once_and_comes_back() {
     let Some(kernel) = kernel() else { return };
-    let ended = boot(&kernel, &args(None, &["echo"]), Some("vt100"), |running| {
+    let ended = boot(&kernel, &options(None, &["echo"]), Some("vt100"), |running| {
         running.stdout.wait_for("Ctrl-D\n");
         // A key that erases the one before; Return.
         running.write(b"hallp\x7f");
@@ -228,10 +241,10 @@ fn a_programs_output_and_status_are_the_machines() {
     let Some(kernel) = kernel() else { return };
     // Our own program is a static one, with a runtime library and some megabytes.
     let here = matchstick(["help", "run"]).run();
-    let there = boot(&kernel, &args(Some(Path::new(BINARY)), &["help", "run"]), None, |_| ());
+    let there = boot(&kernel, &options(Some(Path::new(BINARY)), &["help", "run"]), None, |_| ());
     there.status(status(0)).printed(here.stdout);
 
-    let there = boot(&kernel, &args(Some(Path::new(BINARY)), &["run", "not  \"here"]), None, |_| ());
+    let there = boot(&kernel, &options(Some(Path::new(BINARY)), &["run", "not  \"here"]), None, |_| ());
     there.status(status(127));
     lines_match(&there.text(), &[r#"error: no guest and no file is called "not  \"here""#, " hint: *"]);
 }
@@ -241,10 +254,10 @@ fn every_end_of_a_program_is_told() {
     let Some(kernel) = kernel() else { return };
     // mov edi, 3 · mov eax, 60 (exit) · syscall
     let (_dir, three) = program(&[0xbf, 3, 0, 0, 0, 0xb8, 60, 0, 0, 0, 0x0f, 0x05]);
-    boot(&kernel, &args(Some(&three), &[]), None, |_| ()).status(status(3)).printed("");
+    boot(&kernel, &options(Some(&three), &[]), None, |_| ()).status(status(3)).printed("");
     // ud2: SIGILL
     let (_dir, crash) = program(&[0x0f, 0x0b]);
-    boot(&kernel, &args(Some(&crash), &[]), None, |_| ()).status(status(128 + 4)).printed("");
+    boot(&kernel, &options(Some(&crash), &[]), None, |_| ()).status(status(128 + 4)).printed("");
 }
 
 #[test]
@@ -254,17 +267,17 @@ fn a_directory_is_the_root_file_system() {
     let root = directory.path();
     fs::create_dir_all(root.join("usr/sbin")).unwrap();
     symlink("usr/sbin", root.join("sbin")).unwrap();
-    fs::write(root.join("usr/sbin/init"), LINUX_INIT).unwrap();
+    fs::write(root.join("usr/sbin/init"), INIT).unwrap();
     fs::set_permissions(root.join("usr/sbin/init"), fs::Permissions::from_mode(0o755)).unwrap();
 
     // Its own init is process 1.
-    let own = RunArgs { rootfs: Some(root.into()), ..args(None, &[]) };
+    let own = Options { rootfs: Some(root.into()), ..options(None, &[]) };
     let ended = boot(&kernel, &own, None, |_| ());
     ended.status(0);
     lines_match(&ended.text(), &["Linux *.*", "1 CPU, 4* MiB of memory", "up for *.* s"]);
 
     // Nothing is there to run.
-    let missing = RunArgs { rootfs: Some(root.into()), ..args(Some(Path::new("bin/none")), &[]) };
+    let missing = Options { rootfs: Some(root.into()), ..options(Some(Path::new("bin/none")), &[]) };
     let ended = boot(&kernel, &missing, None, |_| ());
     ended.status(status(127));
     lines_match(&ended.text(), &["init: cannot run /bin/none: no such file*"]);
@@ -291,8 +304,8 @@ fn a_shell_finds_everything_as_it_was_packed() {
     let script = "cat TRAILER!!! empty/link; stat -c '%n %F %a %h' empty secret fifo bin/sh; readlink empty/link; \
                   [ -c /dev/ttyS0 ] && [ -d /proc/self ] && [ -d /sys/class ] && echo mounted; echo $0 $1 $TERM; \
                   echo more >>secret; exit 42";
-    let shell = args(Some(Path::new("/bin/sh")), &["-c", script, "one two", "three"]);
-    let ended = boot(&kernel, &RunArgs { rootfs: Some(root.into()), ..shell }, None, |_| ());
+    let shell = options(Some(Path::new("/bin/sh")), &["-c", script, "one two", "three"]);
+    let ended = boot(&kernel, &Options { rootfs: Some(root.into()), ..shell }, None, |_| ());
     ended.status(status(42)).printed(
         "not the end\ntext\nempty directory 1777 2\nsecret regular file 600 1\nfifo fifo 600 1\n\
          bin/sh regular file 755 6\n../secret\nmounted\none two three dumb\n",
@@ -300,8 +313,8 @@ fn a_shell_finds_everything_as_it_was_packed() {
     assert_eq!(fs::read_to_string(root.join("secret")).unwrap(), "text\n");
 
     // The console is its terminal: Ctrl-C interrupts it.
-    let shell = args(Some(Path::new("/bin/sh")), &["-c", "echo ready; sleep 1000; echo never"]);
-    let ended = boot(&kernel, &RunArgs { rootfs: Some(root.into()), ..shell }, Some("vt100"), |running| {
+    let shell = options(Some(Path::new("/bin/sh")), &["-c", "echo ready; sleep 1000; echo never"]);
+    let ended = boot(&kernel, &Options { rootfs: Some(root.into()), ..shell }, Some("vt100"), |running| {
         running.stdout.wait_for("ready\n");
         running.write(&[3]);
     });

@@ -1,0 +1,225 @@
+//! What is started: from what was typed to the bytes of an image and the machine that it wants.
+
+use super::run_options::RunArgs;
+use super::suggest;
+use crate::boot;
+use crate::error::{Error, ImageError, Result};
+use crate::guest::Guest;
+use crate::linux;
+use crate::linux::userland::{Userland, userland};
+use crate::machine::Config;
+use crate::snapshot::Snapshot;
+use crate::sys;
+use crate::sys::contents::Contents;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, IsTerminal, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+/// An image with the machine it wants.
+pub struct Image {
+    /// What messages call it.
+    pub name: String,
+    /// What goes into the machine's memory.
+    pub source: Source,
+    /// The machine.
+    pub config: Config,
+    /// It says when it is ready for input.
+    pub holds_input: bool,
+}
+
+/// What goes into a machine's memory.
+pub enum Source {
+    /// A kernel, to be loaded.
+    Bytes(Contents),
+    /// A golden image, to go on from.
+    Snapshot(Box<Snapshot>),
+}
+
+impl Image {
+    /// Finds the image that `args` name and decides on its machine.
+    ///
+    /// # Errors
+    /// It is not there, cannot be read, or is not what `args` take it for.
+    pub fn find(args: &RunArgs) -> Result<Image> {
+        match snapshot(args)? {
+            None => kernel(args),
+            Some(snapshot) => Ok(Image::of_snapshot(snapshot, args)),
+        }
+    }
+
+    /// What is left to say of a machine that comes from a golden image.
+    fn of_snapshot(snapshot: Snapshot, args: &RunArgs) -> Image {
+        let config = Config {
+            memory: snapshot.state().memory,
+            cpus: snapshot.state().vcpus.len() as u32,
+            timeout: args.timeout,
+            max_output: args.max_output,
+            ..Config::default()
+        };
+        let name = snapshot.name().into();
+        Image { name, source: Source::Snapshot(Box::new(snapshot)), config, holds_input: false }
+    }
+}
+
+/// The golden image that `args` name, if it is one.
+fn snapshot(args: &RunArgs) -> Result<Option<Snapshot>> {
+    let path = match (&args.kernel, &args.target) {
+        (Some(path), _) => path.as_path(),
+        (None, Some(target)) if target.to_str().and_then(Guest::find).is_none() => Path::new(target),
+        _ => return Ok(None),
+    };
+    // To open a pipe would be to take from it; what cannot be opened is for others to complain about.
+    let is_file = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+    let file = if is_file { File::open(path).ok() } else { None };
+    let Some(file) = file.filter(Snapshot::is_one) else { return Ok(None) };
+    let has_more = args.memory.is_some()
+        || args.cpus.is_some()
+        || args.boot.is_some()
+        || args.initrd.is_some()
+        || args.cmdline.is_some()
+        || args.cmdline_only.is_some()
+        || !args.args.is_empty();
+    if has_more || args.is_linux() {
+        return Err(Error::Golden);
+    }
+    Snapshot::read(&path.display().to_string(), file).map(Some)
+}
+
+/// The kernel that `args` name.
+fn kernel(args: &RunArgs) -> Result<Image> {
+    if args.is_linux() {
+        return linux_image(args, None);
+    }
+    let hello = OsStr::new("hello");
+    let target = args.target.as_deref().unwrap_or(hello);
+    let guest = match args.kernel {
+        Some(_) => None,
+        None => target.to_str().and_then(Guest::find),
+    };
+    let (name, bytes, mut config) = match guest {
+        Some(guest) => (guest.name.into(), guest.image.into(), guest.config()),
+        None => {
+            let path = args.kernel.as_deref().unwrap_or(Path::new(target));
+            // What it is, and so how much memory it gets, is known when it has been read.
+            let bytes = read(path, args.memory.unwrap_or(linux::MEMORY)).map_err(|error| match error {
+                // A word alone is more likely a guest's name than a file's.
+                Error::NotFound { .. } if args.kernel.is_none() && !target.as_bytes().contains(&b'/') => {
+                    Error::NoGuest { name: target.display().to_string(), meant: suggest::guest(target) }
+                }
+                error => error,
+            })?;
+            // One in a regular file was known as such before.
+            if Snapshot::begins(&bytes) {
+                let source = io::Error::other("a golden image is mapped, and so no pipe");
+                return Err(Error::Unreadable { path: path.into(), source });
+            }
+            let name = path.display().to_string();
+            if boot::is_linux(&bytes) {
+                return linux_image(args, Some((name, bytes)));
+            }
+            (name, bytes, Config::default())
+        }
+    };
+    config.memory = args.memory.unwrap_or(config.memory);
+    config.cpus = args.cpus.unwrap_or(config.cpus);
+    config.protocol = args.boot;
+    // What a guest needs was found out for the protocol that its image asks for.
+    config.cpuid |= args.boot.is_some();
+    config.timeout = args.timeout;
+    config.max_output = args.max_output;
+    config.cmdline = cmdline(args);
+    config.initrd = args.initrd.as_deref().map(|path| read(path, config.memory)).transpose()?;
+    Ok(Image { name, source: Source::Bytes(bytes), config, holds_input: false })
+}
+
+/// The same for Linux: a kernel that was read, or one whose root file system is made here.
+fn linux_image(args: &RunArgs, kernel: Option<(String, Contents)>) -> Result<Image> {
+    let memory = args.memory.unwrap_or(linux::MEMORY);
+    let terminal = match sys::stdin_kind() {
+        sys::Input::Terminal => std::env::var("TERM").ok(),
+        _ => None,
+    };
+    let options = linux::Options {
+        init: args.init.clone(),
+        rootfs: args.rootfs.clone(),
+        args: args.args.clone(),
+        cmdline: args.cmdline.clone(),
+        cmdline_only: args.cmdline_only.clone(),
+        quiet: args.is_linux(),
+        memory,
+        terminal,
+        strings: !io::stdout().is_terminal(),
+    };
+    // The root first: a wrong file is worth saying even where there is no kernel.
+    let userland = match (&args.initrd, &kernel) {
+        (Some(path), _) => Userland::given(Some(read(path, memory)?), &options),
+        (None, Some(_)) => Userland::given(None, &options),
+        (None, None) => userland(&options)?,
+    };
+    let (name, bytes) = match kernel {
+        Some(kernel) => kernel,
+        None => {
+            let path = linux_kernel(args)?;
+            (path.display().to_string(), read(&path, memory)?)
+        }
+    };
+    let config = Config {
+        memory,
+        cpus: args.cpus.unwrap_or(1),
+        protocol: args.boot,
+        cmdline: linux::cmdline::cmdline(&options, &userland),
+        initrd: userland.initramfs,
+        timeout: args.timeout,
+        max_output: args.max_output,
+        ..Config::default()
+    };
+    Ok(Image { name, source: Source::Bytes(bytes), config, holds_input: userland.is_ours })
+}
+
+/// The path of the Linux that `args` name, or of the newest one installed.
+fn linux_kernel(args: &RunArgs) -> Result<PathBuf> {
+    let target = args.target.as_ref().filter(|target| *target != linux::NAME).map(PathBuf::from);
+    args.kernel.clone().or(target).map_or_else(linux::kernel::installed, Ok)
+}
+
+/// `--cmdline`, then what follows `--`, with spaces between.
+fn cmdline(args: &RunArgs) -> Vec<u8> {
+    let words = args.cmdline.iter().chain(&args.cmdline_only).chain(&args.args).map(|word| word.as_bytes());
+    words.collect::<Vec<_>>().join(&b' ')
+}
+
+/// From this size on a file is mapped. To read a smaller one is cheaper.
+const MAPPED_MIN: u64 = 64 << 10;
+
+/// Reads a file or a pipe that has to fit a guest's memory of `limit` bytes; an endless one stops there. A large file
+/// is only mapped.
+fn read(path: &Path, limit: u64) -> Result<Contents> {
+    let unreadable = |source| Error::Unreadable { path: path.into(), source };
+    let file = File::open(path).map_err(|source| match source.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => Error::NotFound { path: path.into(), source },
+        _ => unreadable(source),
+    })?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    if metadata.file_type().is_char_device() {
+        return Err(unreadable(io::Error::other("it is a device")));
+    }
+    let fits = |size| match size {
+        size if size <= limit => Ok(()),
+        size => {
+            let source = ImageError::LargerThanMemory { size, memory: limit };
+            Err(Error::Image { name: path.display().to_string(), source })
+        }
+    };
+    fits(metadata.len())?;
+    if metadata.is_file() && metadata.len() >= MAPPED_MIN {
+        return Contents::mapped(&file, metadata.len() as usize).map_err(unreadable);
+    }
+    // A pipe does not know how much will come.
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    fits(bytes.len() as u64)?;
+    Ok(bytes.into())
+}

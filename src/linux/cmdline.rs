@@ -1,0 +1,168 @@
+//! What the kernel is told: its command line.
+//!
+//! Source: Linux, Documentation/admin-guide/kernel-parameters.txt; what follows `--` goes to the first program.
+
+use super::Options;
+use super::userland::Userland;
+use std::os::unix::ffi::OsStrExt;
+
+/// What every kernel is told. Its console is the serial port, with RTS lowered when its buffers are full, so that
+/// nothing is lost of what comes faster than any line (`r`). A panic is a warm reboot, by which it can be told
+/// from any other. The kernel does not test its cryptography first: that is most of the start of a distribution's.
+const CMDLINE: &str = "console=ttyS0,115200n8r panic=-1 reboot=panic_warm cryptomgr.notests";
+/// The same for one whose first program is ours, and which is there to be quick: it does not look first at each function
+/// that can be traced, whether another one replaces it. That is a fifth of a distribution's start. Without it, such
+/// functions are listed all the same, but the kernel warns in its log of the first one that it finds when it lists them.
+const NO_WEAK_FUNCTIONS: &str = "initcall_blacklist=ftrace_check_for_weak_functions";
+/// The same for one that is there to run programs: what it has to say itself does not mix with what they say, unless
+/// it panics.
+const QUIET: &str = "loglevel=0";
+/// The same for one with less memory than [`LITTLE`]: next to nothing of tracefs, whose directories for events take nine
+/// megabytes for good. Without them a distribution's kernel comes up in 64 MiB, and with them it does not.
+const NO_TRACEFS: &str = "initcall_blacklist=tracer_init_tracefs";
+const LITTLE: u64 = 128 << 20;
+
+/// The command line of a kernel for `userland`: ours, then the user's, whose word counts where they differ; or the
+/// user's alone.
+pub fn cmdline(options: &Options, userland: &Userland) -> Vec<u8> {
+    // What the kernel does not know and has no dot before its `=` becomes its first program's environment.
+    let term = options.terminal.as_deref().filter(|name| is_plain(name)).unwrap_or("dumb");
+    let term = format!("TERM={term}");
+    let init = userland.init.map(|path| format!("rdinit={path}"));
+    let mut words: Vec<&[u8]> = Vec::new();
+    if options.cmdline_only.is_none() {
+        words.push(CMDLINE.as_bytes());
+        words.extend(userland.is_ours.then_some(NO_WEAK_FUNCTIONS.as_bytes()));
+        words.extend(options.quiet.then_some(QUIET.as_bytes()));
+        words.extend((options.memory < LITTLE).then_some(NO_TRACEFS.as_bytes()));
+        words.push(term.as_bytes());
+        words.extend(init.as_ref().map(|word| word.as_bytes()));
+    }
+    words.extend(options.cmdline_only.iter().chain(&options.cmdline).map(|text| text.as_bytes()));
+    if !userland.args.is_empty() {
+        words.push(b"--");
+    }
+    words.extend(userland.args.iter().map(|word| word.as_bytes()));
+    words.join(&b' ')
+}
+
+/// Whether it is a word that the kernel takes as one.
+fn is_plain(word: &str) -> bool {
+    !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-+._".contains(c))
+}
+
+/// Whether a kernel with this command line does a warm reset when it panics, and at no other time.
+///
+/// `reboot=` takes a list, of which a word's first letter counts, after `panic_` for panics; the last word on a thing
+/// wins (Linux, kernel/reboot.c).
+pub fn tells_panic(cmdline: &[u8]) -> bool {
+    let (mut always, mut at_panic) = (false, false);
+    let words = cmdline.split(|byte| byte.is_ascii_whitespace());
+    for values in words.take_while(|word| *word != b"--").filter_map(|word| word.strip_prefix(b"reboot=")) {
+        for value in values.split(|byte| *byte == b',') {
+            let (mode, letter) = match value.strip_prefix(b"panic_") {
+                Some(rest) => (&mut at_panic, rest.first()),
+                None => (&mut always, value.first()),
+            };
+            match letter {
+                Some(b'w') => *mode = true,
+                // Cold, hard, soft, by a pin.
+                Some(b'c' | b'h' | b's' | b'g') => *mode = false,
+                _ => {}
+            }
+        }
+    }
+    at_panic && !always
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::userland::userland;
+    use super::*;
+    use std::fs;
+
+    /// The command line for a root file system that is made here.
+    fn line(options: &Options) -> String {
+        String::from_utf8(cmdline(options, &userland(options).unwrap())).unwrap()
+    }
+
+    /// The same for a kernel that is given, and no initramfs of ours.
+    fn line_of_given(options: &Options) -> String {
+        String::from_utf8(cmdline(options, &Userland::given(None, options))).unwrap()
+    }
+
+    #[test]
+    fn the_users_words_come_after_ours_and_those_for_init_last() {
+        let none = Options::default();
+        assert_eq!(line_of_given(&none), format!("{CMDLINE} TERM=dumb"));
+        let quiet = Options { quiet: true, ..Options::default() };
+        assert_eq!(line(&quiet), format!("{CMDLINE} {NO_WEAK_FUNCTIONS} {QUIET} TERM=dumb"));
+        let options = Options {
+            cmdline: Some("maxcpus=1".into()),
+            args: vec!["echo".into(), "now".into()],
+            terminal: Some("xterm-256color".into()),
+            ..quiet
+        };
+        assert_eq!(
+            line(&options),
+            format!("{CMDLINE} {NO_WEAK_FUNCTIONS} {QUIET} TERM=xterm-256color maxcpus=1 -- echo now")
+        );
+        let strange = Options { terminal: Some("x panic=0".into()), ..none };
+        assert_eq!(line_of_given(&strange), format!("{CMDLINE} TERM=dumb"));
+        let with = |memory| Options { memory, ..Options::default() };
+        assert_eq!(line_of_given(&with(LITTLE)), format!("{CMDLINE} TERM=dumb"));
+        assert_eq!(line_of_given(&with(LITTLE - 1)), format!("{CMDLINE} {NO_TRACEFS} TERM=dumb"));
+    }
+
+    #[test]
+    fn nothing_is_added_to_a_command_line_that_is_the_only_one() {
+        let only = |text: &str| Options {
+            cmdline_only: Some(text.into()),
+            terminal: Some("vt100".into()),
+            ..Options::default()
+        };
+        assert_eq!(line(&only("console=ttyS0")), "console=ttyS0");
+        assert_eq!(line(&Options { args: vec!["echo".into()], ..only("quiet") }), "quiet -- echo");
+        assert_eq!(line(&only("")), "");
+    }
+
+    #[test]
+    fn a_panic_is_told_where_only_a_panic_resets_warm() {
+        for told in
+            [CMDLINE, "reboot=panic_warm", "a reboot=panic_w,triple b", "reboot=warm reboot=cold,panic_warm"]
+        {
+            assert!(tells_panic(told.as_bytes()), "{told}");
+        }
+        for not in [
+            "",
+            "reboot=warm",
+            "noreboot=panic_warm",
+            "panic_warm",
+            "reboot=panic_cold",
+            "-- reboot=panic_warm",
+            "reboot=panic_warm,warm",
+            "reboot=panic_warm reboot=w",
+            "reboot=panic_warm reboot=panic_cold",
+        ] {
+            assert!(!tells_panic(not.as_bytes()), "{not}");
+        }
+    }
+
+    #[test]
+    fn a_directory_brings_its_own_init_or_gets_ours_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        let with = |init: Option<&str>| {
+            let options =
+                Options { rootfs: Some(root.into()), init: init.map(Into::into), ..Options::default() };
+            line(&options)
+        };
+        assert!(with(Some("bin/sh")).ends_with(" rdinit=/.matchstick/init"));
+        fs::create_dir(root.join("sbin")).unwrap();
+        fs::write(root.join("sbin/init"), "").unwrap();
+        assert!(with(None).ends_with(" rdinit=/sbin/init"));
+        fs::write(root.join("init"), "").unwrap();
+        assert!(!with(None).contains("rdinit"));
+        assert!(with(Some("bin/sh")).ends_with(" rdinit=/.matchstick/init"));
+    }
+}

@@ -1,0 +1,163 @@
+//! What a Linux kernel finds when it has started: a root file system, and the first program in it.
+//!
+//! Without a word more the root has one file, our own [`INIT`]. With an `init` it runs that program, which is packed
+//! as well; with a `rootfs` the root is a copy of a directory.
+
+use super::initramfs::Initramfs;
+use super::{INIT, Options};
+use crate::elf::{Class, EM_X86_64, ET_DYN, ET_EXEC, Elf, Header};
+use crate::error::{Error, PackError, Result};
+use crate::sys::contents::Contents;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Where our init looks for the program that it is to run, see `guest-kernels/linux/init.rs`.
+const ARGS: &str = ".matchstick/args";
+/// Where it looks whether the serial port takes strings, and so what that program writes.
+const STRINGS: &str = ".matchstick/strings";
+/// Our init in a directory that may have an /init of its own.
+const INIT_BESIDE: &str = ".matchstick/init";
+
+/// What a kernel finds when it has started.
+pub struct Userland {
+    /// The root file system, or the initial RAM disk that leads to one.
+    pub initramfs: Option<Contents>,
+    /// The program in it that the kernel starts, unless that is /init.
+    pub init: Option<&'static str>,
+    /// What the kernel hands to that program.
+    pub args: Vec<OsString>,
+    /// Whether that program is [`INIT`], which says when it is ready for input.
+    pub is_ours: bool,
+}
+
+/// Makes the root file system that `options` ask for.
+///
+/// # Errors
+/// [`Error::Pack`] for a file that cannot be part of it.
+pub fn userland(options: &Options) -> Result<Userland> {
+    let own_init = match (&options.init, &options.rootfs) {
+        (None, Some(root)) => init_of(root)?,
+        _ => None,
+    };
+    let mut archive = Initramfs::new(options.memory);
+    // The kernel opens it for its first program, before anybody could mount /dev.
+    archive.directory("dev", 0o755)?;
+    archive.character_device("dev/console", 0o600, (5, 1))?;
+    if let Some(root) = &options.rootfs {
+        archive.tree(root)?;
+    }
+    archive.directory(".matchstick", 0o755)?;
+    let to_kernel = |archive: Initramfs, init, is_ours| {
+        let args = options.args.clone();
+        Ok(Userland { initramfs: Some(archive.finish()?.into()), init, args, is_ours })
+    };
+    let (program, init) = match (&options.init, &options.rootfs) {
+        (None, None) => {
+            archive.file("init", 0o755, INIT)?;
+            return to_kernel(archive, None, true);
+        }
+        (None, Some(_)) => return to_kernel(archive, own_init, false),
+        (Some(program), None) => {
+            let name = program.file_name().unwrap_or(OsStr::new("program"));
+            let place = Path::new("bin").join(name);
+            archive.directory("bin", 0o755)?;
+            let image = archive.copy(&place, 0o755, program)?;
+            check_program(image).map_err(|source| Error::Pack { path: program.clone(), source })?;
+            archive.file("init", 0o755, INIT)?;
+            (Path::new("/").join(place), None)
+        }
+        (Some(program), Some(_)) => {
+            archive.file(INIT_BESIDE, 0o755, INIT)?;
+            (Path::new("/").join(program), Some("/.matchstick/init"))
+        }
+    };
+    let words = [program.as_os_str()].into_iter().chain(options.args.iter().map(OsString::as_os_str));
+    let words: Vec<u8> = words.flat_map(|word| word.as_bytes().iter().chain(&[0])).copied().collect();
+    archive.file(ARGS, 0o644, &words)?;
+    if options.strings {
+        archive.file(STRINGS, 0o644, &[])?;
+    }
+    let initramfs = Some(archive.finish()?.into());
+    Ok(Userland { initramfs, init, args: Vec::new(), is_ours: true })
+}
+
+/// The program that starts the system in `root`, unless it is /init, for which the kernel looks by itself.
+fn init_of(root: &Path) -> Result<Option<&'static str>> {
+    let pack = |source| Error::Pack { path: root.into(), source };
+    fs::read_dir(root).map_err(|error| pack(error.into()))?;
+    // Links may be good in the guest only: that there is something has to do.
+    let has = |path| fs::symlink_metadata(root.join(path)).is_ok();
+    match (has("init"), has("sbin/init")) {
+        (true, _) => Ok(None),
+        (_, true) => Ok(Some("/sbin/init")),
+        _ => Err(pack(PackError::NoInit)),
+    }
+}
+
+impl Userland {
+    /// What the user gave, if anything: its first program is its own affair.
+    pub fn given(initrd: Option<Contents>, options: &Options) -> Userland {
+        let args = options.args.clone();
+        Userland { initramfs: initrd, init: None, args, is_ours: false }
+    }
+}
+
+/// Whether Linux can run the file `program` when there is no other: a static ELF file for this processor.
+fn check_program(program: &[u8]) -> std::result::Result<(), PackError> {
+    if program.starts_with(b"#!") {
+        return Err(PackError::Script);
+    }
+    let elf = Elf::parse(program).map_err(|_| PackError::NotElf)?;
+    let Header { class, e_type, e_machine, .. } = elf.header;
+    if class != Class::Elf64 || e_machine != EM_X86_64 || ![ET_EXEC, ET_DYN].contains(&e_type) {
+        return Err(PackError::NotElf);
+    }
+    match elf.interpreter() {
+        Ok(None) => Ok(()),
+        Ok(Some(path)) => {
+            let interpreter = String::from_utf8_lossy(&path[..path.len().min(100)]).into_owned();
+            Err(PackError::Interpreter { interpreter })
+        }
+        Err(_) => Err(PackError::NotElf),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::elf::images::Image;
+
+    #[test]
+    fn a_directory_without_a_program_to_start_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = Options { rootfs: Some(directory.path().into()), ..Options::default() };
+        let error = userland(&options).err().unwrap();
+        assert!(matches!(error, Error::Pack { source: PackError::NoInit, .. }));
+    }
+
+    #[test]
+    fn only_a_static_program_can_be_all_there_is() {
+        assert!(check_program(INIT).is_ok());
+        assert!(matches!(check_program(b""), Err(PackError::NotElf)));
+        assert!(matches!(check_program(b"hello"), Err(PackError::NotElf)));
+        assert!(matches!(check_program(b"#!/bin/sh\n"), Err(PackError::Script)));
+        let with = |at: usize, value: u8| {
+            let mut image = INIT.to_vec();
+            image[at] = value;
+            check_program(&image)
+        };
+        // 32 bits; an object file; another processor.
+        for (at, value) in [(4, 1), (16, 1), (18, 183)] {
+            assert!(matches!(with(at, value), Err(PackError::NotElf)));
+        }
+        let dynamic = Image::elf64().interpreter(b"/lib/ld.so\0").bytes();
+        let Err(PackError::Interpreter { interpreter }) = check_program(&dynamic) else { panic!() };
+        assert_eq!(interpreter, "/lib/ld.so");
+        // However it is cut, it is no panic.
+        for len in 0..200 {
+            let _ = check_program(&INIT[..len]);
+        }
+    }
+}
