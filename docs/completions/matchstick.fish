@@ -72,7 +72,7 @@ complete -c matchstick -n '__matchstick_in explain' -s h -l help -d 'Show help'
 complete -c matchstick -n '__matchstick_in host' -l json -d 'The same as JSON'
 complete -c matchstick -n '__matchstick_in host' -s h -l help -d 'Show help'
 
-complete -c matchstick -n '__matchstick_in bench' -f -a 'isolation' -d 'What a program sees in each world'
+complete -c matchstick -n '__matchstick_in bench' -f -a 'isolation' -d 'What a program sees of the host'
 complete -c matchstick -n '__matchstick_in bench' -f -a 'memory' -d 'What one more idle instance costs'
 complete -c matchstick -n '__matchstick_in bench' -f -a 'parallel' -d 'How many start in a second'
 complete -c matchstick -n '__matchstick_in bench' -s r -l runs -x -d 'So many rounds'

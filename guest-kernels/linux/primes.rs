@@ -1,6 +1,6 @@
 //! primes: the work of the guest of that name, as an ordinary Linux program
 //!
-//! The same loop over the same numbers: what differs is the world around it.
+//! The same loop over the same numbers: what differs is what is around it.
 #![no_std]
 #![no_main]
 

@@ -1,9 +1,9 @@
-//! probe: what a program sees of the world it runs in
+//! probe: what a program sees of the system it runs on
 //!
 //! It prints one finding a line, a word and then the rest, and judges none of them: what is the host's and what is
 //! not, only somebody outside can tell. Most of it comes from /proc, where there is one.
 //!
-//! As process 1 of a world it also tries every system call of the kernel, each in a process of its own, and counts
+//! As process 1 it also tries every system call of the kernel, each in a process of its own, and counts
 //! those that answer. All arguments are -1, which is no good pointer, file or process anywhere, so that nothing comes
 //! of it. Still, what has no arguments does what it does: so it is not done where there are no namespaces around it.
 #![no_std]

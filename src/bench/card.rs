@@ -1,14 +1,14 @@
 //! The machine that figures hold for, and why they may not hold for another.
 //!
-//! Printed with every table. It is found out by [`host`]; this is the part of it that moves
-//! a clock's figures, and how our own program is built.
+//! Printed with every table. [`host`] finds it out; this is the part of it that influences measured times, and how our
+//! own program is built.
 
 use crate::host::{self, Cgroups, Host};
 use crate::sys;
 use serde::{Deserialize, Serialize};
 use std::fs;
 
-/// A machine, in the words in which it calls itself. What is not known is empty.
+/// A machine, by its own names. What is not known is empty.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Card {

@@ -38,12 +38,12 @@ impl RaceConfig {
 
     fn takes_part(&self, name: &str) -> bool {
         let is_in = |list: &[String]| list.iter().any(|word| word == name);
-        // Who is named with a command is meant to take part.
+        // Whoever gives a command wants it to take part.
         let is_with = self.with.iter().any(|(with, _)| with == name);
         (self.only.is_empty() || is_with || is_in(&self.only)) && !is_in(&self.skip)
     }
 
-    /// Whether all names are known, and each is one subject's.
+    /// Checks that every name is known, and that no two subjects have the same.
     fn check_names(&self, names: &[&str]) -> Result<()> {
         for word in self.only.iter().chain(&self.skip).chain(&self.reference) {
             if !names.contains(&word.as_str()) {

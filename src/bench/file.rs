@@ -4,14 +4,14 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// All of a regular file of `most` bytes or fewer. Of a device or a pipe nobody knows where it ends, and whether.
+/// Reads the whole of a regular file of `most` bytes or fewer. A device or a pipe may never end, and is refused.
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    // Before it is opened: that of a pipe waits for a writer.
+    // Checked before it is opened, because opening a pipe waits for a writer.
     if !path.metadata()?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
     let mut bytes = Vec::new();
-    // What it says of its size need not be so: in /proc, files have none.
+    // Its size is not to be trusted: files in /proc say 0.
     File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
     match bytes.len() as u64 > most {
         true => Err(io::Error::other(format!("it is larger than {} MiB", most >> 20))),

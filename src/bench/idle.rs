@@ -1,4 +1,5 @@
-//! Subjects that start and then wait: for what an idle instance costs, and for what may be seen of one from outside.
+//! Subjects that start and then wait. `bench memory` measures what an idle one costs, and `bench isolation` looks at
+//! one from outside.
 
 use super::payload::Payload;
 use super::subject::{Failure, Missing, Subject};
@@ -20,9 +21,9 @@ pub(super) struct Instance {
     _held: Box<dyn Any>,
 }
 
-/// One more, or why not.
+/// One more instance, or why there is none.
 pub(super) type Started = std::result::Result<Instance, Failure>;
-/// What makes one ready.
+/// Prepares a subject.
 pub(super) type Start = Box<dyn FnOnce() -> std::result::Result<Box<dyn FnMut() -> Started>, Missing>>;
 
 /// A subject that can be started so that it waits.
@@ -31,11 +32,11 @@ pub(super) struct IdleSubject {
     pub name: &'static str,
     /// What an instance is.
     pub about: &'static str,
-    /// Makes ready, and gives what starts one instance after the other.
+    /// Prepares it, and returns a function that starts one instance at each call.
     pub start: Start,
 }
 
-/// All of them, with `payload` where they run a program. The first word of each has to come within `limit`.
+/// All of them. Those that run a program run `payload`. An instance has to write its first byte within `limit`.
 pub(super) fn idle_subjects(payload: &Payload, limit: Duration) -> Vec<IdleSubject> {
     let [process, contained, runc] = [(); 3].map(|()| payload.clone());
     vec![
@@ -112,7 +113,7 @@ fn contained_ones(
         drop(end);
         speaks(&mut output, limit)?;
         let pid = container.child.id();
-        // In this order: a cgroup can be removed when nothing is in it.
+        // In this order: a cgroup can only be removed when no process is in it.
         let (child, cgroup) = (container.child, container.cgroup);
         Ok(Instance { pid, _held: Box::new((child, cgroup, output)) })
     }))

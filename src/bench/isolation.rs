@@ -1,7 +1,7 @@
-//! What a program sees in each world: how much of the host it shares, beside how fast it started.
+//! What a program sees of the host when it is run by each subject.
 //!
-//! The program is `guest-kernels/linux/probe.rs`; it reports, and this is where its findings are held against the
-//! host's. A virtual machine without Linux in it runs no programs: of such a world is said what is so by construction.
+//! The program is the probe, `guest-kernels/linux/probe.rs`. What it sees is compared with what this process sees. A
+//! virtual machine without Linux runs no programs: there, what the guest can reach is known without a probe.
 
 use super::config::RaceConfig;
 use super::error::{Error, Result};
@@ -15,7 +15,7 @@ use super::subjects::vm::can_run;
 use std::fs;
 use std::time::Duration;
 
-/// Looks around in each world that `config` lets take part.
+/// Runs the probe by each subject that takes part in the race of `config`.
 pub fn observe(config: &RaceConfig) -> Result<Vec<Observed>> {
     stop::catch()?;
     let scratch = Scratch::new().map_err(Error::Directory)?;
@@ -34,7 +34,7 @@ pub fn observe(config: &RaceConfig) -> Result<Vec<Observed>> {
 
 fn view(subject: &mut dyn Subject, config: &RaceConfig) -> View {
     match subject.kind() {
-        // The same monitor, whatever the machine begins with.
+        // The monitor is the same, whether the machine is new or restored.
         Kind::Vm | Kind::VmRestored => return monitor(config.schedule.limit),
         Kind::VmInProcess | Kind::VmInProcessRestored => {
             return can_run().map_or_else(View::Missing, |()| View::Machine(None));
@@ -50,7 +50,7 @@ fn view(subject: &mut dyn Subject, config: &RaceConfig) -> View {
     }
 }
 
-/// What the process may do that runs a virtual machine: looked at from outside, while its guest waits.
+/// What the monitor's process may do: read from outside, while its guest waits for input.
 fn monitor(limit: Duration) -> View {
     let mut start = match idle::idle_vms(limit) {
         Ok(start) => start,
@@ -66,7 +66,7 @@ fn monitor(limit: Duration) -> View {
     View::Machine(Some(Box::new(seen)))
 }
 
-/// The same of this process: what the others are held against.
+/// What this process sees: the others are compared with it.
 pub fn host() -> Seen {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let lines = |path: &str| -> Vec<String> { read(path).lines().map(str::to_owned).collect() };

@@ -1,4 +1,4 @@
-//! One launcher for every subject that is a command: what it costs, it costs all of them.
+//! One launcher for every subject that is a command, so that its cost is the same for all of them.
 //!
 //! Standard input is /dev/null, standard output a pipe, standard error a file in memory. The clock is read, the pipe
 //! made and the program spawned, as any parent has to; then one poll(2) waits for the pipe and for the end of the
@@ -18,11 +18,11 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How often a wait looks whether the race is to be stopped.
+/// How often a wait checks whether the race is to be stopped.
 const BEAT: Duration = Duration::from_millis(100);
-/// More output than this is not a payload's.
+/// The most output, in bytes. A payload prints far less.
 const OUTPUT_MAX: usize = 1 << 20;
-/// As much of what a program says on standard error is kept.
+/// How many bytes of a program's standard error are kept.
 const STDERR_MAX: u64 = 16 << 10;
 
 /// What a command has to print to have run.
@@ -30,7 +30,7 @@ const STDERR_MAX: u64 = 16 << 10;
 pub enum Expect {
     /// These bytes and no others.
     Exactly(Vec<u8>),
-    /// Anything but nothing.
+    /// At least one byte.
     Something,
     /// Nothing: the launcher alone is measured.
     Nothing,
@@ -128,8 +128,8 @@ impl Launcher {
         result.map_err(|why| Failure { why, stderr: all_of(&mut stderr) })
     }
 
-    /// Launches it once below a program that tells the most KiB that any one of its processes had resident. (Those
-    /// that it waited for: a daemon that does the work is not among them.)
+    /// Launches it once, as the child of a small program that reports the peak resident memory of any one process, in
+    /// KiB. Only processes that were waited for are counted: a daemon that does the work is not among them.
     pub fn peak_memory(&self, limit: Duration) -> Option<u64> {
         let begin = sys::monotonic();
         let (mut output, end) = io::pipe().ok()?;
@@ -205,7 +205,7 @@ fn take(pipe: &mut PipeReader, output: &mut Vec<u8>) -> Result<usize, String> {
 /// What was written to standard error, as text.
 pub(super) fn all_of(stderr: &mut File) -> String {
     let mut bytes = Vec::new();
-    // It shares its place in the file with those who wrote to it.
+    // The file's offset is shared with those who wrote to it.
     let _ = stderr.rewind().and_then(|()| stderr.take(STDERR_MAX).read_to_end(&mut bytes));
     String::from_utf8_lossy(&bytes).trim_end().to_owned()
 }
@@ -230,7 +230,7 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(is_program)
 }
 
-/// The time that this thread has spent on a processor: for subjects that are no process of their own.
+/// The processor time of this thread, in user mode and in the kernel: for subjects without a process of their own.
 pub fn thread_times() -> (Duration, Duration) {
     spawn::thread_times()
 }

@@ -1,11 +1,11 @@
-//! What one more idle instance of a world costs in memory.
+//! What one more idle instance of a subject costs in memory.
 //!
 //! Instances are started one by one and stay, then end one by one. After each step the kernel is asked twice: how much
 //! memory is available to the host (MemAvailable), which counts everything, the kernel's own tables included; and how
 //! much the instances' processes have in proportion (PSS), which counts shared pages in parts. What an instance costs
-//! is the slope of either over the number of instances, by least squares. What the first one costs once for all is not
-//! in it, and neither is what the rest of the host takes or gives evenly all the while: on the way up it adds to the
-//! slope what it takes off on the way down. That is done several times, and the slopes' spread is the interval.
+//! is the slope of either over the number of instances, by least squares. What only the first instance costs is
+//! not in it. Neither is what the rest of the host takes at a steady rate: it adds to the slope on the way up, and takes
+//! as much off it on the way down. All this is done several times; the spread of the slopes gives the interval.
 
 use super::config::RaceConfig;
 use super::error::{Error, Result};
@@ -18,19 +18,19 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-/// So many instances unless told otherwise.
+/// The number of instances, unless `--runs` gives another.
 pub const INSTANCES: u32 = 16;
-/// So often up and down.
+/// How many times the instances are started and ended.
 const CYCLES: usize = 5;
-/// After each step: the kernel takes down some of what an instance had when it has time.
+/// The pause after each step: the kernel frees some of an instance's memory a little later.
 const SETTLE: Duration = Duration::from_millis(15);
-/// The least from which a slope has an interval worth the name.
+/// The least number of instances: fewer points make no useful slope.
 pub const INSTANCES_MIN: u32 = 4;
 
-/// What one world's instances cost.
+/// What the instances of one subject cost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
-    /// The world's name.
+    /// The subject's name.
     pub name: String,
     /// What an instance is.
     pub about: String,
@@ -38,12 +38,12 @@ pub struct Cost {
     pub figures: std::result::Result<Figures, String>,
 }
 
-/// Slopes, in KiB an instance, and what they are of.
+/// Slopes in KiB for each instance, and the points that they were fitted to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
-    /// Of the host's available memory, as what is taken from it.
+    /// By the host's available memory: what is taken from it.
     pub available: Slope,
-    /// Of the processes' proportional share.
+    /// By the processes' proportional share.
     pub pss: Slope,
     /// Every step of every cycle.
     pub cycles: Vec<Vec<Point>>,
@@ -70,7 +70,7 @@ pub struct Slope {
 }
 
 impl Slope {
-    /// Of the cycles' slopes; there have to be two at least.
+    /// The mean of the cycles' slopes and its interval. `None` for fewer than two.
     pub fn of(slopes: &[f64]) -> Option<Slope> {
         let n = slopes.len() as f64;
         if slopes.len() < 2 {
@@ -93,13 +93,13 @@ fn slope(points: &[(f64, f64)]) -> Option<f64> {
     (spread > 0.0).then(|| product / spread)
 }
 
-/// The 97.5 % quantile of Student's distribution with `freedom` degrees: what a table has.
+/// The 97.5 % quantile of Student's t distribution with `freedom` degrees of freedom, from a table.
 fn student(freedom: f64) -> f64 {
     const TABLE: [f64; 10] = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228];
     TABLE.get(freedom as usize - 1).copied().unwrap_or(2.228)
 }
 
-/// Measures each world that `config` lets take part, with so many instances.
+/// Measures each subject that takes part in the race of `config`, with so many instances.
 pub fn measure(
     config: &RaceConfig,
     instances: u32,
@@ -177,7 +177,7 @@ fn up_and_down(
     Ok(Some(points))
 }
 
-/// What there is with these instances.
+/// Memory as it is while these instances run.
 fn point(running: &[Instance]) -> Point {
     thread::sleep(SETTLE);
     // Root may ask the kernel to add up the counts that each processor keeps for itself.

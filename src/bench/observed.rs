@@ -14,17 +14,17 @@ pub struct Observed {
     pub view: View,
 }
 
-/// What was found out about a world.
+/// What was found out about a subject.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum View {
     /// The program's findings.
     Seen(Seen),
-    /// It is a machine of its own, without an operating system: there is nothing of the host to be seen. Beside it
-    /// what its monitor may do, the process that answers when the guest leaves the machine; `None` if that is us.
+    /// It is a machine without an operating system: nothing of the host is to be seen from it. What is given is what its
+    /// monitor may do, the process that handles its exits; `None` if that is this process.
     Machine(Option<Box<Seen>>),
-    /// The world is not there.
+    /// The subject is not there.
     Missing(Missing),
-    /// The program failed in it.
+    /// It is there, and the probe failed.
     Failed(String),
 }
 
@@ -45,12 +45,11 @@ pub struct Seen {
     pub uid_map: Vec<String>,
     /// Its effective capabilities.
     pub effective: u64,
-    /// Those that it could get by exec, unless `no_new_privileges`.
+    /// Those that it could gain by exec, unless `no_new_privileges`.
     pub bounding: u64,
-    /// Whether exec gives it nothing that it does not have (PR_SET_NO_NEW_PRIVS). Older reports do not say.
-    #[serde(default)]
+    /// Whether exec cannot give it more privileges (PR_SET_NO_NEW_PRIVS).
     pub no_new_privileges: bool,
-    /// Whether a filter looks at its system calls.
+    /// Whether a seccomp filter checks its system calls.
     pub filtered: bool,
     /// Names of network interfaces.
     pub interfaces: Vec<String>,

@@ -1,6 +1,6 @@
 //! How many instances start in a second when several are started at once, and how long the slowest take.
 //!
-//! As many threads start one instance after the other, each its own, and all begin together. What they share is the
+//! Each of several threads starts instances one after the other, and all threads begin together. What they share is the
 //! host: its processors, and the locks of its kernel.
 
 use super::config::RaceConfig;
@@ -18,13 +18,13 @@ use std::sync::{PoisonError, RwLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
-/// More at once than processors, so that a queue shows.
+/// The largest number of concurrent starts is at least this: more than there are processors, so that a queue shows.
 const AT_ONCE_MIN: usize = 4;
 
-/// One world's rates.
+/// The rates of one subject.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rates {
-    /// The world's name.
+    /// The subject's name.
     pub name: String,
     /// A rate for each number of concurrent starts, or why there are none.
     pub levels: std::result::Result<Vec<Level>, String>,
@@ -53,14 +53,14 @@ pub fn steps(processors: usize) -> Vec<usize> {
     std::iter::successors(Some(1), |n| Some(2 * n)).take_while(|n| *n <= most).collect()
 }
 
-/// Measures each world that `config` lets take part. The plan's time is for all of it together.
+/// Measures each subject that takes part in the race of `config`. The time of its schedule is for all of it together.
 pub fn measure(config: &RaceConfig, progress: &mut dyn FnMut(f64, &str)) -> Result<Vec<Rates>> {
     stop::catch()?;
     let scratch = Scratch::new().map_err(Error::Directory)?;
     let payload = Payload::new(&config.payload, &scratch)?;
     let is_asked_for = |name: &str| config.only.iter().any(|only| only == name);
     let chosen = config.choose(subjects::all(&payload))?;
-    // What is slow to prepare takes part only if it is named: each thread needs one of its own.
+    // What is slow to prepare takes part only if it is named: each thread has to prepare its own.
     let takes_part =
         |subject: &&Box<dyn Subject>| !subject.kind().is_slow_to_prepare() || is_asked_for(subject.name());
     let names: Vec<String> =
@@ -109,15 +109,15 @@ fn level(
     time: Duration,
     limit: Duration,
 ) -> std::result::Result<Level, String> {
-    // What all threads wait for: whether they are to go on. Nobody sends a thing, either: each thread has a sender,
-    // and drops it when it is ready, or has panicked.
+    // All threads wait for this lock; its value then says whether they shall go on. Through the channel nothing is sent:
+    // each thread drops its sender when it is ready or has panicked, and when all are dropped, receiving ends.
     let word = RwLock::new(false);
     let (ready_one, ready_all) = mpsc::channel::<()>();
     let (begin, threads) = thread::scope(|scope| {
         let mut go = word.write().unwrap_or_else(PoisonError::into_inner);
         let spawn = |_| {
             let ready_one = ready_one.clone();
-            // A subject stays in its thread: it is made there.
+            // A subject cannot move between threads: it is made in the one that uses it.
             thread::Builder::new().spawn_scoped(scope, || {
                 let subject = ready(name, payload, limit);
                 drop(ready_one);
@@ -158,7 +158,7 @@ fn level(
     })
 }
 
-/// The subject, after a first start that does not count.
+/// The subject, prepared and started once. That start does not count.
 fn ready(name: &str, payload: &Payload, limit: Duration) -> std::result::Result<Box<dyn Subject>, String> {
     let subject = subjects::all(payload).into_iter().find(|subject| subject.name() == name);
     let mut subject = subject.ok_or_else(|| format!("there is no {name}"))?;

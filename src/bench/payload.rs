@@ -1,7 +1,7 @@
-//! What is run in every world: a program of a few instructions, and the guest that does the same.
+//! What every subject runs: a program of a few instructions, or the guest that does the same.
 //!
-//! The programs are static and have no C library, for what a payload adds is the same for all and hides what is
-//! to be seen. They are built beside the guests (guest-kernels/linux/) and are part of this program.
+//! The programs are static and have no C library. What a payload takes is the same for all subjects, and would hide the
+//! differences between them. They are built beside the guests (guest-kernels/linux/) and are part of this program.
 
 use super::error::{Error, Result};
 use super::file;
@@ -26,11 +26,11 @@ static PRIMES: &[u8] = program!("primes");
 static EMPTY: &[u8] = program!("empty");
 /// Runs another program and tells how much memory it had.
 static PEAK: &[u8] = program!("peak");
-/// Says a word and waits for ever.
+/// Prints a word, then waits for ever.
 static WAIT: &[u8] = program!("wait");
 /// Runs another program that does not see a certain mount.
 pub(super) static WITHOUT: &[u8] = program!("without");
-/// Tells what it sees of its world, see `guest-kernels/linux/probe.rs`.
+/// Reports what it sees of the system it runs on, see `guest-kernels/linux/probe.rs`.
 pub static PROBE: &[u8] = program!("probe");
 
 /// A directory of ours for the time of a race, removed when it is dropped.
@@ -74,15 +74,15 @@ pub struct Payload {
     pub name: String,
     /// The static program, a file.
     pub program: PathBuf,
-    /// What it prints, to the byte; `None` if that is not known: then anything but nothing.
+    /// The bytes it prints. `None` if that is not known: then it has to print at least one byte.
     pub expect: Option<Vec<u8>>,
     /// The guest that prints the same.
     pub guest: Option<&'static Guest>,
-    /// Whether it wants to see a /proc. Not every world has one that is not asked for it.
+    /// Whether it needs a /proc. Some subjects only have one if they are asked for it.
     pub proc: bool,
-    /// A program that ends at once: what a launcher costs.
+    /// A program that ends at once, for the baseline.
     pub empty: PathBuf,
-    /// A program that tells how much memory another had.
+    /// A program that runs another and reports its peak memory.
     pub peak_memory: PathBuf,
 }
 
@@ -106,12 +106,12 @@ impl Payload {
         Payload::of(name, bytes, expect.map(String::into_bytes), guest, scratch)
     }
 
-    /// The program that tells what it sees.
+    /// The probe.
     pub fn probe(scratch: &Scratch) -> Result<Payload> {
         Ok(Payload { proc: true, ..Payload::of("probe", PROBE, None, None, scratch)? })
     }
 
-    /// A program that does nothing for ever, once it has said so.
+    /// A program that prints a word and then waits for ever.
     pub fn idle(scratch: &Scratch) -> Result<Payload> {
         Payload::of("wait", WAIT, None, None, scratch)
     }
@@ -139,14 +139,14 @@ impl Payload {
     }
 }
 
-/// Larger than any static program is. It is copied for each world, and some keep it in memory.
+/// The largest payload, in bytes. It is copied for each subject, and some keep it in memory.
 const PROGRAM_MAX: u64 = 256 << 20;
 
 /// Reads a payload of the user's.
 fn read(path: &Path) -> Result<Vec<u8>> {
     file::read(path, PROGRAM_MAX).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => crate::error::Error::NotFound { path: path.into(), source }.into(),
-        // What the file is, and not what the system says.
+        // Not an error of the system: it says what the file is.
         io::ErrorKind::Other => Error::NoPayload { path: path.into(), source },
         _ => crate::error::Error::Unreadable { path: path.into(), source }.into(),
     })

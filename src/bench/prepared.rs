@@ -16,15 +16,15 @@ use crate::sys;
 use crate::timeline::Timeline;
 use std::time::Duration;
 
-/// Hears how far a race is: the part that is over (0 to 1), and who is next.
+/// Is told how far a race is: the part that is over (0 to 1), and the subject that is next.
 pub type Progress<'a> = &'a mut dyn FnMut(f64, &str);
 
-/// A race that only has to be run: everything that could be wrong with what was asked for is not.
+/// A race whose configuration was checked, and that is ready to run.
 pub struct Prepared {
     config: RaceConfig,
     payload: Payload,
     subjects: Vec<Box<dyn Subject>>,
-    // Dropped last: the others use what is in it.
+    // The last field, and so dropped last: the others use files in it.
     _scratch: Scratch,
 }
 

@@ -15,9 +15,9 @@ use std::time::Duration;
 
 /// A subject that fails so often in a row is dropped.
 const FAILURES_MAX: u32 = 3;
-/// However slow the subjects are, a race by time has so many rounds.
+/// A race by time has at least so many rounds, however slow the subjects are.
 const ROUNDS_MIN: u32 = 5;
-/// A cold start is measured so often: enough for a median, as each one slows the machine down.
+/// The number of cold rounds: enough for a median, and few, as each of them slows the machine down.
 const COLD_ROUNDS: u32 = 10;
 
 /// What the engine needs of the environment that it runs in.
@@ -50,9 +50,9 @@ pub struct Record {
     pub runs: Vec<Run>,
     /// Starts with an empty page cache, in order.
     pub cold: Vec<Run>,
-    /// The first start of all, which found nothing warm.
+    /// The very first start, when nothing was cached yet.
     pub first: Option<Sample>,
-    /// The most KiB that any one process of it had resident.
+    /// The peak resident memory of any one of its processes, in KiB.
     pub peak: Option<u64>,
     /// Starts that did not count because something was wrong with them.
     pub failures: u32,
@@ -202,7 +202,7 @@ impl Engine<'_, '_> {
                         Round::Cold => record.cold.push(run),
                     }
                 }
-                // What was killed because the race ends has done nothing wrong.
+                // It was killed because the race ends. That is no failure.
                 Err(_) if self.environment.stopped() => return false,
                 Err(failure) => {
                     record.failures += 1;

@@ -8,13 +8,13 @@ use super::random::Random;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 
-/// So many resamples make an interval; its ends then move by a few per cent of its width from seed to seed.
+/// The number of resamples for an interval. With so many, its ends move by a few per cent of its width between seeds.
 const RESAMPLES: usize = 1000;
 /// The part of resamples that lies inside an interval.
 pub const CONFIDENCE: f64 = 0.95;
 /// The factor that makes the MAD of a normal distribution its standard deviation.
 const NORMAL: f64 = 1.4826;
-/// Further than so many of those from the median is an outlier.
+/// A value is an outlier if it is further from the median than so many times the scaled MAD.
 const OUTLIER: f64 = 10.0;
 
 /// A range that holds the true value with [`CONFIDENCE`].
@@ -41,7 +41,7 @@ pub struct Summary {
     pub p99: f64,
     /// The largest.
     pub max: f64,
-    /// The sum divided by the number: what outliers move most.
+    /// The mean, which outliers move more than the median.
     pub mean: f64,
     /// The standard deviation of the sample.
     pub stddev: f64,
@@ -108,7 +108,7 @@ impl Ratio {
         })
     }
 
-    /// How likely it is that the difference is one: how many resamples agree on its direction.
+    /// The part of resamples that agree on the direction of the difference, 0.5 to 1.
     pub fn certainty(&self) -> f64 {
         self.larger.max(1.0 - self.larger)
     }

@@ -1,4 +1,4 @@
-//! A contestant of the race: anything that prints the payload's bytes and ends.
+//! A subject of the race: anything that can be started, prints the payload's bytes and ends.
 //!
 //! What a figure spans is the same for all (docs/benchmarking.md): one clock, CLOCK_MONOTONIC, read just before the
 //! start; `first_byte` when the first byte of the output is with us; `reaped` when everything is given back.
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// Something that can be raced.
 pub trait Subject {
-    /// One word, for `--only` and the table.
+    /// Its name, one word: for `--only` and for the table.
     fn name(&self) -> &str;
 
     /// What kind of thing is started.
@@ -18,7 +18,7 @@ pub trait Subject {
     /// One line about it: what is started, and around what.
     fn about(&self) -> &str;
 
-    /// What is started, as one would type it; for the exports.
+    /// What is started, as one would type it. It stands in the exports.
     fn command(&self) -> String {
         self.name().into()
     }
@@ -33,15 +33,16 @@ pub trait Subject {
         Ok(())
     }
 
-    /// One start, from nothing to everything given back, within `limit`.
+    /// One start, until everything that it took is given back. It fails if that takes longer than `limit`.
     fn run(&mut self, limit: Duration) -> Result<Sample, Failure>;
 
-    /// One more start: what it printed.
+    /// One more start. Returns what it printed.
     fn output(&mut self, _limit: Duration) -> Result<Vec<u8>, Failure> {
         Err(Failure::new("it does not run programs"))
     }
 
-    /// One more start, not timed: the most KiB that any one process of it had resident. `None` if that is not known.
+    /// One more start, not timed. Returns the peak resident memory of any one of its processes, in KiB; `None` if that
+    /// cannot be known.
     fn peak_memory(&mut self, _limit: Duration) -> Option<u64> {
         None
     }
@@ -51,7 +52,7 @@ pub trait Subject {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// An empty program: what a launch costs in itself. It is no contestant: a race that has nobody else ends.
+    /// An empty program: what a launch costs in itself. It is not raced: a race that has nobody else ends.
     Baseline,
     /// The payload as a plain process.
     Process,
@@ -94,7 +95,7 @@ impl Kind {
     }
 }
 
-/// What one start took.
+/// The times of one start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sample {
     /// Until the first byte of the output was read.
@@ -117,7 +118,7 @@ pub struct Missing {
 }
 
 impl Missing {
-    /// Both of them.
+    /// With these words.
     pub fn new(why: impl Into<String>, hint: impl Into<String>) -> Missing {
         Missing { why: why.into(), hint: hint.into() }
     }
@@ -139,7 +140,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// One that left no word on standard error.
+    /// One that wrote nothing to standard error.
     pub fn new(why: impl fmt::Display) -> Failure {
         Failure { why: why.to_string(), stderr: String::new() }
     }

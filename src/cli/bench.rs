@@ -65,9 +65,10 @@ const OPTIONS: &[OptionHelp] = &[
 ];
 
 /// What `bench` is.
-const INTRO: &str = "Start the same payload in every world this machine has, again and again, and compare. Or look at\n\
-     something else (--only, --skip and --limit apply to all):\n  \
-     isolation  what a program sees of the host in each world\n  \
+const INTRO: &str = "Start the same payload in every way this machine has, as a process, in virtual machines and in\n\
+     containers, again and again, and compare. Or look at something else (--only, --skip and --limit\n\
+     apply to all):\n  \
+     isolation  what a program sees of the host in each of them\n  \
      memory     what one more idle instance costs; --runs is how many, 4 or more [default: 16]\n  \
      parallel   how many start in a second, by how many at once; --time is for all of it, --payload what starts";
 
@@ -80,10 +81,10 @@ Exit status: 1 if a subject was dropped, because it failed three times in a row 
 figures; 125 if the race could not be run or a file not be written.
 ";
 
-/// What is looked at in each world.
+/// What is measured or looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
-    /// Nothing was said: how long a start takes.
+    /// Without a word: how long a start takes.
     Race,
     /// `isolation`: what a program sees.
     Isolation,
@@ -241,7 +242,7 @@ pub fn run(args: BenchArgs) -> Result<u8> {
     }
 }
 
-/// What an idle instance costs in each world.
+/// What an idle instance of each subject costs.
 fn memory(config: &RaceConfig) -> Result<u8> {
     let instances = match config.schedule.length {
         Length::Rounds(rounds) => rounds,
@@ -255,7 +256,7 @@ fn memory(config: &RaceConfig) -> Result<u8> {
     Ok(0)
 }
 
-/// How many instances start in a second, in each world.
+/// How many instances of each subject start in a second.
 fn parallel(config: &RaceConfig) -> Result<u8> {
     let bar = progress_bar();
     let rates = parallel::measure(config, &mut |part, name| show(&bar, part, name))?;
@@ -270,7 +271,7 @@ fn show(bar: &ProgressBar, part: f64, name: &str) {
     bar.set_message(name.to_owned());
 }
 
-/// What a program sees in each world.
+/// What a program sees of the host when each subject runs it.
 fn isolation(config: &RaceConfig) -> Result<u8> {
     let observed = isolation::observe(config)?;
     print(&report::isolation::text(&observed, &isolation::host()))?;
@@ -282,8 +283,8 @@ fn isolation(config: &RaceConfig) -> Result<u8> {
 fn race(args: BenchArgs) -> Result<u8> {
     let then = args.compare.as_deref().map(read_report).transpose()?;
     let config = args.config.clone();
-    // Before the race, not after it; and before `prepare`: a pipe is waited for until someone reads it, and from there on
-    // no signal ends the wait.
+    // Opened before the race, so that a mistake is found at once; and before `prepare`, because opening a named pipe waits
+    // for a reader, and after `prepare` no signal would end that wait.
     let open = |(form, path)| Ok((form, OutputFile::open(path)?));
     let exports = args.exports.into_iter().map(open).collect::<Result<Vec<_>>>()?;
     OutputFile::all_differ(exports.iter().map(|(_, file)| file), None)?;
@@ -310,7 +311,7 @@ fn race(args: BenchArgs) -> Result<u8> {
     Ok(if is_well { 0 } else { 1 })
 }
 
-/// What a program sees in the worlds that raced, except in commands of the user's.
+/// The same for the subjects that raced, except commands of the user's.
 fn isolation_of(config: RaceConfig) -> Option<Isolation> {
     let observed = isolation::observe(&RaceConfig { with: Vec::new(), ..config }).ok()?;
     Some(Isolation { host: isolation::host(), observed })
@@ -325,7 +326,7 @@ fn progress_bar() -> ProgressBar {
     }
 }
 
-/// Far more than the samples of a day.
+/// The largest report to compare with, in bytes: far more than the samples of a day.
 const REPORT_MAX: u64 = 64 << 20;
 
 fn read_report(path: &Path) -> Result<Report> {

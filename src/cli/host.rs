@@ -1,4 +1,4 @@
-//! `matchstick host`: the stack under us, drawn; what is missing and what fixes it; whether times can be trusted.
+//! `matchstick host`: the stack under us, drawn; what is missing and how to fix it; whether times can be trusted.
 
 use super::option::{CommandHelp, Given, HELP, OptionHelp, Parsed, option};
 use super::terminal::{BAD, BOLD, CODE, GOOD, PLAIN, Terminal, WARN, columns};
@@ -23,7 +23,7 @@ const OPTIONS: &[OptionHelp] =
 
 /// What its help begins with.
 const INTRO: &str = "Show what this host is made of, from the hardware up to where a guest would stand: which of it is\n\
-     Type 1 and Type 2, and why; what matchstick needs and what mends its lack; whether times\n\
+     Type 1 and Type 2, and why; what matchstick needs and how to get it; whether times\n\
      measured here hold elsewhere. Works without /dev/kvm and without root.";
 
 /// Reads what follows `host`: whether it is to be JSON.

@@ -18,9 +18,9 @@ use std::time::Duration;
 
 /// The beginning of our cgroups' names; our process number and a count follow.
 const PREFIX: &str = "matchstick-";
-/// So long a cgroup is waited for until nothing is in it.
+/// How long to wait until a cgroup is empty.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// So often it is tried before what is in it is killed: most of what is found there is ending already.
+/// How many attempts to remove a cgroup are made before the processes in it are killed. Most of them are ending already.
 const GENTLE: u32 = 20;
 
 /// A cgroup below which we may make others: our own.
@@ -97,8 +97,8 @@ fn here() -> Vec<CgroupParent> {
     parents(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"))
 }
 
-/// Removes the cgroups of that name that others made, beside us or at the root of a tree, and forgot; and ends what
-/// still runs in them.
+/// Removes the cgroups called `name` that a tool made, beside our own or at the root of a tree, and did not remove. The
+/// processes that are still in them are killed.
 pub fn remove_everywhere(name: &str) {
     let end = sys::monotonic() + PATIENCE;
     let trees = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().filter_map(Result::ok);
@@ -107,8 +107,8 @@ pub fn remove_everywhere(name: &str) {
     roots.chain(own).for_each(|directory| remove(&directory.join(name), end));
 }
 
-/// Removes a cgroup and those in it, until `end` at the latest. Processes that were just killed are in it until the
-/// kernel is done with them. One that nobody killed, as it had left the group of whoever started it, is killed.
+/// Removes a cgroup and those below it; gives up at `end`. A process that was just killed stays in its cgroup until the
+/// kernel is done with it. A process that still runs, because it had left its process group, is killed.
 fn remove(path: &Path, end: Duration) {
     for tries in 0.. {
         match fs::remove_dir(path) {
@@ -126,10 +126,10 @@ fn remove(path: &Path, end: Duration) {
     }
 }
 
-/// Ends what is in a cgroup. It may fork meanwhile: once is not enough.
+/// Kills the processes in a cgroup. They may fork meanwhile, so the caller repeats this.
 fn kill(path: &Path) {
     let processes = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
-    // 0 is one that we cannot see, and to kill(2) our own group.
+    // 0 stands for a process outside our pid namespace; kill(2) would take it for our own process group.
     let processes =
         processes.lines().filter_map(|line| line.parse().ok()).filter(|&process: &i32| process > 0);
     processes.for_each(|process| sys::send_signal(process, libc::SIGKILL));
@@ -159,7 +159,7 @@ fn parents(mountinfo: &str, cgroup: &str) -> Vec<CgroupParent> {
     parents.into_iter().map(|(_, parent)| parent).collect()
 }
 
-/// Version 2 before the version 1 controllers that any process may be put under without more ado.
+/// Version 2 comes first, then the version 1 controllers that need no set-up before a process may join.
 fn rank(version: Version, mount: &Mount) -> usize {
     const PREFERRED: [&str; 3] = ["pids", "memory", "cpu"];
     match version {
@@ -178,7 +178,7 @@ pub struct Cgroup {
     open: Option<Open>,
 }
 
-/// The way in.
+/// How a process enters it.
 #[derive(Debug)]
 enum Open {
     Directory(File),
@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(found.len(), 5);
     }
 
-    /// As one that `runc` started and that has left its process group.
+    /// Like a process that `runc` started and that has left its process group.
     #[test]
     fn what_still_runs_in_a_cgroup_is_ended_with_it() {
         use std::os::unix::process::ExitStatusExt;

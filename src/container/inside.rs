@@ -1,7 +1,7 @@
 //! What happens inside, between the birth of a container's first process and its program, step by step.
 //!
-//! It runs in our own memory while we wait (see [`clone`](crate::sys::clone)), and makes system calls only: all that
-//! takes memory was prepared outside.
+//! It runs in our own memory while we wait (see [`clone`](crate::sys::clone)), and only makes system calls: whatever
+//! allocates memory was prepared before.
 
 use super::Error;
 use crate::sys::clone::{Addresses, ids, inside as sys};
@@ -14,7 +14,7 @@ const PAYLOAD: &CStr = c"/payload";
 /// Any directory that every host has: the new root is mounted on it, where only this container sees it.
 const PLACE: &CStr = c"/proc";
 
-/// All that is needed in there.
+/// What the first process needs to become the program.
 pub struct Plan<'a> {
     pub program: &'a [u8],
     pub arguments: Addresses<'a>,
@@ -28,8 +28,8 @@ pub struct Plan<'a> {
     pub cgroup: Option<i32>,
 }
 
-/// The maps of a user namespace (user_namespaces(7)): root in there is who we are out here, and nobody else is
-/// anybody. It is the one map that needs no privilege.
+/// The maps of a user namespace (user_namespaces(7)): root inside is our own user outside, and no other user exists. It
+/// is the one map that needs no privilege.
 pub fn maps() -> (String, String) {
     let (uid, gid) = ids();
     (format!("0 {uid} 1"), format!("0 {gid} 1"))
@@ -50,7 +50,7 @@ impl Plan<'_> {
         self.join_cgroup().map_err(on("enter the container's cgroup"))?;
         self.map_users().map_err(on("map the container's root to our user"))?;
         sys::set_hostname(self.hostname).map_err(on("set the container's host name"))?;
-        // As seen from here: what is mounted in the container stays there.
+        // So that what is mounted in the container is not mounted on the host as well.
         sys::make_mounts_private().map_err(on("make the container's mounts private"))?;
         let hardened = libc::MS_NOSUID | libc::MS_NODEV;
         sys::mount(c"tmpfs", PLACE, hardened, c"mode=755").map_err(on("mount a tmpfs"))?;
@@ -74,13 +74,13 @@ impl Plan<'_> {
     /// namespace that clone3 makes would have our own cgroup as its root.)
     fn join_cgroup(&self) -> io::Result<()> {
         if let Some(procs) = self.cgroup {
-            // Zero is whoever writes.
+            // 0 is the process that writes.
             sys::write_all(procs, b"0")?;
         }
         sys::unshare(libc::CLONE_NEWCGROUP)
     }
 
-    /// Without the right to change groups, as a group may be what keeps a user out (user_namespaces(7)).
+    /// setgroups(2) is denied, because leaving a group could give access to a file (user_namespaces(7)).
     fn map_users(&self) -> io::Result<()> {
         sys::write_file(c"/proc/self/uid_map", self.uid_map.as_bytes(), false)?;
         sys::write_file(c"/proc/self/setgroups", b"deny", false)?;

@@ -48,7 +48,7 @@ pub struct Config<'a> {
 
 /// A container that runs.
 pub struct Container {
-    /// The process that is number 1 in there; when it ends, the kernel kills all others. Killed if it is forgotten.
+    /// The process that is number 1 inside; when it ends, the kernel kills all others. Dropping this kills it.
     pub child: Child,
     /// Removed when it is dropped, which has to be after the child.
     pub cgroup: Option<Cgroup>,
@@ -65,8 +65,8 @@ pub struct Error {
 }
 
 impl Container {
-    /// Starts one, with `files` as the descriptors 0, 1 and 2 of its program; none of them may have these numbers
-    /// here, unless its own. Comes back when the program has begun.
+    /// Starts one, with `files` as the descriptors 0, 1 and 2 of its program. Here, none of them may have one of these
+    /// numbers, except its own. Returns when the program has begun.
     pub fn start(config: &Config<'_>, files: [BorrowedFd<'_>; 3]) -> Result<Container, Error> {
         let failed = |step| move |source| Error { step, source };
         let cgroup = config.cgroup.map(CgroupParent::make).transpose().map_err(failed("make a cgroup"))?;
@@ -86,7 +86,7 @@ impl Container {
         let into = cgroup.as_ref().and_then(Cgroup::directory);
         let born = clone::until_exec(clone::NAMESPACES & !libc::CLONE_NEWCGROUP, into, || plan.carry_out());
         let (pid, failure) = born.map_err(failed("make a child in new namespaces"))?;
-        // From here on it is waited for, whatever happens.
+        // From here on the child is reaped, whatever happens.
         let child = Child::of(pid).map_err(failed("watch the container's first process"));
         match failure {
             Some(error) => Err(error),

@@ -1,8 +1,9 @@
 //! The figures of the lessons, measured or read on this machine at the moment somebody reads about them.
 //!
-//! A few runs are enough here: a lesson shows of what order a thing is. To compare things is `matchstick bench`'s
-//! part. What cannot be had (no /dev/kvm, no /proc) is `None`, and the lesson says something else instead.
+//! A few runs are enough here: a lesson shows the order of magnitude. `matchstick bench` is for comparisons. A figure
+//! that cannot be had (no /dev/kvm, no /proc) is `None`, and the lesson has another text for that case.
 
+use super::measure::{LIMIT, PAUSE, RUNS, in_words, median};
 #[cfg(feature = "race")]
 use super::starts;
 use crate::guest::Guest;
@@ -20,13 +21,6 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, SystemTime};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
-
-/// Runs of a thing whose median is shown.
-pub(super) const RUNS: usize = 7;
-/// The kernel takes a virtual machine down bit by bit, and another one that comes meanwhile may have to wait.
-pub(super) const PAUSE: Duration = Duration::from_millis(20);
-/// No start takes so long.
-pub(super) const LIMIT: Duration = Duration::from_secs(5);
 
 /// What was measured so far; a figure that is asked for twice is the same.
 #[derive(Default)]
@@ -122,22 +116,6 @@ impl Figures {
     }
 }
 
-/// A time as people read it.
-pub(super) fn in_words(time: Duration) -> String {
-    match time.as_nanos() {
-        nanos @ 0..1_000 => format!("{nanos} ns"),
-        nanos @ 1_000..1_000_000 => format!("{:.1} µs", nanos as f64 / 1e3),
-        nanos @ 1_000_000..1_000_000_000 => format!("{:.2} ms", nanos as f64 / 1e6),
-        nanos => format!("{:.2} s", nanos as f64 / 1e9),
-    }
-}
-
-/// The one in the middle.
-pub(super) fn median(mut times: Vec<Duration>) -> Option<Duration> {
-    times.sort();
-    times.get(times.len() / 2).copied()
-}
-
 /// How long it takes to leave a guest for this process and to come back.
 fn exit() -> Option<Duration> {
     /// out 0xe0, al · jmp back
@@ -184,7 +162,8 @@ fn hello<P: Probe>(probe: &mut P) -> Option<&mut P> {
     matches!(machine.run_watched(probe), Ok(Outcome::Exited(0))).then_some(probe)
 }
 
-/// How long it takes to go on from a snapshot of a guest that has just been loaded, to its end, and to give back.
+/// How long a restored machine takes, from the snapshot of a guest that has just been loaded until it has ended and is
+/// given back.
 fn restore() -> Option<Duration> {
     let guest = Guest::find("hello")?;
     let mut original = Machine::new(&guest.config(), guest, Box::new(io::sink())).ok()?;
@@ -300,13 +279,6 @@ fn installed(programs: &[&str]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_time_has_a_unit_that_fits() {
-        let nanos = [850, 10_340, 1_234_567, 2_000_000_000];
-        let words = nanos.map(|nanos| in_words(Duration::from_nanos(nanos)));
-        assert_eq!(words, ["850 ns", "10.3 µs", "1.23 ms", "2.00 s"]);
-    }
 
     #[test]
     fn what_nobody_knows_is_nothing_and_what_is_known_stays() {

@@ -11,6 +11,7 @@
 pub mod figures;
 pub mod live;
 pub mod markdown;
+mod measure;
 #[cfg(feature = "race")]
 mod starts;
 

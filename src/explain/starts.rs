@@ -1,6 +1,6 @@
 //! The figures of the lessons that are starts: of a process, containers and machines, as the race has them.
 
-use super::figures::{LIMIT, PAUSE, RUNS, in_words, median};
+use super::measure::{LIMIT, PAUSE, RUNS, in_words, median};
 use crate::bench::payload::{Payload, Scratch};
 use crate::bench::subject::Subject;
 use crate::bench::subjects;

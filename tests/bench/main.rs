@@ -6,7 +6,7 @@ mod support;
 
 mod container;
 mod race;
-mod worlds;
+mod subjects;
 
 use std::sync::{Mutex, MutexGuard};
 

@@ -1,11 +1,11 @@
-//! Then and now: the same race from a file, and how likely it is that a difference is one.
+//! The comparison with an older race: the ratio for each subject, and how likely it is that it has changed.
 
 use super::Report;
 use super::table::{millis, range, significant};
 use crate::bench::random::Random;
 use crate::bench::stats::{Ratio, mann_whitney};
 
-/// What became of each subject that is in both.
+/// How each subject that is in both races has changed.
 pub fn text(then: &Report, now: &Report) -> String {
     let mut text = String::from("Then and now, until reaped:\n");
     let mut common = 0;
@@ -38,7 +38,7 @@ pub fn text(then: &Report, now: &Report) -> String {
     text
 }
 
-/// A difference is one if both say so: few values have resamples that all agree by chance.
+/// It has changed if both tests say so: with few values, all resamples may agree by chance.
 fn verdict(ratio: &Ratio, p: f64) -> String {
     let share = percent(ratio.certainty());
     match ratio.certainty() >= 0.95 && p < 0.05 {

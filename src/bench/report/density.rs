@@ -5,7 +5,7 @@ use crate::bench::memory::{Cost, Slope};
 use crate::bench::parallel::Rates;
 use comfy_table::CellAlignment;
 
-/// What an instance costs, a row a world.
+/// What an instance costs: a row for each subject.
 pub fn memory(costs: &[Cost]) -> String {
     let heads = ["KiB an instance", "available", "95 %", "PSS", "95 %", "instances"].map(str::to_owned);
     let mut rows = Vec::new();
@@ -38,7 +38,7 @@ fn cells(slope: Slope) -> Vec<String> {
     vec![format!("{:.0}", slope.value), format!("{:.0} … {:.0}", range.low, range.high)]
 }
 
-/// How many start in a second, a row for each world and number of concurrent starts.
+/// How many start in a second: a row for each subject and number of concurrent starts.
 pub fn parallel(rates: &[Rates]) -> String {
     let heads =
         ["", "at once", "a second", "first byte, ms", "p99, ms", "starts", "failed"].map(str::to_owned);

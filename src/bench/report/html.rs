@@ -118,18 +118,18 @@ fn start(report: &Report) -> String {
     figure("Where the time of a virtual machine goes", START, image)
 }
 
-/// What is shared with the host: the other half of a comparison.
+/// What each subject shares with the host.
 fn isolation(report: &Report) -> String {
     let Some(isolation) = &report.isolation else { return String::new() };
     let rows = rows(&isolation.observed, &isolation.host);
     let notes = format!("<pre>{}</pre>\n", escape(NOTES));
     section(
-        "What each world shares with the host",
+        "What each subject shares with the host",
         &(grid("sights", &HEADS.map(str::to_owned), &rows) + &notes),
     )
 }
 
-/// Who is not in the table, and what is to be said against who is.
+/// The subjects that are not in the table, and warnings about those that are.
 fn remarks(report: &Report) -> String {
     let mut rows: Vec<Vec<String>> = Vec::new();
     rows.extend(report.missing.iter().map(|absent| vec![absent.name.clone(), absent.missing.to_string()]));
@@ -186,7 +186,7 @@ fn meaning() -> String {
          subjects vm-inproc, vm-clone and vm-pool are no processes and have no launcher.</p>\n\
          <p>The payload is a static program without a C library, as small as it can be, and for a virtual machine a \
          guest kernel that prints the same. So the figures are of what is around it. They do not say how work runs \
-         inside, nor how many fit on a machine, nor which world isolates better: processes and containers share a \
+         inside, nor how many fit on a machine, nor what isolates better: processes and containers share a \
          kernel that was booted long ago, while a virtual machine brings its own; and a tiny guest is not Linux.</p>\n\
          <p>Intervals are percentile bootstrap intervals of medians and of ratios of medians.</p>\n",
     )

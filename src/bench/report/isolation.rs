@@ -1,4 +1,4 @@
-//! The isolation table: one row a world, what its program sees of the host.
+//! The isolation table: a row for each subject, with what a program sees of the host.
 
 use super::table::columns;
 use crate::bench::observed::{Observed, Seen, View};
@@ -46,15 +46,15 @@ pub fn text(observed: &[Observed], host: &Seen) -> String {
     format!("{}{absent}\n{NOTES}", columns(&HEADS.map(str::to_owned), &rows, CellAlignment::Left))
 }
 
-/// The rows of those worlds of which something is known.
+/// The rows of those subjects of which something is known.
 pub fn rows(observed: &[Observed], host: &Seen) -> Vec<Vec<String>> {
     let all_calls = calls_of_kernel(observed);
     let is_known = |one: &&Observed| matches!(one.view, View::Seen(_) | View::Machine(_));
     observed.iter().filter(is_known).map(|one| cells(&one.name, &one.view, host, all_calls)).collect()
 }
 
-/// How many system calls the host's kernel has: where no filter is in the way, one that is not permitted was
-/// reached, too.
+/// How many system calls the host's kernel has. Without a filter, a call that is not permitted was still answered by
+/// the kernel, and counts.
 fn calls_of_kernel(observed: &[Observed]) -> Option<u64> {
     let of_one = |one: &Observed| match &one.view {
         View::Seen(seen) if !seen.filtered => seen.calls.map(|(answered, refused)| answered + refused),

@@ -1,8 +1,8 @@
 //! What a race found, as data: every figure, every sample, and the machine they hold for.
 //!
 //! A [`Report`] is what JSON holds and what every other form is made of: table, words, CSV, Markdown, HTML. Times are
-//! in seconds, memory is in KiB. The entries of `results` keep the field names of hyperfine's export, so that
-//! what reads that reads this.
+//! in seconds, memory is in KiB. The entries of `results` keep the field names of hyperfine's export: scripts for that
+//! read this as well.
 
 pub mod compare;
 pub mod density;
@@ -24,7 +24,7 @@ use super::subject::{Failure, Kind, Missing, Sample, Subject};
 use serde::{Deserialize, Serialize};
 use std::io;
 
-/// The form of the JSON; another number when a field changes its meaning.
+/// The form of the JSON. The number changes when a field changes its name or meaning.
 pub const FORMAT: u32 = 2;
 
 /// Everything about one race.
@@ -34,7 +34,7 @@ pub struct Report {
     pub format: u32,
     /// What measured: `matchstick 0.1.0`.
     pub program: String,
-    /// Where.
+    /// The machine it was run on.
     pub machine: Card,
     /// `hello`, `primes` or a file.
     pub payload: String,
@@ -62,7 +62,7 @@ pub struct Report {
     pub notes: Vec<String>,
     /// Where the time of a start of a VM goes.
     pub phases: Vec<Phase>,
-    /// What a program sees of the host in each world, if that was looked at.
+    /// What a program sees of the host when each subject runs it, if that was looked at.
     pub isolation: Option<Isolation>,
 }
 
@@ -71,7 +71,7 @@ pub struct Report {
 pub struct Isolation {
     /// On the host itself.
     pub host: Seen,
-    /// In each world.
+    /// When each subject runs it.
     pub observed: Vec<Observed>,
 }
 

@@ -1,4 +1,4 @@
-//! The same in words: what won, by how much, and what the figures do and do not say.
+//! The result in words: which was first, by how much, and what the figures do and do not say.
 
 use super::table::{millis, range, significant};
 use super::{Entry, Report};
@@ -29,7 +29,7 @@ fn winner(report: &Report) -> Option<String> {
     let ranked = ranked(report);
     let [first, second, ..] = ranked.as_slice() else { return None };
     Some(format!(
-        "Of {} worlds, {} was reaped first: {} ms after its start. Next came {}, with {} of that.",
+        "Of {} subjects, {} was reaped first: {} ms after its start. Next came {}, with {} of that.",
         ranked.len(),
         first.command,
         millis(first.median),
@@ -61,6 +61,6 @@ fn scope(report: &Report) -> String {
     format!(
         "This says how long {what} take, once everything is warm; not how work runs, nor what isolates better: a \
          container uses a kernel that was booted long ago, and a tiny guest is not Linux. `matchstick bench isolation` \
-         shows what each world shares with the host."
+         shows what each of them shares with the host."
     )
 }

@@ -6,7 +6,8 @@ use crate::bench::payload::Payload;
 use crate::bench::subject::{Failure, Kind, Missing, Sample, Subject};
 use std::time::Duration;
 
-/// A program that ends at once, started in each round as the others are: what it takes is the launcher's part.
+/// A program that ends at once, started in each round like the others. Its time is what the launcher and the kernel
+/// take for any process.
 pub struct Baseline(Command);
 
 impl Baseline {

@@ -1,7 +1,7 @@
 //! `docker` and `podman`: engines, which keep images and names and then call an OCI runtime.
 //!
-//! The image is made of the payload when they are to be ready, and removed with the race. Networks are left out:
-//! what an engine does for one is not what the others do at all.
+//! Before the race, an image is made of the payload; after it, the image is removed. The containers have no network, as
+//! the other subjects have none.
 
 use super::command::Command;
 use super::rootfs::{self, Rootfs, call};
@@ -19,9 +19,9 @@ struct Engine {
     name: &'static str,
     about: &'static str,
     hint: &'static str,
-    /// How it may fail to be ready though it is installed.
-    asleep: &'static str,
-    /// Its storage can be in a directory of ours, so that nothing of it stays.
+    /// A hint for the case that it is installed and does not work.
+    fix: &'static str,
+    /// Whether its storage can be in a directory of ours, which is removed with the race.
     has_own_storage: bool,
 }
 
@@ -30,14 +30,14 @@ const ENGINES: [Engine; 2] = [
         name: "podman",
         about: "podman run: an engine without a daemon",
         hint: "apt install podman",
-        asleep: "`podman info` says more",
+        fix: "`podman info` says more",
         has_own_storage: true,
     },
     Engine {
         name: "docker",
         about: "docker run: the engine with a daemon, which does the work",
         hint: "apt install docker.io",
-        asleep: "the daemon has to run, and you have to be in its group: sudo systemctl start docker",
+        fix: "the daemon has to run, and you have to be in its group: sudo systemctl start docker",
         has_own_storage: false,
     },
 ];
@@ -53,7 +53,7 @@ fn command(engine: &'static Engine, payload: &Payload) -> Command {
     let tidied = Rc::clone(&made);
     let words = move || {
         let program = find_program(engine.name).ok_or_else(|| Missing::new("not installed", engine.hint))?;
-        let image = Image::new(engine, program, &own).map_err(|why| Missing::new(why, engine.asleep))?;
+        let image = Image::new(engine, program, &own).map_err(|why| Missing::new(why, engine.fix))?;
         let words = image.run();
         *made.borrow_mut() = Some(image);
         Ok(words)
@@ -84,12 +84,12 @@ impl Image {
             // Short names: podman takes a --runroot of 50 bytes at most.
             let storage = |name| rootfs.directory().join(name).into();
             options.extend(["--root".into(), storage("s"), "--runroot".into(), storage("r")]);
-            // Nothing of the host's configuration is asked for but what works everywhere.
+            // These work on every host, whatever its configuration says.
             options.extend(["--storage-driver=vfs", "--cgroup-manager=cgroupfs"].map(OsString::from));
             options.extend(["--events-backend=none"].map(OsString::from));
         }
         let image = Image { program, options, name: rootfs.unique_name() };
-        // A daemon that sleeps is the commonest trouble, and this the quickest question.
+        // The usual fault is a daemon that does not run. This command finds it out quickly.
         call(&image.words(&["version"]))?;
         let archive = rootfs.directory().join("image.tar");
         let mut tar: Vec<OsString> = vec!["tar".into(), "-C".into(), rootfs.path().into(), "-cf".into()];

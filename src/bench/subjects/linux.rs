@@ -38,8 +38,7 @@ fn has_kernel(directory: &Path) -> bool {
     names.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with("vmlinuz-"))
 }
 
-/// Whether KVM works here without the processor's help: guests run in user mode, and what their kernels do besides
-/// is emulated, instruction by instruction.
+/// Whether KVM works here without VMX or SVM (kvm_pvm): the guest kernel's instructions are emulated one by one.
 fn is_emulated() -> bool {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let mut flags = cpuinfo.lines().filter(|line| line.starts_with("flags")).flat_map(str::split_whitespace);

@@ -1,4 +1,4 @@
-//! The contestants, each in a file with what it needs.
+//! The subjects of the race, each in a file with what it needs.
 
 pub mod baseline;
 pub mod command;
@@ -35,7 +35,7 @@ pub fn all(payload: &Payload) -> Vec<Box<dyn Subject>> {
     ours.into_iter().chain(others.map(|command| Box::new(command) as Box<dyn Subject>)).collect()
 }
 
-/// The payload, without a world around it: what everything else is compared with.
+/// The payload as a plain process: everything else is compared with it.
 pub fn process(payload: &Payload) -> Command {
     let program = payload.program.clone();
     let about = "the payload itself, by posix_spawn: nothing is isolated";

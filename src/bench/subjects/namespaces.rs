@@ -1,4 +1,4 @@
-//! `namespaces`: our own container, straight from this process: what every runtime has to do at least.
+//! `namespaces`: our own container, started by this process. Every runtime has to do at least this much.
 
 use crate::bench::launcher::{Expect, Watched, all_of, watch};
 use crate::bench::payload::Payload;
@@ -35,7 +35,7 @@ impl Namespaces {
         Namespaces { payload: payload.clone(), prepared: None }
     }
 
-    /// Starts one whose output goes to `stdout`; it is the caller's to end it.
+    /// Starts one whose output goes to `stdout`. The caller has to end it.
     pub fn start(&self, stdout: &impl AsFd, stderr: &impl AsFd) -> Result<Container, Failure> {
         let prepared = self.prepared.as_ref().ok_or_else(|| Failure::new("it is not ready"))?;
         let config = Config {
@@ -49,7 +49,7 @@ impl Namespaces {
         Container::start(&config, files).map_err(|error| Failure::new(in_words(&error)))
     }
 
-    /// One start to its end. The cgroup belongs to it: to make it and to remove it.
+    /// One start to its end. Making and removing the cgroup is part of it.
     fn launch(&self, limit: Duration) -> Result<(Sample, Vec<u8>), Failure> {
         let prepared = self.prepared.as_ref().ok_or_else(|| Failure::new("it is not ready"))?;
         let mut stderr = memory_file().map_err(Failure::new)?;

@@ -66,7 +66,7 @@ fn command(runtime: &'static Runtime, payload: &Payload) -> Command {
         .of_version_of(runtime.name)
 }
 
-/// Where version 2 of cgroups is in the hybrid layout, in which crun does not start: it wants one version only.
+/// Where version 2 of cgroups is mounted in the hybrid layout. crun does not start while it sees both versions.
 const UNIFIED: &str = "/sys/fs/cgroup/unified";
 
 /// A bundle, and how it is run.
@@ -88,7 +88,7 @@ impl Bundle {
     }
 
     fn new(name: &str, program: PathBuf, payload: &Payload) -> std::io::Result<Bundle> {
-        // Where a runtime mounts, if it may not write: there has to be a directory.
+        // The root is read-only, so the directories that the runtime mounts on have to be there.
         let rootfs = Rootfs::new(name, payload, &["proc", "dev"])?;
         let config = config(ids(), Path::new("/proc/self/ns/cgroup").exists());
         fs::write(rootfs.directory().join("config.json"), config.to_string())?;
@@ -130,7 +130,7 @@ impl Bundle {
         let mut words = self.begin();
         words.extend(["delete".into(), "--force".into(), id.into()]);
         rootfs::quietly(&words);
-        // One that was killed before it wrote down that there is a container.
+        // A runtime that was killed early has no record of its container, and `delete` does not find it.
         remove_everywhere(id);
     }
 
@@ -146,7 +146,7 @@ impl Bundle {
             self.rootfs.directory().into(),
             id.clone().into(),
         ]);
-        // From here on it is deleted, whatever it has come to.
+        // Dropping this deletes the container, whether it has started or not.
         let mut detached = Detached { bundle: Rc::clone(self), id, pid: 0 };
         rootfs::call_into(&words, stdout)?;
         let pid = fs::read_to_string(&file).map_err(|error| error.to_string())?;
@@ -169,7 +169,7 @@ impl Drop for Detached {
     }
 }
 
-/// config.json for a user and a group. Who is not root needs a user namespace to be root in.
+/// config.json for a user and a group. Without root, a user namespace is needed.
 fn config((uid, gid): (u32, u32), cgroup_namespace: bool) -> Value {
     let mut namespaces = vec!["pid", "network", "ipc", "uts", "mount"];
     if cgroup_namespace {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A directory of one subject, below that of the race, and in it a `rootfs`.
+/// A directory for one subject inside that of the race, with a `rootfs` in it.
 pub struct Rootfs {
     directory: PathBuf,
     name: String,
@@ -63,7 +63,7 @@ pub fn call(words: &[OsString]) -> Result<(), String> {
     }
 }
 
-/// The same with its output, and that of what it leaves running, going to a pipe.
+/// The same, with standard output going to a pipe: also that of processes that it leaves running.
 pub fn call_into(words: &[OsString], stdout: &PipeWriter) -> Result<(), String> {
     let (program, arguments) = words.split_first().ok_or("no program is named")?;
     let end = stdout.try_clone().map_err(|error| error.to_string())?;
@@ -73,7 +73,7 @@ pub fn call_into(words: &[OsString], stdout: &PipeWriter) -> Result<(), String> 
     if status.success() { Ok(()) } else { Err(format!("it ended with {status}")) }
 }
 
-/// The same when nobody wants to know.
+/// The same; whether it succeeds does not matter.
 pub fn quietly(words: &[OsString]) {
     let _ = call(words);
 }

@@ -16,7 +16,7 @@ pub fn bwrap(payload: &Payload) -> Command {
         let program =
             find_program("bwrap").ok_or_else(|| Missing::new("not installed", "apt install bubblewrap"))?;
         let mut words: Vec<OsString> = vec![program.into()];
-        // Its root is an empty tmpfs. The payload is process 1: bwrap can do without a process of its own there.
+        // Its root is an empty tmpfs. With --as-pid-1 the payload is process 1, and bwrap needs no process of its own there.
         let options =
             "--unshare-all --unshare-user --die-with-parent --as-pid-1 --cap-drop ALL --hostname matchstick";
         words.extend(options.split(' ').map(OsString::from));
@@ -29,7 +29,7 @@ pub fn bwrap(payload: &Payload) -> Command {
     Command::new(Kind::Sandbox, "bwrap", about, payload, words).of_version_of("bwrap")
 }
 
-/// systemd-nspawn, without asking systemd to keep the container in its books.
+/// systemd-nspawn, without registering the container with systemd.
 pub fn nspawn(payload: &Payload) -> Command {
     let about = "systemd-nspawn: the container tool of systemd";
     let own = payload.clone();
@@ -39,7 +39,7 @@ pub fn nspawn(payload: &Payload) -> Command {
         if ids().0 != 0 {
             return Err(Missing::new("it wants root", "sudo matchstick bench"));
         }
-        // It takes a directory for a system if there is a /usr in it.
+        // It only accepts a directory with a /usr as the root of a system.
         let directories = ["usr", "proc", "sys", "dev", "run", "tmp", "etc"];
         let rootfs = Rootfs::new("nspawn", &own, &directories)
             .map_err(|error| Missing::new(format!("cannot make its root: {error}"), "is $TMPDIR full?"))?;

@@ -1,8 +1,9 @@
 //! `vm-restore`, `vm-clone` and `vm-pool`: a virtual machine of ours that goes on from a golden image.
 //!
-//! The image is made here, before the race, of the guest that does what the payload does: where it says that it is
-//! ready, or, as hello never does, before its first instruction. So what is measured is what `vm` and `vm-inproc` have
-//! as well, but for what a guest does until it is ready; the first byte is one that it writes after the restore.
+//! The image is made before the race, of the guest that does what the payload does: at the point where the guest says
+//! that it is ready. `hello` never says so, and its image is made before its first instruction. What is measured is the
+//! same as for `vm` and `vm-inproc`, without what the guest did before that point. The first byte is written after the
+//! restore.
 
 use super::command::Command;
 use super::vm::{self, guest_of};
@@ -46,7 +47,7 @@ pub fn process(payload: &Payload) -> Command {
     let own = payload.clone();
     let about = "matchstick run golden.ms: the same from a golden image, from exec to reaped";
     Command::new(Kind::VmRestored, "vm-restore", about, payload, move || {
-        /// A race of several threads has an image for each.
+        /// `bench parallel` has several threads, and an image for each.
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let image = ready_image(&own)?;
         let count = COUNT.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! `vm` and `vm-inproc`: a virtual machine of ours, as a whole process and without one.
+//! `vm` and `vm-inproc`: a virtual machine of ours, with a process of its own and inside this process.
 
 use super::command::Command;
 use crate::bench::launcher::thread_times;
@@ -44,7 +44,7 @@ pub(super) fn guest_of(guest: Option<&'static Guest>) -> Result<&'static Guest, 
     Ok(guest)
 }
 
-/// Whether this host runs virtual machines.
+/// Checks that this host runs virtual machines.
 pub(in crate::bench) fn can_run() -> Result<(), Missing> {
     Kvm::open()
         .and_then(|kvm| kvm.create_vm())
@@ -52,7 +52,7 @@ pub(in crate::bench) fn can_run() -> Result<(), Missing> {
         .map_err(|error| Missing::new(in_words(&error), "`matchstick host` says what is missing"))
 }
 
-/// A machine in this process: what a start costs where a process, its libc and its arguments are there already.
+/// A machine in this process: what a start costs without the start of a process.
 pub struct InProcess {
     payload: Payload,
     guest: Option<&'static Guest>,

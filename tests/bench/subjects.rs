@@ -1,4 +1,4 @@
-//! The worlds that `matchstick bench` runs a payload in, each for real where this host has it.
+//! The subjects of `matchstick bench`, each for real where this host has it.
 
 use crate::{alone, support};
 use matchstick::bench::{Payload, Scratch, Subject, subjects};
@@ -45,7 +45,7 @@ fn left_behind() -> Vec<String> {
     found
 }
 
-/// Runs the payloads in the world `name`, twice each.
+/// Lets the subject `name` run the payloads, twice each.
 fn runs(name: &str) {
     let _alone = alone();
     let scratch = Scratch::new().unwrap();
@@ -155,7 +155,7 @@ fn row<'a>(text: &'a str, name: &str) -> &'a str {
 }
 
 #[test]
-fn the_isolation_table_tells_the_worlds_apart() {
+fn the_isolation_table_tells_the_subjects_apart() {
     let _alone = alone();
     let temporary = tempfile::tempdir().unwrap();
     let args = ["bench", "isolation", "--only", "process,vm,namespaces,bwrap,runc"];
