@@ -24,7 +24,7 @@ pub(super) fn figure(name: &str) -> Option<String> {
     }
 }
 
-/// Does `work` with the payload that all contestants of the race print.
+/// Does `work` with the payload of a race.
 fn with_payload(work: impl FnOnce(&Payload) -> Option<Duration>) -> Option<String> {
     let scratch = Scratch::new().ok()?;
     let payload = Payload::new("hello", &scratch).ok()?;
