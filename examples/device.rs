@@ -3,7 +3,7 @@
 //! expect: rolled 6 times: 1 2 5 4 6 4
 //! expect: the guest ended with status 0
 use matchstick::boot::Protocol;
-use matchstick::device::{Action, Device};
+use matchstick::device::{Action, Device, Slot};
 use matchstick::{Config, Image, Machine, Outcome};
 use std::error::Error;
 use std::time::Duration;
@@ -70,7 +70,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     print!("rolled 6 times: ");
     let mut machine =
         Machine::new(&config, Image { name: "the game", bytes: guest }, Box::new(std::io::stdout()))?;
-    machine.add_port_device(0x510, 1, Box::new(Die { state: 1 }))?;
+    machine.add_device(Slot::ports(0x510, 1, Die { state: 1 }))?;
     match machine.run()? {
         Outcome::Exited(status) => println!("the guest ended with status {status}"),
         other => return Err(format!("it ended otherwise: {other:?}").into()),

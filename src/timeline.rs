@@ -2,9 +2,9 @@
 //!
 //! A [`Probe`] is told what happens; the probe `()` hears nothing and costs nothing.
 
-use crate::device::READY_FOR_INPUT;
 use crate::kvm::{Call, Exit, Vcpu};
 use crate::sys;
+use crate::x86::ports::{COM1, POST, READY_FOR_INPUT};
 use std::fmt;
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -26,14 +26,14 @@ pub enum Phase {
     LocalApics,
     /// mmap and `KVM_SET_USER_MEMORY_REGION`.
     AddMemory,
+    /// The devices are on their bus.
+    Devices,
     /// The image, its tables and its arguments are in guest memory; or a golden image was found to fit this host.
     Load,
     /// `KVM_CREATE_VCPU` for each processor.
     CreateVcpus,
     /// The boot processor's registers; `KVM_SET_CPUID2` for a guest that wants it.
     Registers,
-    /// The devices are on their bus.
-    Devices,
     /// Signals, timer, threads and the sandbox: everything that is left before the guest runs.
     Confine,
     /// The guest runs until its first byte leaves the serial port.
@@ -57,10 +57,10 @@ impl fmt::Display for Phase {
             Phase::CreateVm => "KVM_CREATE_VM",
             Phase::LocalApics => "split irqchip",
             Phase::AddMemory => "guest memory",
+            Phase::Devices => "devices",
             Phase::Load => "load image",
             Phase::CreateVcpus => "KVM_CREATE_VCPU",
             Phase::Registers => "vCPU registers",
-            Phase::Devices => "devices",
             Phase::Confine => "timer, sandbox",
             Phase::FirstByte => "guest: first byte",
             Phase::Post(READY_FOR_INPUT) => "guest: init runs",
@@ -159,13 +159,11 @@ impl Probe for Timeline {
     }
 
     fn exit(&mut self, exit: &Exit<'_>) {
-        /// COM1's transmit and line control registers and the POST port; see [`crate::machine`].
-        const THR: u16 = 0x3f8;
-        const LCR: u16 = 0x3fb;
-        const POST: u16 = 0x80;
+        /// COM1's line control register.
+        const LCR: u16 = COM1 + 3;
         match *exit {
             Exit::Out { port: LCR, data: &[lcr, ..], .. } => self.divisor = lcr & 0x80 != 0,
-            Exit::Out { port: THR, .. } if !self.spoke && !self.divisor => {
+            Exit::Out { port: COM1, .. } if !self.spoke && !self.divisor => {
                 self.spoke = true;
                 self.mark(Phase::FirstByte);
             }

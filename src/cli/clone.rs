@@ -9,6 +9,7 @@ use crate::machine::{Config, Machine};
 use crate::snapshot::Snapshot;
 use crate::sys;
 use crate::timeline::Probe;
+use crate::x86::ports::COM1;
 use lexopt::{Parser, ValueExt};
 use std::fmt::Write;
 use std::fs;
@@ -87,9 +88,7 @@ impl Probe for FirstByte {
     }
 
     fn exit(&mut self, exit: &Exit<'_>) {
-        /// COM1's transmitter.
-        const THR: u16 = 0x3f8;
-        if let Exit::Out { port: THR, .. } = exit {
+        if let Exit::Out { port: COM1, .. } = exit {
             self.after.get_or_insert_with(|| self.start.elapsed());
         }
     }

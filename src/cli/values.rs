@@ -2,6 +2,7 @@
 
 use crate::boot::Protocol;
 use crate::sandbox::Sandbox;
+use crate::x86::ports::READY_FOR_INPUT;
 use std::time::Duration;
 
 /// A number of CPUs.
@@ -84,7 +85,7 @@ pub enum Moment {
 
 impl Moment {
     /// When a guest says that it is set up, with the POST code for it.
-    pub const READY: Moment = Moment::Post(0xa5);
+    pub const READY: Moment = Moment::Post(READY_FOR_INPUT);
 }
 
 /// `ready`, `post:N`, `exit:N` or a time.

@@ -1,62 +1,184 @@
-//! An address space of devices: the I/O ports or the memory-mapped addresses of a machine.
+//! The list of a machine's devices, and which of them answers at a port or an address.
 //!
 //! Not the guest's memory: KVM handles that without us. An address nobody claims behaves as on a PC
 //! with nothing plugged in: reads give all ones, writes vanish.
 
 use super::{Action, Device};
+use crate::x86::ports::IOAPIC_PINS;
+use std::fmt;
 
-/// Two devices want the same address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{base:#x}..{end:#x} is empty, wraps, or is already taken")]
-pub struct Overlap {
-    base: u64,
-    end: u64,
+/// Where a device answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Space {
+    /// I/O ports.
+    Ports = 0,
+    /// Guest-physical addresses.
+    Mmio = 1,
+    /// The IOAPIC's window, which is not on the bus: the board answers there itself.
+    Ioapic = 2,
 }
 
-struct Slot {
-    base: u64,
+impl fmt::Display for Space {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Space::Ports => "ports",
+            Space::Mmio => "addresses",
+            Space::Ioapic => "IOAPIC",
+        })
+    }
+}
+
+/// How the ACPI tables tell a guest of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AcpiId {
+    /// What it is called in the namespace below `\_SB_`: four letters, each name once.
+    pub name: &'static str,
+    /// What kind of device it is (`_HID`, ACPI 6.5, section 6.1.5): an EISA identifier, as `PNP0501`, or an ACPI one, as
+    /// `LNRO0005`.
+    pub hid: &'static str,
+}
+
+impl AcpiId {
+    /// Whether AML has words for it.
+    fn is_valid(self) -> bool {
+        let is_upper = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_';
+        let (name, hid) = (self.name.as_bytes(), self.hid.as_bytes());
+        let is_id = match hid.split_at_checked(hid.len().saturating_sub(4)) {
+            Some((vendor, number)) => {
+                (3..=4).contains(&vendor.len())
+                    && vendor.iter().all(u8::is_ascii_uppercase)
+                    && number.iter().all(|byte| byte.is_ascii_digit() || (b'A'..=b'F').contains(byte))
+            }
+            None => false,
+        };
+        name.len() == 4
+            && name.iter().all(is_upper)
+            && name.first().is_some_and(u8::is_ascii_uppercase)
+            && is_id
+    }
+}
+
+/// A device and where it sits. What a board serves, what its ACPI tables say, and what is saved of it, is read from a list
+/// of these.
+pub struct Slot {
+    /// Ports or addresses,
+    pub space: Space,
+    /// the first of them,
+    pub base: u64,
+    /// and how many.
+    pub len: u64,
+    /// The pin of the IOAPIC that its [interrupt line](Device::interrupt) drives, if it has one.
+    pub pin: Option<u8>,
+    /// What the ACPI tables say of it; `None` for a device that guests find without.
+    pub acpi: Option<AcpiId>,
+    /// The device itself.
+    pub device: Box<dyn Device>,
+}
+
+impl Slot {
+    /// A device at the I/O ports `base..base + len`, without an interrupt.
+    pub fn ports(base: u16, len: u16, device: impl Device + 'static) -> Slot {
+        Slot::new(Space::Ports, base.into(), len.into(), device)
+    }
+
+    /// A device at the guest-physical addresses `base..base + len`, which must lie outside memory, without an interrupt.
+    pub fn mmio(base: u64, len: u64, device: impl Device + 'static) -> Slot {
+        Slot::new(Space::Mmio, base, len, device)
+    }
+
+    fn new(space: Space, base: u64, len: u64, device: impl Device + 'static) -> Slot {
+        Slot { space, base, len, pin: None, acpi: None, device: Box::new(device) }
+    }
+
+    /// The same with its interrupt line at `pin` of the IOAPIC.
+    pub fn with_pin(self, pin: u8) -> Slot {
+        Slot { pin: Some(pin), ..self }
+    }
+
+    /// The same, announced in the ACPI tables.
+    pub fn with_acpi(self, name: &'static str, hid: &'static str) -> Slot {
+        Slot { acpi: Some(AcpiId { name, hid }), ..self }
+    }
+
     /// The last address, inclusive, so that a range may end at the top of the address space.
-    last: u64,
-    /// The pin of the interrupt controller that the device's line is soldered to.
-    pin: Option<u8>,
-    device: Box<dyn Device>,
+    const fn last(&self) -> u64 {
+        self.base.wrapping_add(self.len.wrapping_sub(1))
+    }
 }
 
-/// Devices by address, sorted. Where there is none, reads give all ones and writes vanish.
+/// Why a device cannot be put where it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    /// There is another device, or no such place.
+    #[error("{base:#x}..{end:#x} is empty, wraps, or is already taken")]
+    Place {
+        /// The first address that was wanted.
+        base: u64,
+        /// The one behind the last.
+        end: u64,
+    },
+    /// Another device drives the pin, or the IOAPIC has no such pin.
+    #[error("pin {0} does not exist, or is already taken")]
+    Pin(u8),
+    /// It cannot be announced by that name and identifier.
+    #[error("{} and {} are no names for ACPI, or the name is already taken", .0.name, .0.hid)]
+    Acpi(AcpiId),
+}
+
+/// The devices of a machine by their place, sorted.
 #[derive(Default)]
 pub struct Bus {
     slots: Vec<Slot>,
+    /// The pins that are driven by no device but are not free, a bit each.
+    reserved: u32,
 }
 
 impl Bus {
     /// An empty bus.
     pub const fn new() -> Bus {
-        Bus { slots: Vec::new() }
+        Bus { slots: Vec::new(), reserved: 0 }
     }
 
-    /// Puts `device` at `base..base + len` (bytes) and its interrupt line on `pin`, if it has one.
-    pub fn insert(
-        &mut self,
-        base: u64,
-        len: u64,
-        pin: Option<u8>,
-        device: Box<dyn Device>,
-    ) -> Result<(), Overlap> {
-        let overlap = Overlap { base, end: base.wrapping_add(len) };
-        let last = len.checked_sub(1).and_then(|n| base.checked_add(n)).ok_or(overlap)?;
-        let at = self.slots.partition_point(|slot| slot.last < base);
-        if self.slots.get(at).is_some_and(|next| next.base <= last) {
-            return Err(overlap);
+    /// Puts a device into its place.
+    pub fn insert(&mut self, slot: Slot) -> Result<(), Conflict> {
+        let (base, last) = (slot.base, slot.last());
+        let at = self.slots.partition_point(|other| (other.space, other.last()) < (slot.space, base));
+        let next = self.slots.get(at).filter(|next| next.space == slot.space);
+        if slot.len == 0 || last < base || next.is_some_and(|next| next.base <= last) {
+            return Err(Conflict::Place { base, end: base.wrapping_add(slot.len) });
         }
-        self.slots.insert(at, Slot { base, last, pin, device });
+        if let Some(pin) = slot.pin {
+            self.check_pin(pin)?;
+        }
+        if let Some(acpi) = slot.acpi {
+            let mut others = self.slots.iter().filter_map(|other| other.acpi);
+            if !acpi.is_valid() || others.any(|other| other.name == acpi.name) {
+                return Err(Conflict::Acpi(acpi));
+            }
+        }
+        self.slots.insert(at, slot);
         Ok(())
     }
 
+    /// Keeps a pin free of devices.
+    pub fn reserve_pin(&mut self, pin: u8) -> Result<(), Conflict> {
+        self.check_pin(pin)?;
+        self.reserved |= 1_u32.unbounded_shl(pin.into());
+        Ok(())
+    }
+
+    fn check_pin(&self, pin: u8) -> Result<(), Conflict> {
+        let is_reserved = self.reserved.unbounded_shr(pin.into()) & 1 != 0;
+        let is_driven = self.slots.iter().any(|other| other.pin == Some(pin));
+        if pin >= IOAPIC_PINS || is_reserved || is_driven { Err(Conflict::Pin(pin)) } else { Ok(()) }
+    }
+
     /// Reads `data.len()` bytes at `address`.
-    pub fn read(&mut self, address: u64, data: &mut [u8]) {
+    pub fn read(&mut self, space: Space, address: u64, data: &mut [u8]) {
         let (mut here, mut rest) = (address, data);
         while !rest.is_empty() {
-            let (device, len) = self.claim(here, rest.len());
+            let (device, len) = self.claim(space, here, rest.len());
             let (part, behind) = rest.split_at_mut(len);
             match device {
                 Some((device, offset)) => device.read(offset, part),
@@ -68,10 +190,10 @@ impl Bus {
 
     /// Writes `data` at `address`. If the access spans devices, the first one that wants more than
     /// [`Action::Continue`] decides, as the guest would be gone before the next byte left it.
-    pub fn write(&mut self, address: u64, data: &[u8]) -> Action {
+    pub fn write(&mut self, space: Space, address: u64, data: &[u8]) -> Action {
         let (mut here, mut rest) = (address, data);
         while !rest.is_empty() {
-            let (device, len) = self.claim(here, rest.len());
+            let (device, len) = self.claim(space, here, rest.len());
             let (part, behind) = rest.split_at(len);
             if let Some((device, offset)) = device {
                 let action = device.write(offset, part);
@@ -86,16 +208,16 @@ impl Bus {
 
     /// Writes a string of bytes, if it is not empty, to `address`, as [`Bus::write`] would each of them. What comes after
     /// the one that wants more than [`Action::Continue`] is not written.
-    pub fn write_string(&mut self, address: u64, bytes: &[u8]) -> Action {
-        match self.claim(address, 1).0 {
+    pub fn write_string(&mut self, space: Space, address: u64, bytes: &[u8]) -> Action {
+        match self.claim(space, address, 1).0 {
             Some((device, offset)) if !bytes.is_empty() => device.write_string(offset, bytes),
             _ => Action::Continue,
         }
     }
 
     /// The name of the device that answers at `address`, if there is one.
-    pub fn device_at(&mut self, address: u64) -> Option<&'static str> {
-        self.claim(address, 1).0.map(|(device, _)| device.name())
+    pub fn device_at(&mut self, space: Space, address: u64) -> Option<&'static str> {
+        self.claim(space, address, 1).0.map(|(device, _)| device.name())
     }
 
     /// Lets every device look for news from outside.
@@ -103,15 +225,16 @@ impl Bus {
         self.slots.iter_mut().for_each(|slot| slot.device.poll());
     }
 
-    /// Where each device sits, and what it remembers: `None` for one that cannot say.
-    pub fn states(&self) -> impl Iterator<Item = (u64, Option<Vec<u8>>)> {
-        self.slots.iter().map(|slot| (slot.base, slot.device.state()))
+    /// Every device with its place: ports first, each space in ascending order.
+    pub fn slots(&self) -> &[Slot] {
+        &self.slots
     }
 
     /// Gives the device that sits at `base` what it remembered; false if there is none, or it does not take it.
-    pub fn set_state(&mut self, base: u64, state: &[u8]) -> bool {
-        let at = self.slots.binary_search_by_key(&base, |slot| slot.base);
-        at.ok().and_then(|at| self.slots.get_mut(at)).is_some_and(|slot| slot.device.set_state(state))
+    pub fn set_state(&mut self, space: Space, base: u64, state: &[u8]) -> bool {
+        let mut slots = self.slots.iter_mut();
+        let slot = slots.find(|slot| (slot.space, slot.base) == (space, base));
+        slot.is_some_and(|slot| slot.device.set_state(state))
     }
 
     /// The level of every interrupt line, by pin.
@@ -121,11 +244,11 @@ impl Bus {
 
     /// Who answers at `address`, at which of its offsets, and for how many of `want` bytes: at least one, unless none
     /// are wanted.
-    fn claim(&mut self, address: u64, want: usize) -> (Option<(&mut dyn Device, u64)>, usize) {
-        let at = self.slots.partition_point(|slot| slot.last < address);
-        let claim = self.slots.get_mut(at).and_then(|slot| {
+    fn claim(&mut self, space: Space, address: u64, want: usize) -> (Option<(&mut dyn Device, u64)>, usize) {
+        let at = self.slots.partition_point(|slot| (slot.space, slot.last()) < (space, address));
+        let claim = self.slots.get_mut(at).filter(|slot| slot.space == space).and_then(|slot| {
             let offset = address.checked_sub(slot.base)?;
-            let left = slot.last.saturating_sub(address).saturating_add(1);
+            let left = slot.len.saturating_sub(offset);
             Some((&mut *slot.device, offset, usize::try_from(left).unwrap_or(usize::MAX)))
         });
         match claim {
@@ -174,19 +297,19 @@ mod tests {
     fn bus(ranges: &[(u64, u64)]) -> (Bus, Log) {
         let (mut bus, log) = (Bus::new(), Log::default());
         for (&(base, len), name) in ranges.iter().zip(1..) {
-            let _ = bus.insert(base, len, None, Box::new(Probe { name, log: log.clone() }));
+            let _ = bus.insert(Slot::mmio(base, len, Probe { name, log: log.clone() }));
         }
         (bus, log)
     }
 
     fn read<const N: usize>(bus: &mut Bus, address: u64) -> [u8; N] {
         let mut data = [0; N];
-        bus.read(address, &mut data);
+        bus.read(Space::Mmio, address, &mut data);
         data
     }
 
     fn fits(ranges: &[(u64, u64)], base: u64, len: u64) -> bool {
-        bus(ranges).0.insert(base, len, None, Box::new(Probe { name: 0, log: Log::default() })).is_ok()
+        bus(ranges).0.insert(Slot::mmio(base, len, Probe { name: 0, log: Log::default() })).is_ok()
     }
 
     #[test]
@@ -200,6 +323,23 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_acpi_has_no_word_for_is_refused() {
+        let fits = |name, hid| {
+            let mut bus = Bus::new();
+            let slot = |base| Slot::ports(base, 1, Probe { name: 0, log: Log::default() });
+            bus.insert(slot(0).with_acpi("DEV0", "PNP0501")).unwrap();
+            bus.insert(slot(1).with_acpi(name, hid)).is_ok()
+        };
+        assert!(fits("DEV1", "LNRO0005") && fits("RTC_", "PNP0B00"));
+        for name in ["DEV0", "DEV", "DEV10", "0DEV", "dev1", "DE 1", "_DEV", ""] {
+            assert!(!fits(name, "LNRO0005"), "{name}");
+        }
+        for hid in ["", "PNP", "pnp0501", "PNP050G", "PNP05010", "LNROX0005", "0005"] {
+            assert!(!fits("DEV1", hid), "{hid}");
+        }
+    }
+
+    #[test]
     fn what_was_refused_leaves_no_trace() {
         let (mut bus, _) = bus(&[(0x10, 4), (0x0e, 4)]);
         assert_eq!(read(&mut bus, 0x0e), [0xff, 0xff, content(1, 0), content(1, 1)]);
@@ -208,10 +348,10 @@ mod tests {
     #[test]
     fn a_string_goes_to_one_address_until_somebody_wants_to_stop() {
         let (mut bus, log) = bus(&[(0x10, 4), (0x14, 4)]);
-        assert_eq!(bus.write_string(0x13, &[1, 2]), Action::Continue);
-        assert_eq!(bus.write_string(0x20, &[3]), Action::Continue, "nobody is there");
-        assert_eq!(bus.write_string(0x14, &[4, 0xee, 5]), Action::Exit(2));
-        assert_eq!(bus.write_string(0x10, &[]), Action::Continue);
+        assert_eq!(bus.write_string(Space::Mmio, 0x13, &[1, 2]), Action::Continue);
+        assert_eq!(bus.write_string(Space::Mmio, 0x20, &[3]), Action::Continue, "nobody is there");
+        assert_eq!(bus.write_string(Space::Mmio, 0x14, &[4, 0xee, 5]), Action::Exit(2));
+        assert_eq!(bus.write_string(Space::Mmio, 0x10, &[]), Action::Continue);
         assert_eq!(*log.lock().unwrap(), [(1, 3, 1), (1, 3, 2), (2, 0, 4), (2, 0, 0xee)]);
     }
 
@@ -232,7 +372,7 @@ mod tests {
     fn an_access_at_the_top_goes_on_at_zero() {
         let (mut bus, log) = bus(&[(u64::MAX, 1), (0, 1)]);
         assert_eq!(read(&mut bus, u64::MAX), [content(1, 0), content(2, 0), 0xff]);
-        assert_eq!(bus.write(u64::MAX, &[7, 8, 9]), Action::Continue);
+        assert_eq!(bus.write(Space::Mmio, u64::MAX, &[7, 8, 9]), Action::Continue);
         assert_eq!(*log.lock().unwrap(), [(1, 0, 7), (2, 0, 8)]);
     }
 
@@ -240,7 +380,7 @@ mod tests {
     fn nobody_answers_with_all_ones_and_swallows_writes() {
         let (mut bus, log) = bus(&[(0x10, 1)]);
         assert_eq!(read(&mut bus, 0x11), [0xff; 8]);
-        assert_eq!(bus.write(0x11, &[0xee]), Action::Continue);
+        assert_eq!(bus.write(Space::Mmio, 0x11, &[0xee]), Action::Continue);
         assert!(log.lock().unwrap().is_empty());
     }
 
@@ -248,7 +388,7 @@ mod tests {
     fn an_access_over_a_gap_reaches_both_sides() {
         let (mut bus, log) = bus(&[(0x12, 2), (0x10, 1)]);
         assert_eq!(read(&mut bus, 0x10), [content(2, 0), 0xff, content(1, 0), content(1, 1)]);
-        assert_eq!(bus.write(0x10, &[1, 2, 3, 4]), Action::Continue);
+        assert_eq!(bus.write(Space::Mmio, 0x10, &[1, 2, 3, 4]), Action::Continue);
         assert_eq!(*log.lock().unwrap(), [(2, 0, 1), (1, 0, 3), (1, 1, 4)]);
     }
 
@@ -264,15 +404,15 @@ mod tests {
             }
         }
         let mut bus = Bus::new();
-        bus.insert(0x10, 8, None, Box::new(Whole)).unwrap();
+        bus.insert(Slot::mmio(0x10, 8, Whole)).unwrap();
         assert_eq!(read(&mut bus, 0x10), [8; 8]);
-        assert_eq!(bus.write(0x14, &[0; 4]), Action::Exit(4));
+        assert_eq!(bus.write(Space::Mmio, 0x14, &[0; 4]), Action::Exit(4));
     }
 
     #[test]
     fn the_first_device_that_ends_the_vm_keeps_the_rest_from_the_others() {
         let (mut bus, log) = bus(&[(0x10, 1), (0x11, 1), (0x12, 1)]);
-        assert_eq!(bus.write(0x10, &[0, 0xee, 0xee]), Action::Exit(2));
+        assert_eq!(bus.write(Space::Mmio, 0x10, &[0, 0xee, 0xee]), Action::Exit(2));
         assert_eq!(*log.lock().unwrap(), [(1, 0, 0), (2, 0, 0xee)]);
     }
 
@@ -292,12 +432,12 @@ mod tests {
 
         let (mut bus, log) = bus(&ranges);
         let mut seen = vec![0; data.len()];
-        bus.read(start as u64, &mut seen);
+        bus.read(Space::Mmio, start as u64, &mut seen);
         let expected: Vec<u8> =
             claims.iter().map(|claim| claim.map_or(0xff, |(name, offset)| content(name, offset))).collect();
         assert_eq!(seen, expected, "a read of {ranges:x?} at {start}");
 
-        assert_eq!(bus.write(start as u64, data), Action::Continue);
+        assert_eq!(bus.write(Space::Mmio, start as u64, data), Action::Continue);
         let expected: Vec<(u8, u64, u8)> = claims
             .iter()
             .zip(data)

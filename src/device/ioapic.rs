@@ -10,6 +10,8 @@
 //! Intel SDM volume 3A, "Message Signalled Interrupts".
 
 use super::{Action, Device};
+use crate::x86::layout::LOCAL_APIC;
+use crate::x86::ports::IOAPIC_PINS;
 
 // The window (section 3.1): what the guest selects by IOREGSEL, it reads and writes at IOWIN.
 const IOREGSEL: u64 = 0x00;
@@ -42,7 +44,7 @@ const DESTINATION: u64 = 0xff << 56;
 const WRITABLE: u64 = VECTOR | DELIVERY_MODE | DESTMOD | INTPOL | LEVEL | MASK | DESTINATION;
 
 // A message (SDM figures "Layout of the MSI Message Address Register" and "… Data Register").
-const MSI_ADDRESS: u64 = 0xfee0_0000;
+const MSI_ADDRESS: u64 = LOCAL_APIC;
 const MSI_REDIRECTION_HINT: u64 = 1 << 3;
 const MSI_DESTINATION_LOGICAL: u64 = 1 << 2;
 const MSI_LEVEL: u32 = 1 << 15;
@@ -51,13 +53,13 @@ const MSI_ASSERT: u32 = 1 << 14;
 /// A message-signalled interrupt: writing `data` to `address` would send it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Msi {
-    /// 0xfee in bits 20 to 31, then whom it is for.
+    /// The address of the local APICs, and in bits 12 to 19 the one it is for.
     pub address: u64,
     /// Vector, delivery mode and trigger mode.
     pub data: u32,
 }
 
-/// An I/O APIC: a window of [`Ioapic::SIZE`] bytes, usually at 0xfec0_0000, and [`Ioapic::PINS`] pins.
+/// An I/O APIC: a window of [`Ioapic::SIZE`] bytes and [`Ioapic::PINS`] pins.
 ///
 /// Messages come from [`set_line`](Ioapic::set_line); after each write of the guest and each
 /// [`eoi`](Ioapic::eoi), ask [`take_message`](Ioapic::take_message) until it has none.
@@ -81,7 +83,7 @@ impl Default for Ioapic {
 
 impl Ioapic {
     /// The number of pins.
-    pub const PINS: u8 = 24;
+    pub const PINS: u8 = IOAPIC_PINS;
     /// The length of the window, in bytes.
     pub const SIZE: u64 = 0x20;
 

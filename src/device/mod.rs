@@ -33,13 +33,13 @@ mod power;
 mod serial;
 mod uart;
 
-pub use bus::{Bus, Overlap};
+pub use bus::{AcpiId, Bus, Conflict, Slot, Space};
 pub use cable::Cable;
 pub use cmos::Cmos;
 pub use debug_exit::DebugExit;
 pub use i8042::I8042;
 pub use ioapic::{Ioapic, Msi};
-pub use post::{Post, READY_FOR_INPUT};
+pub use post::Post;
 pub use power::Power;
 pub use serial::Serial;
 pub use uart::Uart;

@@ -1,4 +1,4 @@
-//! Port 0x80, where a BIOS shows how far its power-on self-test (POST) has come.
+//! The port where a BIOS shows how far its power-on self-test (POST) has come.
 //!
 //! Guests mark their milestones here. Linux writes to it as well, only to let a microsecond pass, so
 //! a code means something only to whoever knows the guest.
@@ -6,12 +6,9 @@
 //! Source: IBM PC AT technical reference, "I/O Address Map": 080, manufacturing test point.
 
 use super::{Action, Cable, Device};
+use crate::x86::ports::READY_FOR_INPUT;
 
-/// The code that says: the console is set up, and what was typed may come ([`Cable::hold`]). The first program
-/// of a Linux guest of ours writes it; nothing else is known to.
-pub const READY_FOR_INPUT: u8 = 0xa5;
-
-/// The POST port, 0x80: remembers the last code, zero before the first. Of a wide write the lowest byte counts.
+/// The POST port: remembers the last code, zero before the first. Of a wide write the lowest byte counts.
 #[derive(Debug, Clone, Default)]
 pub struct Post {
     code: u8,
@@ -21,7 +18,7 @@ pub struct Post {
 }
 
 impl Post {
-    /// One that ends a [`Cable::hold`] of `console` at the code 0xa5, and stops the machine at the code `stop`.
+    /// One that ends a [`Cable::hold`] of `console` at the code [`READY_FOR_INPUT`], and stops the machine at the code `stop`.
     pub fn new(console: Cable, stop: Option<u8>) -> Post {
         Post { console: Some(console), stop, ..Post::default() }
     }

@@ -12,6 +12,7 @@ use crate::kvm::{Exit, Kvm};
 use crate::machine::{Machine, Outcome};
 use crate::sys;
 use crate::timeline::Probe;
+use crate::x86::ports::{COM1, COM1_LEN};
 use crate::x86::{Entry, Mode};
 use std::collections::BTreeMap;
 use std::fs;
@@ -147,8 +148,8 @@ struct Counter {
 impl Probe for Counter {
     fn exit(&mut self, exit: &Exit<'_>) {
         self.all += 1;
-        // COM1 has the eight ports from 0x3f8 on.
-        let is_serial = matches!(exit, Exit::Out { port, .. } | Exit::In { port, .. } if port & !7 == 0x3f8);
+        let is_serial = matches!(exit, Exit::Out { port, .. } | Exit::In { port, .. }
+            if (COM1..COM1 + COM1_LEN).contains(port));
         self.serial += usize::from(is_serial);
     }
 }

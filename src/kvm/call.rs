@@ -1,5 +1,6 @@
 //! What we ask Linux for on behalf of a guest, in words: each call is a method of this module.
 
+use crate::x86::ports::IOAPIC_PINS;
 use std::fmt;
 
 /// A call to the host, with its arguments.
@@ -90,7 +91,7 @@ impl fmt::Display for Call {
             }
             Call::CreateVm => f.write_str("a machine of the ordinary type: no memory, no processor yet"),
             Call::LocalApics => {
-                f.write_str("KVM_CAP_SPLIT_IRQCHIP, 24 pins: local APICs in KVM, the IOAPIC is ours")
+                write!(f, "KVM_CAP_SPLIT_IRQCHIP, {IOAPIC_PINS} pins: local APICs in KVM, the IOAPIC is ours")
             }
             Call::AddMemory { bytes } => {
                 write!(f, "{} KiB of our own pages are the guest's memory, from address 0 on", bytes >> 10)

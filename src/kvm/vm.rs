@@ -4,15 +4,12 @@
 
 use super::{Memory, Vcpu, host, memory};
 use crate::error::{Error, Result, Step};
-use crate::x86::cpuid;
+use crate::x86::{cpuid, ports};
 use kvm_bindings::{CpuId, kvm_clock_data, kvm_enable_cap, kvm_msi, kvm_userspace_memory_region};
 use kvm_bindings::{KVM_API_VERSION, KVM_CAP_SPLIT_IRQCHIP, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::{Cap, SyncReg, VmFd};
 use std::io;
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
-
-/// The redirection entries of the IOAPIC that a split irqchip leaves to userspace.
-const IOAPIC_PINS: u64 = 24;
 
 /// The capabilities that every machine of ours uses.
 const NEEDED: [(Cap, &str); 5] = [
@@ -113,7 +110,8 @@ impl Vm {
     /// HLT then waits inside KVM, and devices interrupt by message: [`Vm::signal_msi`]. Call it before
     /// [`Vm::add_memory`]: an interrupt controller that comes later costs milliseconds on some kernels.
     pub fn enable_local_apics(&self) -> Result<()> {
-        let args = [IOAPIC_PINS, 0, 0, 0];
+        // The redirection entries of the IOAPIC that is left to userspace.
+        let args = [ports::IOAPIC_PINS.into(), 0, 0, 0];
         let cap = kvm_enable_cap { cap: KVM_CAP_SPLIT_IRQCHIP, args, ..Default::default() };
         self.fd.enable_cap(&cap).map_err(host(Step::LocalApics))
     }

@@ -1,35 +1,49 @@
 //! The firmware: what a kernel expects of one in guest memory, and what it leaves there for the next.
 
-use super::Outcome;
+use super::{Outcome, acpi};
+use crate::device::Slot;
 use crate::error::{Error, Result, Step};
 use crate::kvm::Memory;
 use crate::sys;
-use crate::x86::{acpi, layout};
+use crate::x86::{layout, ports};
 use vm_memory::{Bytes, GuestAddress};
 
 /// Puts what a kernel expects of firmware into guest memory, and returns the address of the root of the ACPI
-/// tables. The rest of the firmware is what a PC's processor finds at its reset vector: kernels jump there when
-/// they know no better way to reboot.
-pub(super) fn add(memory: &Memory, cpus: u32) -> Result<u64> {
+/// tables, which tell of these devices. The rest of the firmware is what a PC's processor finds at its reset vector:
+/// kernels jump there when they know no better way to reboot.
+pub(super) fn add(memory: &Memory, slots: &[Slot], cpus: u32) -> Result<u64> {
     const RESET: &[u8] = &[
-        0xb0, 0xfe, // mov al, 0xfe
-        0xe6, 0x64, // out 0x64, al: the keyboard controller pulls the reset line
-        0xf4, //       hlt
+        0xb0,
+        ports::RESET_COMMAND, //       mov al, RESET_COMMAND
+        0xe6,
+        ports::I8042_COMMAND as u8, // out I8042_COMMAND, al
+        0xf4,                       //                             hlt
     ];
-    for (address, bytes) in [(layout::RESET_VECTOR, RESET), (layout::ACPI_TABLES, &acpi::tables(cpus))] {
-        let outside = |_| Error::Misuse("there is no room for the firmware's tables".into());
-        memory.write_slice(bytes, GuestAddress(address)).map_err(outside)?;
-    }
+    write(memory, layout::RESET_VECTOR, RESET)?;
+    write_tables(memory, slots, cpus)?;
     new_vmgenid(memory)?;
     Ok(layout::ACPI_TABLES)
+}
+
+/// Writes the ACPI tables that tell of these devices.
+pub(super) fn write_tables(memory: &Memory, slots: &[Slot], cpus: u32) -> Result<()> {
+    let tables = acpi::tables(slots, cpus);
+    if layout::ACPI_TABLES + tables.len() as u64 > layout::VMGENID {
+        return Err(Error::Misuse("there is no room for the ACPI tables of so many devices".into()));
+    }
+    write(memory, layout::ACPI_TABLES, &tables)
+}
+
+fn write(memory: &Memory, address: u64, bytes: &[u8]) -> Result<()> {
+    let outside = |_| Error::Misuse("there is no room for the firmware".into());
+    memory.write_slice(bytes, GuestAddress(address)).map_err(outside)
 }
 
 /// Gives the guest a VMGENID that no machine had before.
 pub(super) fn new_vmgenid(memory: &Memory) -> Result<()> {
     let id: [u8; layout::VMGENID_SIZE] =
         sys::random().map_err(|source| Error::Host { step: Step::Random, source })?;
-    let outside = |_| Error::Misuse("there is no room for the VMGENID".into());
-    memory.write_slice(&id, GuestAddress(layout::VMGENID)).map_err(outside)
+    write(memory, layout::VMGENID, &id)
 }
 
 /// Looks where a BIOS would how the guest wants to be started again.

@@ -1,37 +1,16 @@
 //! Everything of a machine that is not its memory, as data: what a snapshot saves, and a restored machine begins with.
 
-use super::{Board, Config, Machine, Output, Remote, Shared, firmware, lock};
-use crate::device::{Action, Cable, Msi};
+use super::board::Board;
+use super::build::{Origin, build};
+use super::devices::{Hardware, devices};
+use super::{Config, Machine, Output, Remote, Shared, firmware, lock};
+use crate::device::{Action, Cable, Msi, Space};
 use crate::error::{Error, Result};
-use crate::kvm::{Call, Exit, Kvm, Memory, VcpuState};
+use crate::kvm::{Call, Exit, Kvm, Memory, Vcpu, VcpuState, Vm};
 use crate::sys;
-use crate::timeline::{Phase, Probe};
-use std::fmt;
+use crate::timeline::Probe;
 use std::io::Write;
-use std::sync::Mutex;
 use std::time::Duration;
-
-/// Where a device answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Space {
-    /// I/O ports.
-    Ports = 0,
-    /// Guest-physical addresses.
-    Mmio = 1,
-    /// The IOAPIC, which is on no bus.
-    Ioapic = 2,
-}
-
-impl fmt::Display for Space {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Space::Ports => "ports",
-            Space::Mmio => "addresses",
-            Space::Ioapic => "IOAPIC",
-        })
-    }
-}
 
 /// What one device remembers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,15 +43,20 @@ pub struct State {
 impl State {
     /// Whether the devices are those of such a machine, and take what they are to remember; if not, why.
     pub fn check_devices(&self) -> std::result::Result<(), String> {
-        self.board(None, Cable::default()).map(drop)
+        self.board(None, &Cable::default()).map(drop)
     }
 
-    /// Its devices as they were.
-    fn board(&self, stop_at: Option<u8>, cable: Cable) -> std::result::Result<Board, String> {
-        let mut board = Board::new(self.memory, self.vcpus.len() as u32, self.acpi, stop_at, cable)
-            .map_err(|overlap| format!("two devices at one address: {overlap}"))?;
+    /// A board with its devices as they were.
+    fn board(&self, stop_at: Option<u8>, cable: &Cable) -> std::result::Result<Board, String> {
+        let bus = devices(&self.hardware(), stop_at, cable)
+            .map_err(|conflict| format!("two devices at one place: {conflict}"))?;
+        let mut board = Board::new(bus);
         board.set_states(&self.devices)?;
         Ok(board)
+    }
+
+    fn hardware(&self) -> Hardware {
+        Hardware { memory: self.memory, cpus: self.vcpus.len() as u32, acpi: self.acpi }
     }
 }
 
@@ -101,7 +85,7 @@ impl Machine {
         let has_clock = vcpus.iter().any(|vcpu| vcpu.tsc().is_some());
         Ok(State {
             memory: self.memory_size(),
-            acpi: self.shared.acpi,
+            acpi: self.shared.hardware.acpi,
             vcpus,
             clock: if has_clock { Some(self.shared.vm.clock()?) } else { None },
             time: sys::unix_nanos(),
@@ -186,8 +170,7 @@ impl Machine {
 
     /// Bytes of memory.
     pub fn memory_size(&self) -> u64 {
-        use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
-        self.shared.vm.memory().iter().map(GuestMemoryRegion::len).sum()
+        self.shared.hardware.memory
     }
 
     /// The guest's memory.
@@ -198,57 +181,59 @@ impl Machine {
     /// A machine that goes on from `state` with `memory`, on `kvm`. Its clocks have run on meanwhile. Of `config` its
     /// limits and its sandbox count.
     ///
-    /// The order of the calls is that of [`Machine::new`]. `memory` is called when there is a VM: to create one costs
-    /// more where its memory is mapped already.
+    /// `memory` is called when there is a VM.
+    ///
+    /// # Errors
+    /// [`Error::Snapshot`] if a device does not take what it is to remember.
     pub fn from_state<P: Probe>(
         kvm: &Kvm,
         state: &State,
-        memory: impl FnOnce() -> Result<Memory>,
+        memory: impl Fn() -> Result<Memory>,
         config: &Config,
         output: Box<dyn Write + Send>,
         probe: &mut P,
     ) -> Result<Machine> {
         let elapsed = Duration::from_nanos(sys::unix_nanos().saturating_sub(state.time));
-        let mut vm = probe.call(|| Call::CreateVm, || kvm.create_vm())?;
-        probe.mark(Phase::CreateVm);
-        probe.call(|| Call::LocalApics, || vm.enable_local_apics())?;
-        probe.mark(Phase::LocalApics);
-        let bytes = state.memory;
-        probe.call(|| Call::AddMemory { bytes }, || vm.use_memory(memory()?).map(drop))?;
-        probe.mark(Phase::AddMemory);
-        let mut create = |index| probe.call(|| Call::CreateVcpu { index }, || vm.create_vcpu(index));
-        let mut vcpus = (0..state.vcpus.len() as u32).map(&mut create).collect::<Result<Vec<_>>>()?;
-        probe.mark(Phase::CreateVcpus);
+        let saved = Saved { state, memory, elapsed };
+        let machine = build(kvm, state.hardware(), &saved, config, output, probe)?;
+        machine.shared.tell_vmgenid()?;
+        Ok(machine)
+    }
+}
+
+/// A state that a machine goes on from.
+struct Saved<'a, M> {
+    state: &'a State,
+    memory: M,
+    /// The time since it was saved.
+    elapsed: Duration,
+}
+
+impl<M: Fn() -> Result<Memory>> Origin for Saved<'_, M> {
+    type Filled = ();
+
+    fn memory(&self) -> Result<Memory> {
+        (self.memory)()
+    }
+
+    fn fill<P: Probe>(&self, _memory: &Memory, board: &mut Board, _probe: &mut P) -> Result<()> {
+        board.set_states(&self.state.devices).map_err(Error::Snapshot)
+    }
+
+    fn start<P: Probe>(&self, _kvm: &Kvm, vm: &Vm, vcpus: &mut [Vcpu], (): (), probe: &mut P) -> Result<()> {
         let restore = || -> Result<()> {
-            if let Some(clock) = state.clock {
-                vm.set_clock(clock.saturating_add(elapsed.as_nanos() as u64))?;
+            if let Some(clock) = self.state.clock {
+                vm.set_clock(clock.saturating_add(self.elapsed.as_nanos() as u64))?;
             }
-            for (index, (vcpu, state)) in vcpus.iter_mut().zip(&state.vcpus).enumerate() {
-                vcpu.set_state(state, elapsed, index == 0)?;
+            for (index, (vcpu, state)) in vcpus.iter_mut().zip(&self.state.vcpus).enumerate() {
+                vcpu.set_state(state, self.elapsed, index == 0)?;
                 if state.tsc().is_some() {
                     vcpu.tell_pause();
                 }
             }
             Ok(())
         };
-        probe.call(|| Call::Restore, restore)?;
-        probe.mark(Phase::Registers);
-        let cable = Cable::default();
-        let board = state.board(config.stop_at, cable.clone()).map_err(Error::Snapshot)?;
-        let shared = Shared {
-            vm,
-            board: Mutex::new(board),
-            output: Mutex::new(Output::new(output, config.max_output)),
-            cable,
-            remote: Remote::default(),
-            timeout: config.timeout,
-            sandbox: config.sandbox,
-            acpi: state.acpi,
-            max_output: config.max_output,
-        };
-        shared.tell_vmgenid()?;
-        probe.mark(Phase::Devices);
-        Ok(Machine { vcpus, shared, has_ended: false })
+        probe.call(|| Call::Restore, restore)
     }
 }
 
@@ -256,7 +241,7 @@ impl Shared {
     /// Lets a guest with ACPI tables know that it is a copy, which others may be, too: a new VMGENID, and the
     /// interrupt that says so.
     fn tell_vmgenid(&self) -> Result<()> {
-        if !self.acpi {
+        if !self.hardware.acpi {
             return Ok(());
         }
         firmware::new_vmgenid(self.vm.memory())?;

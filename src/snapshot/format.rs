@@ -22,9 +22,10 @@
 )]
 
 use super::memory::{self, PAGE};
+use crate::device::Space;
 use crate::error::ImageError;
 use crate::kvm::{MAX_MEMORY, Memory, StatePart, VcpuState};
-use crate::machine::{Config, DeviceState, Space, State};
+use crate::machine::{Config, DeviceState, State};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;

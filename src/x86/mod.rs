@@ -4,7 +4,6 @@
 //! Nothing here talks to KVM's file descriptors; the values are data that [`crate::kvm`] hands over.
 //! Sources: Intel SDM volume 3A and AMD64 APM volume 2, by section at each constant.
 
-pub mod acpi;
 pub mod cpuid;
 pub mod disassembly;
 pub mod identity_map;
@@ -12,6 +11,7 @@ pub mod layout;
 pub mod mode;
 pub mod msr;
 pub mod page_table;
+pub mod ports;
 pub mod registers;
 pub mod segment;
 

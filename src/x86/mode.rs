@@ -180,8 +180,8 @@ pub fn cpl(sregs: &kvm_sregs, rflags: u64) -> u8 {
     }
 }
 
-/// IA32_APIC_BASE as a reset leaves it on the boot processor: enabled at 0xfee0_0000 (SDM 11.4.4).
-const APIC_BASE_RESET: u64 = 0xfee0_0000 | 1 << 11 | 1 << 8;
+/// IA32_APIC_BASE as a reset leaves it on the boot processor: enabled (SDM 11.4.4).
+const APIC_BASE_RESET: u64 = super::layout::LOCAL_APIC | 1 << 11 | 1 << 8;
 
 #[cfg(test)]
 mod tests {

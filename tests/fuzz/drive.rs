@@ -4,7 +4,7 @@
 //! and changes it at random (`tests/library/fuzz.rs`). Each also checks what must hold for every input.
 
 use matchstick::boot::{self, Payload, Protocol};
-use matchstick::device::{Action, Bus, Cable, Cmos, Device, I8042, Ioapic, Post, Serial, Uart};
+use matchstick::device::{Action, Bus, Cable, Cmos, Device, I8042, Ioapic, Post, Serial, Slot, Space, Uart};
 use matchstick::kvm::Memory;
 use matchstick::linux::initramfs::Initramfs;
 use matchstick::snapshot::Snapshot;
@@ -166,23 +166,25 @@ pub fn uart(bytes: &[u8]) {
 pub fn bus(bytes: &[u8]) {
     let mut bus = Bus::new();
     let cable = Cable::default();
-    let mut insert = |base, size, interrupt, device: Box<dyn Device>| {
-        bus.insert(base, size, interrupt, device).expect("they do not overlap");
-    };
-    insert(0x00, 5, None, Box::new(I8042::new()));
-    insert(0x08, 8, Some(4), Box::new(Serial::new(cable.clone())));
-    insert(0x10, 2, None, Box::new(Cmos::new(|| 1_800_000_000, u64::MAX, u64::MAX, 255)));
-    insert(0x12, 1, None, Box::<Post>::default());
-    insert(0x20, Ioapic::SIZE, None, Box::new(Ioapic::new()));
+    let clock = || 1_800_000_000;
+    for slot in [
+        Slot::ports(0x00, 5, I8042::new()),
+        Slot::ports(0x08, 8, Serial::new(cable.clone())).with_pin(4),
+        Slot::ports(0x10, 2, Cmos::new(clock, u64::MAX, u64::MAX, 255)),
+        Slot::ports(0x12, 1, Post::default()),
+        Slot::ports(0x20, Ioapic::SIZE as u16, Ioapic::new()),
+    ] {
+        bus.insert(slot).expect("they do not overlap");
+    }
     for operation in bytes.chunks_exact(10) {
         let (&[kind, address], Ok(mut data)) = (&operation[..2], <[u8; 8]>::try_from(&operation[2..])) else {
             return;
         };
         let data = &mut data[..usize::from(kind >> 4) % 8 + 1];
         match kind % 4 {
-            0 => bus.read(address.into(), data),
+            0 => bus.read(Space::Ports, address.into(), data),
             1 => {
-                let action = bus.write(address.into(), data);
+                let action = bus.write(Space::Ports, address.into(), data);
                 assert!(matches!(action, Action::Continue | Action::Reset), "{action:?}");
             }
             2 => cable.offer(data),

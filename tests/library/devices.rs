@@ -1,17 +1,17 @@
 //! Whatever a guest does to the devices, they answer: none of them panics, and only those that may end
 //! the VM do.
 
-use matchstick::device::{Action, Bus, Cable, Cmos, DebugExit, I8042, Ioapic, Post, Serial};
+use matchstick::device::{Action, Bus, Cable, Cmos, DebugExit, I8042, Ioapic, Post, Serial, Slot, Space};
 use proptest::prelude::*;
 
 /// The ports of a small PC, next to each other so that accesses span them.
 fn bus() -> Bus {
     let mut bus = Bus::new();
-    bus.insert(0x60, 5, None, Box::new(I8042::new())).unwrap();
-    bus.insert(0x65, 2, None, Box::new(Cmos::new(|| u64::MAX, u64::MAX, u64::MAX, 255))).unwrap();
-    bus.insert(0x67, 1, None, Box::new(Post::default())).unwrap();
-    bus.insert(0x69, 1, None, Box::new(DebugExit)).unwrap();
-    bus.insert(0x70, Ioapic::SIZE, None, Box::new(Ioapic::new())).unwrap();
+    bus.insert(Slot::mmio(0x60, 5, I8042::new())).unwrap();
+    bus.insert(Slot::mmio(0x65, 2, Cmos::new(|| u64::MAX, u64::MAX, u64::MAX, 255))).unwrap();
+    bus.insert(Slot::mmio(0x67, 1, Post::default())).unwrap();
+    bus.insert(Slot::mmio(0x69, 1, DebugExit)).unwrap();
+    bus.insert(Slot::mmio(0x70, Ioapic::SIZE, Ioapic::new())).unwrap();
     bus
 }
 
@@ -22,7 +22,7 @@ fn random_programs_find_no_end_of_a_device() {
     let count = std::env::var("OPERATIONS").map_or(1_000_000, |count| count.parse().unwrap());
     let cable = Cable::default();
     let mut bus = bus();
-    bus.insert(0x50, 8, Some(4), Box::new(Serial::new(cable.clone()))).unwrap();
+    bus.insert(Slot::mmio(0x50, 8, Serial::new(cable.clone())).with_pin(4)).unwrap();
     let mut state = 0x2026_1121_u64;
     let mut resets = 0;
     for _ in 0..count {
@@ -34,8 +34,8 @@ fn random_programs_find_no_end_of_a_device() {
         let (address, len) = (0x4e + (random >> 8) % 0x44, 1 << (random >> 16 & 3));
         let mut data = random.rotate_left(20).to_le_bytes();
         match random % 16 {
-            0..7 => bus.read(address, &mut data[..len]),
-            7..14 => match bus.write(address, &data[..len]) {
+            0..7 => bus.read(Space::Mmio, address, &mut data[..len]),
+            7..14 => match bus.write(Space::Mmio, address, &data[..len]) {
                 Action::Continue => {}
                 Action::Reset => resets += 1,
                 Action::Exit(_) if (address..address + len as u64).contains(&0x69) => {}
@@ -61,10 +61,10 @@ proptest! {
             let data = &mut data[..len];
             let reaches = |port| (address..address + len as u64).contains(&port);
             if !is_write {
-                bus.read(address, data);
+                bus.read(Space::Mmio, address, data);
                 continue;
             }
-            match bus.write(address, data) {
+            match bus.write(Space::Mmio, address, data) {
                 Action::Continue => prop_assert!(!reaches(0x69), "the exit port was written"),
                 Action::Exit(status) => {
                     prop_assert!(reaches(0x69));

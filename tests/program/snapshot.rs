@@ -2,7 +2,7 @@
 
 use crate::support;
 use crate::support::{Program, assert_expected, has_kvm, is_match, keys_for, matchstick};
-use matchstick::device::{Action, Device};
+use matchstick::device::{Action, Device, Slot};
 use matchstick::guest::{GALLERY, Guest};
 use matchstick::kvm::{Exit, Kvm, Vcpu};
 use matchstick::machine::{Config, Machine, Outcome};
@@ -173,7 +173,7 @@ fn a_device_that_does_not_tell_its_state_is_named() {
         return;
     }
     let mut machine = machine(Guest::find("hello").unwrap(), &Output::default());
-    machine.add_port_device(0x510, 2, Box::new(Mute)).unwrap();
+    machine.add_device(Slot::ports(0x510, 2, Mute)).unwrap();
     let error = machine.snapshot().err().unwrap().to_string();
     assert_eq!(
         error,

@@ -9,9 +9,12 @@
 //! Hardware-reduced ACPI: there is no power-management timer, no SCI and no event block, so nothing else has to
 //! be emulated than the two registers named in the FADT. Source: ACPI 6.5; by section at each table.
 
-use crate::x86::layout::{ACPI_TABLES, HIGH_MEMORY, IOAPIC, LOCAL_APIC, VMGENID};
+use crate::device::{Slot, Space};
+use crate::x86::layout::{ACPI_TABLES, IOAPIC, LOCAL_APIC, VMGENID};
+use crate::x86::ports;
 use acpi_tables::aml::{
-    Device, EISAName, IO, Interrupt, Method, Name, Notify, ONE, Package, ResourceTemplate, ZERO,
+    self, AddressSpaceCacheable, Device, EISAName, IO, Interrupt, Method, Name, Notify, Package,
+    ResourceTemplate, ZERO,
 };
 use acpi_tables::fadt::{FADTBuilder, Flags};
 use acpi_tables::gas::{AccessSize, AddressSpace, GAS};
@@ -19,27 +22,19 @@ use acpi_tables::madt::{EnabledStatus, IoApic, LocalInterruptController, MADT, P
 use acpi_tables::rsdp::Rsdp;
 use acpi_tables::sdt::Sdt;
 use acpi_tables::xsdt::XSDT;
-use acpi_tables::{Aml, aml::Path};
-
-/// The port of the sleep control register; the sleep status register is the next one (section 4.8.3.7).
-pub const SLEEP_CONTROL: u16 = 0x600;
-/// The value of SLP_TYP that means S5, soft off: what `\_S5_` says, and our choice.
-pub const S5: u8 = 5;
-/// The pin of the IOAPIC at which a pulse tells the guest that its VMGENID is a new one.
-pub const VMGENID_PIN: u8 = 5;
-/// The keyboard controller's command port and the command that resets: a register every PC has.
-const RESET: (u16, u8) = (0x64, 0xfe);
+use acpi_tables::{Aml, AmlSink, aml::Path};
 
 const OEM: [u8; 6] = *b"MATCHS";
 const OEM_TABLE: [u8; 8] = *b"MATCHBOX";
 const REVISION: u32 = 1;
 
-/// All tables for a machine with `cpus` processors, to be put at [`ACPI_TABLES`], where the RSDP comes first.
+/// All tables for a machine with these devices and `cpus` processors, to be put at [`ACPI_TABLES`], where the RSDP comes
+/// first.
 ///
-/// They take less than a tenth of the room there for 255 processors.
-pub fn tables(cpus: u32) -> Vec<u8> {
+/// For 255 processors and our own devices they take less than a tenth of the room there.
+pub(super) fn tables(slots: &[Slot], cpus: u32) -> Vec<u8> {
     let mut tables = Tables { bytes: vec![0; Rsdp::len().next_multiple_of(ALIGN)] };
-    let dsdt = tables.add(&dsdt());
+    let dsdt = tables.add(&dsdt(slots));
     let fadt = tables.add(&fadt(dsdt));
     let madt = tables.add(&madt(cpus));
     let mut xsdt = XSDT::new(OEM, OEM_TABLE, REVISION);
@@ -48,7 +43,6 @@ pub fn tables(cpus: u32) -> Vec<u8> {
     let xsdt = tables.add(&xsdt);
     let rsdp = bytes(&Rsdp::new(OEM, xsdt));
     tables.bytes[..rsdp.len()].copy_from_slice(&rsdp);
-    debug_assert!(ACPI_TABLES + tables.bytes.len() as u64 <= HIGH_MEMORY);
     tables.bytes
 }
 
@@ -77,28 +71,56 @@ fn bytes(table: &dyn Aml) -> Vec<u8> {
 }
 
 /// Section 5.2.11.1: what kind of machine this is, in AML.
-fn dsdt() -> Sdt {
+fn dsdt(slots: &[Slot]) -> Sdt {
     let mut dsdt = Sdt::new(*b"DSDT", 36, 2, OEM, OEM_TABLE, REVISION);
-    let soft_off = Package::new(vec![&S5, &ZERO, &ZERO, &ZERO]);
+    let soft_off = Package::new(vec![&ports::S5, &ZERO, &ZERO, &ZERO]);
     dsdt.append_slice(&bytes(&Name::new(Path::new("_S5_"), &soft_off)));
-    // Without a PIC a kernel learns only here which interrupt the port has.
-    let io = IO::new(0x3f8, 0x3f8, 1, 8);
-    let irq = Interrupt::new(true, true, false, false, 4);
-    let hid = Name::new(Path::new("_HID"), &EISAName::new("PNP0501"));
-    let uid = Name::new(Path::new("_UID"), &ONE);
-    let resources = ResourceTemplate::new(vec![&io, &irq]);
-    let crs = Name::new(Path::new("_CRS"), &resources);
-    let com1 = Device::new(Path::new("_SB_.COM1"), vec![&hid, &uid, &crs]);
-    dsdt.append_slice(&bytes(&com1));
-    // The clock in the CMOS, which never interrupts.
-    let io = IO::new(0x70, 0x70, 1, 2);
-    let hid = Name::new(Path::new("_HID"), &EISAName::new("PNP0B00"));
-    let resources = ResourceTemplate::new(vec![&io]);
-    let crs = Name::new(Path::new("_CRS"), &resources);
-    dsdt.append_slice(&bytes(&Device::new(Path::new("_SB_.RTC_"), vec![&hid, &crs])));
+    for (number, slot) in slots.iter().enumerate() {
+        add_device(&mut dsdt, slot, &slots[..number]);
+    }
     add_vmgenid(&mut dsdt);
     dsdt.update_checksum();
     dsdt
+}
+
+/// A device of the list: what it is, where it sits, and which interrupt it has. Without a PIC a kernel learns only here
+/// which pin that is.
+fn add_device(dsdt: &mut Sdt, slot: &Slot, before: &[Slot]) {
+    let Some(id) = slot.acpi else { return };
+    // Devices of one kind are told apart by their number (section 6.1.12).
+    let same = before.iter().filter(|other| other.acpi.is_some_and(|other| other.hid == id.hid));
+    let uid = same.count() as u32 + 1;
+    let last = slot.base + (slot.len - 1);
+    let place = match (slot.space, u16::try_from(slot.base), u8::try_from(slot.len)) {
+        (Space::Ports, Ok(base), Ok(len)) => bytes(&IO::new(base, base, 1, len)),
+        (Space::Ports, ..) => bytes(&aml::AddressSpace::new_io(slot.base as u16, last as u16, None)),
+        (_, ..) => {
+            let cacheable = AddressSpaceCacheable::NotCacheable;
+            bytes(&aml::AddressSpace::new_memory(cacheable, true, slot.base, last, None))
+        }
+    };
+    // Edge-triggered, active high, nobody else's.
+    let pin = slot.pin.map(|pin| Interrupt::new(true, true, false, false, pin.into()));
+    let place = Encoded(place);
+    let resources = [Some(&place as &dyn Aml), pin.as_ref().map(|pin| pin as &dyn Aml)];
+    let resources = ResourceTemplate::new(resources.into_iter().flatten().collect());
+    let hid = match id.hid.len() {
+        7 => bytes(&Name::new(Path::new("_HID"), &EISAName::new(id.hid))),
+        _ => bytes(&Name::new(Path::new("_HID"), &id.hid)),
+    };
+    let (hid, uid) = (Encoded(hid), Name::new(Path::new("_UID"), &uid));
+    let crs = Name::new(Path::new("_CRS"), &resources);
+    let path = Path::new(&format!("_SB_.{}", id.name));
+    dsdt.append_slice(&bytes(&Device::new(path, vec![&hid, &uid, &crs])));
+}
+
+/// AML that is made already.
+struct Encoded(Vec<u8>);
+
+impl Aml for Encoded {
+    fn to_aml_bytes(&self, sink: &mut dyn AmlSink) {
+        sink.vec(&self.0);
+    }
 }
 
 /// Where the VMGENID is ("Virtual Machine Generation ID", Microsoft, 2012), and the event device whose interrupt
@@ -114,7 +136,7 @@ fn add_vmgenid(dsdt: &mut Sdt) {
     let ddn = name("_DDN", "VM_Gen_Counter");
     let counter = Device::new(Path::new("_SB_.VGEN"), vec![&hid, &cid, &ddn, &address]);
     dsdt.append_slice(&bytes(&counter));
-    let irq = Interrupt::new(true, true, false, false, VMGENID_PIN.into());
+    let irq = Interrupt::new(true, true, false, false, ports::VMGENID_PIN.into());
     let crs = Name::new(Path::new("_CRS"), &ResourceTemplate::new(vec![&irq]));
     let (target, changed) = (Path::new("\\_SB_.VGEN"), CHANGED);
     let notify = Notify::new(&target, &changed);
@@ -137,10 +159,10 @@ fn fadt(dsdt: u64) -> impl Aml {
         .flag(Flags::Wbinvd)
         .flag(Flags::Headless);
     fadt.iapc_boot_arch = IAPC_NO_VGA.into();
-    fadt.reset_reg = port(RESET.0.into());
-    fadt.reset_value = RESET.1;
-    fadt.sleep_control_reg = port(SLEEP_CONTROL.into());
-    fadt.sleep_status_reg = port(u64::from(SLEEP_CONTROL) + 1);
+    fadt.reset_reg = port(ports::I8042_COMMAND.into());
+    fadt.reset_value = ports::RESET_COMMAND;
+    fadt.sleep_control_reg = port(ports::SLEEP_CONTROL.into());
+    fadt.sleep_status_reg = port(u64::from(ports::SLEEP_CONTROL) + 1);
     fadt.finalize()
 }
 
@@ -157,7 +179,19 @@ fn madt(cpus: u32) -> MADT {
 
 #[cfg(test)]
 mod tests {
+    use super::super::devices::{Hardware, devices};
     use super::*;
+    use crate::device::{Bus, Cable, DebugExit};
+
+    fn own_devices(cpus: u32) -> Bus {
+        let hardware = Hardware { memory: 2 << 20, cpus, acpi: true };
+        devices(&hardware, None, &Cable::default()).unwrap()
+    }
+
+    /// The tables of a machine without devices of a caller's.
+    fn tables(cpus: u32) -> Vec<u8> {
+        super::tables(own_devices(cpus).slots(), cpus)
+    }
 
     fn u64_at(bytes: &[u8], at: usize) -> u64 {
         u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
@@ -198,7 +232,7 @@ mod tests {
         assert!(has(&[&b"\x08ADDR\x12\x08\x02\x0c"[..], &address, &[0]].concat()));
         assert!(has(b"\x08_CID\x0dVM_Gen_Counter\0"));
         // An extended interrupt, edge-triggered, of one pin; NotifyOp, the root, two names, a Byte.
-        assert!(has(&[0x89, 6, 0, 0b11, 1, VMGENID_PIN, 0, 0, 0]));
+        assert!(has(&[0x89, 6, 0, 0b11, 1, ports::VMGENID_PIN, 0, 0, 0]));
         assert!(has(b"\x86\\\x2e_SB_VGEN\x0a\x80"));
         assert!(VMGENID.is_multiple_of(8));
     }
@@ -219,7 +253,31 @@ mod tests {
     }
 
     #[test]
+    fn a_device_that_is_put_into_the_list_is_announced_with_its_place_and_its_pin() {
+        let mut bus = own_devices(1);
+        let [one, other] = [(0xd000_0000, "VIO0", 6), (0xd000_1000, "VIO1", 7)].map(|(base, name, pin)| {
+            Slot::mmio(base, 0x1000, DebugExit).with_pin(pin).with_acpi(name, "LNRO0005")
+        });
+        bus.insert(one).unwrap();
+        bus.insert(other).unwrap();
+        bus.insert(Slot::ports(0x700, 0x100, DebugExit).with_acpi("LONG", "PNP0A06")).unwrap();
+        let tables = super::tables(bus.slots(), 1);
+        let has = |bytes: &[u8]| tables.windows(bytes.len()).any(|window| window == bytes);
+        // NameOp, StringPrefix; NameOp, a byte or OneOp (section 20.2).
+        assert!(has(b"_SB_VIO0\x08_HID\x0dLNRO0005\0\x08_UID\x01"));
+        assert!(has(b"_SB_VIO1\x08_HID\x0dLNRO0005\0\x08_UID\x0a\x02"));
+        // A QWord address space of memory (section 6.4.3.5.1): its first and its last address.
+        let range = |first: u64, last: u64| [first.to_le_bytes(), last.to_le_bytes()].concat();
+        assert!(has(&range(0xd000_1000, 0xd000_1fff)));
+        for pin in [6, 7, ports::COM1_PIN] {
+            assert!(has(&[0x89, 6, 0, 0b11, 1, pin, 0, 0, 0]), "pin {pin}");
+        }
+        // A Word address space of ports.
+        assert!(has(&[0x00, 0x07, 0xff, 0x07]));
+    }
+
+    #[test]
     fn the_tables_of_the_largest_machine_fit_their_place() {
-        assert!(ACPI_TABLES + tables(255).len() as u64 <= crate::x86::layout::RESET_VECTOR);
+        assert!(ACPI_TABLES + tables(255).len() as u64 <= VMGENID);
     }
 }

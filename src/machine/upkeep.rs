@@ -1,0 +1,146 @@
+//! What is done for a guest beside answering its exits: its interrupts are sent, its output is passed on, its input comes
+//! at a pace it can keep; and it is looked after from time to time, whether it has halted or its time is over.
+//!
+//! HLT waits inside KVM, where nobody would notice that a guest has halted for good. So a timer calls vCPU 0 back.
+
+use super::halted::HaltDetector;
+use super::pacing::Pacing;
+use super::run::Run;
+use super::{Outcome, lock};
+use crate::device::Msi;
+use crate::error::{Error, Result, Step};
+use crate::kvm::{Call, Vcpu};
+use crate::sys::Timer;
+use crate::timeline::Probe;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// How long a guest runs before we look whether it has halted for good; a tiny one is gone by then.
+const FIRST_LOOK: Duration = Duration::from_millis(10);
+/// How often we look from then on.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// What a run needs for it.
+pub(super) struct Upkeep {
+    /// Calls vCPU 0 back from time to time.
+    timer: Timer,
+    deadline: Option<Instant>,
+    halts: HaltDetector,
+    pacing: Mutex<Pacing>,
+}
+
+impl Upkeep {
+    /// For a guest that may run for `timeout`, on the calling thread and with `others` vCPUs on theirs.
+    pub fn new(timeout: Option<Duration>, others: usize) -> Result<Upkeep> {
+        let timer = Timer::new().map_err(|source| Error::Host { step: Step::Signals, source })?;
+        timer.set(timeout.unwrap_or(FIRST_LOOK).min(FIRST_LOOK), INTERVAL);
+        Ok(Upkeep {
+            timer,
+            // A time that no clock will ever show is no limit.
+            deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
+            halts: HaltDetector::new(others),
+            pacing: Mutex::new(Pacing::default()),
+        })
+    }
+}
+
+impl Run<'_> {
+    /// After an access was served on vCPU `index`: sends interrupts, and passes output on. True if the guest has written
+    /// more than it may.
+    pub fn after_access<P: Probe>(&self, index: usize, vcpu: &Vcpu, probe: &mut P) -> Result<bool> {
+        let vm = &self.shared.vm;
+        lock(&self.shared.board)
+            .coalesce(|port| probe.call(|| Call::CoalesceWrites { port }, || vm.coalesce_writes(port, vcpu)));
+        self.settle(probe)?;
+        self.offer_output(index)
+    }
+
+    /// After a signal: is there input, output that waited long enough, or a reason to end?
+    pub fn look_around<P: Probe>(
+        &self,
+        index: usize,
+        vcpu: &mut Vcpu,
+        probe: &mut P,
+    ) -> Result<Option<Outcome>> {
+        let Upkeep { timer, deadline, halts, pacing } = &self.upkeep;
+        if self.is_over() {
+            return Ok(Some(Outcome::Stopped));
+        }
+        // The timer calls the first vCPU alone.
+        if index == 0 && lock(pacing).end(Instant::now()) {
+            self.shared.cable.resume();
+        }
+        self.settle(probe)?;
+        let halted = probe.call(|| Call::MpState { index }, || vcpu.halted_for_good())?;
+        if index > 0 {
+            halts.answer(index, halted);
+            return Ok(None);
+        }
+        self.flush_output()?;
+        if let Some(deadline) = deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(Some(Outcome::TimedOut));
+            }
+            timer.set(left.min(INTERVAL), INTERVAL);
+        }
+        if let Some(left) = lock(pacing).left(Instant::now()) {
+            timer.set(left, INTERVAL);
+        }
+        if halted.is_some() {
+            if halts.ask() {
+                return Ok(Some(Outcome::Halted));
+            }
+            self.shared.remote.kick_others();
+        }
+        Ok(None)
+    }
+
+    /// At the end: passes on all that the guest has written.
+    pub fn finish(&self) -> Result<()> {
+        lock(&self.shared.board).deliver();
+        self.flush_output()
+    }
+
+    /// Lets the devices take input, and carries their interrupts to the local APICs. When a guest has read a burst of
+    /// input and more waits, a [pause](Pacing) begins, at whose end the timer calls.
+    fn settle<P: Probe>(&self, probe: &mut P) -> Result<()> {
+        lock(&self.shared.board).settle(|Msi { address, data }| {
+            probe.call(|| Call::SignalMsi { address, data }, || self.shared.vm.signal_msi(address, data))
+        })?;
+        if self.shared.cable.is_spent()
+            && let Some(pause) = lock(&self.upkeep.pacing).begin(Instant::now())
+        {
+            self.upkeep.timer.set(pause, INTERVAL);
+        }
+        Ok(())
+    }
+
+    /// Passes on what vCPU `index` has just written. Only the first vCPU's thread writes it to the sink: when
+    /// nobody reads there, it is the one that the timer and signals call back.
+    /// True when that is more than the guest may write.
+    fn offer_output(&self, index: usize) -> Result<bool> {
+        let mut bytes = self.shared.cable.written();
+        let mut output = lock(&self.shared.output);
+        let is_too_much = output.is_over(bytes.len());
+        let soon = match index {
+            0 => output.offer(&mut bytes, || self.gives_up()).map_err(Error::Output)?,
+            _ => output.promise(&bytes),
+        };
+        if let Some(soon) = soon {
+            self.upkeep.timer.set(soon, INTERVAL);
+        }
+        Ok(is_too_much)
+    }
+
+    fn flush_output(&self) -> Result<()> {
+        let mut bytes = self.shared.cable.written();
+        lock(&self.shared.output).flush(&mut bytes, || self.gives_up()).map_err(Error::Output)
+    }
+
+    /// Whether to stop waiting for a reader that does not read.
+    fn gives_up(&self) -> bool {
+        self.shared.remote.is_asked()
+            || self.upkeep.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+}
