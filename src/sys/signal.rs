@@ -106,6 +106,10 @@ pub fn die_of(signal: c_int) -> ! {
     std::process::exit(128 + signal)
 }
 
+/// The signals of a process that cannot go on.
+pub(super) const CRASHES: [c_int; 5] =
+    [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT];
+
 /// Keeps signals away from the calling thread, so that they reach the main one: all but [`kick_signal`], and those
 /// which are about this thread and would end the process without a word.
 ///
@@ -116,7 +120,7 @@ pub fn block_signals() {
         let mut all = MaybeUninit::uninit();
         libc::sigfillset(all.as_mut_ptr());
         libc::sigdelset(all.as_mut_ptr(), kick_signal());
-        for own in super::terminal::CRASHES.into_iter().chain([libc::SIGSYS]) {
+        for own in CRASHES.into_iter().chain([libc::SIGSYS]) {
             libc::sigdelset(all.as_mut_ptr(), own);
         }
         libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), null_mut());

@@ -2,7 +2,7 @@
 //!
 //! Sources: termios(3), ioctl_tty(2), tcgetpgrp(3).
 
-use super::signal::on_signal;
+use super::signal::{CRASHES, on_signal};
 use super::{check, die_saying};
 use libc::{c_int, c_void};
 use std::io;
@@ -84,10 +84,6 @@ pub fn restore_terminal() {
         unsafe { libc::tcsetattr(0, libc::TCSANOW, &cooked) };
     }
 }
-
-/// The signals of a process that cannot go on.
-pub(super) const CRASHES: [c_int; 5] =
-    [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT];
 
 /// Nobody else would give the terminal back.
 extern "C" fn crashed(_signal: c_int, _info: *mut libc::siginfo_t, _context: *mut c_void) {

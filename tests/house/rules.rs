@@ -1,6 +1,6 @@
 //! The rules of the house (docs/architecture.md), read from the sources.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -125,6 +125,128 @@ fn lower_layers_never_import_upper_ones() {
             assert!(!code(&text).contains(&format!("super::{used}::")), "{name}: say crate::{used}");
         }
     }
+}
+
+/// The paths that a `use` of `tree` brings in: `a::{b, c::d as e}` is `a::b` and `a::c::d`.
+fn expand(tree: &str) -> Vec<String> {
+    let tree = tree.trim();
+    let Some((prefix, list)) = tree.split_once('{') else {
+        return vec![tree.split(" as ").next().unwrap_or("").trim().to_owned()];
+    };
+    let list = list.trim_end().strip_suffix('}').unwrap_or(list);
+    let (mut depth, mut items) = (0, vec![String::new()]);
+    for c in list.chars() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                items.push(String::new());
+                continue;
+            }
+            _ => {}
+        }
+        items.last_mut().unwrap().push(c);
+    }
+    let items = items.iter().filter(|item| !item.trim().is_empty()).flat_map(|item| expand(item));
+    items.map(|item| format!("{prefix}{item}").trim_end_matches("::self").to_owned()).collect()
+}
+
+/// All paths of this crate that `code` names, from `use` and elsewhere, as they are written.
+fn paths(code: &str) -> Vec<String> {
+    let is_of_path = |c: char| c.is_alphanumeric() || "_:".contains(c);
+    let mut found = Vec::new();
+    for (at, _) in code.match_indices("use ") {
+        if code[..at].ends_with(|c: char| c.is_whitespace() || c == ')') || at == 0 {
+            let tree = code[at + 4..].split(';').next().unwrap_or("");
+            found.extend(expand(&tree.split_whitespace().collect::<Vec<_>>().join(" ")));
+        }
+    }
+    found.extend(code.split(|c| !is_of_path(c)).map(|path| path.trim_end_matches(':').to_owned()));
+    found.retain(|path| path.starts_with("crate::") || path.starts_with("super::"));
+    found
+}
+
+#[test]
+fn the_search_for_paths_sees_every_spelling() {
+    let code = "pub use super::a::{self, b as c, d::{E, f}}; fn g() { crate::h::i(super::super::J) }";
+    let mut found = paths(code);
+    found.sort();
+    // As written, and once more where a list begins.
+    let expected = [
+        "crate::h::i",
+        "super::a",
+        "super::a",
+        "super::a::b",
+        "super::a::d::E",
+        "super::a::d::f",
+        "super::super::J",
+    ];
+    assert_eq!(found, expected);
+}
+
+/// The files of src/ by their modules, `["boot", "linux"]`, and the files that each of them names.
+///
+/// A file that names only its own parent's module, such as `use super::parent;`, names what that one hands on.
+fn arrows() -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
+    let module = |name: &str| -> Vec<String> {
+        let name = name.trim_end_matches(".rs").trim_end_matches("/mod");
+        name.split('/').map(str::to_owned).collect()
+    };
+    let sources: Vec<Source> = sources()
+        .into_iter()
+        .filter(|source| !["lib.rs", "main.rs"].contains(&source.name.as_str()))
+        .collect();
+    let modules: BTreeSet<Vec<String>> = sources.iter().map(|source| module(&source.name)).collect();
+    let mut arrows = BTreeMap::new();
+    for Source { name, text, .. } in sources {
+        let own = module(&name);
+        // Tests may use what they like.
+        let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or("");
+        let mut named = BTreeSet::new();
+        for path in paths(&code(text)) {
+            let (mut base, mut rest) = (own.clone(), path.split("::").map(str::to_owned).peekable());
+            if rest.next_if(|word| word == "crate").is_some() {
+                base.clear();
+            }
+            while rest.next_if(|word| word == "super").is_some() {
+                base.pop();
+            }
+            let whole: Vec<String> = base.into_iter().chain(rest).collect();
+            // The longest beginning that is a file.
+            let Some(len) = (1..=whole.len()).rev().find(|&len| modules.contains(&whole[..len])) else {
+                continue;
+            };
+            let file = whole[..len].to_vec();
+            let is_own_parent = own.len() > len && own.starts_with(&file) && len == whole.len();
+            if file != own && !is_own_parent {
+                named.insert(file);
+            }
+        }
+        arrows.insert(own, named);
+    }
+    arrows
+}
+
+#[test]
+fn no_file_leads_back_to_itself() {
+    let arrows = arrows();
+    let reached = |from: &Vec<String>| {
+        let (mut reached, mut next) = (BTreeSet::new(), vec![from.clone()]);
+        while let Some(file) = next.pop() {
+            next.extend(arrows[&file].iter().filter(|file| reached.insert((*file).clone())).cloned());
+        }
+        reached
+    };
+    // A circle is a set of files each of which leads to all of them.
+    let mut circles = BTreeSet::new();
+    for file in arrows.keys() {
+        let far = reached(file);
+        let back = far.iter().filter(|other| reached(other).contains(file));
+        let circle: Vec<String> = back.map(|other| other.join("/")).collect();
+        circles.insert(circle);
+    }
+    circles.remove(&Vec::new());
+    assert!(circles.is_empty(), "these files use each other: {circles:#?}");
 }
 
 #[test]
