@@ -56,8 +56,8 @@ fn status_of_vmm(error: &error::Error) -> u8 {
 fn status_of_bench(error: &bench::Error) -> u8 {
     use bench::Error;
     match error {
-        Error::Request(_) | Error::NoReport { .. } => status::FAILURE,
-        Error::NoPayload { .. } | Error::Directory(_) | Error::Fill(_) | Error::Pin { .. } => status::REFUSED,
+        Error::Request(_) | Error::NoPayload { .. } | Error::NoReport { .. } => status::FAILURE,
+        Error::Directory(_) | Error::Fill(_) | Error::Pin { .. } => status::REFUSED,
         Error::Vmm(error) => status_of_vmm(error),
     }
 }
