@@ -248,7 +248,7 @@ fn memory_of_a_process() -> f64 {
     let directory = tempfile::tempdir().expect("a directory for the image");
     let path = directory.path().join("golden.ms");
     let mut machine = Machine::new(&echo.config(), echo, Box::new(io::sink())).expect("a VM");
-    machine.snapshot().and_then(|snapshot| snapshot.save(&path)).expect("an image");
+    machine.snapshot().expect("a snapshot").save(&path).expect("an image");
     let start = || {
         let mut run = Command::new(MATCHSTICK);
         run.arg("run").arg(&path).arg("--quiet").stdin(Stdio::piped()).stdout(Stdio::piped());

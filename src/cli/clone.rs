@@ -1,9 +1,10 @@
 //! `matchstick clone`: many machines from one golden image, and what they cost.
 
+use super::error::Result;
 use super::option::{CommandHelp, Given, HELP, OptionHelp, Parsed, option};
 use super::print::print;
 use super::values::{count, time};
-use crate::error::{Error, Result, Step};
+use crate::error::{Error, Step};
 use crate::kvm::{Exit, Kvm, Vcpu};
 use crate::machine::{Config, Machine};
 use crate::snapshot::Snapshot;
@@ -132,7 +133,7 @@ pub fn run(args: &CloneArgs) -> Result<u8> {
             Error::Host { step: Step::StartThread, source }
         })?;
         let source = || io::Error::other("it panicked");
-        let failed = || Error::Host { step: Step::StartThread, source: source() };
+        let failed = || Error::Host { step: Step::StartThread, source: source() }.into();
         Ok(threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(failed()))).collect())
     });
     let took = begin.elapsed();

@@ -1,8 +1,8 @@
 //! `matchstick diff`: how far a machine has gone from its golden image.
 
+use super::error::Result;
 use super::option::{CommandHelp, Given, HELP, OptionHelp, Parsed};
 use super::print::print;
-use crate::error::Result;
 use crate::snapshot::Snapshot;
 use lexopt::Parser;
 use std::path::PathBuf;

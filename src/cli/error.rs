@@ -1,5 +1,8 @@
 //! What a command can end with, from all rooms. What to do about each, and its exit status: [`hint`](super::hint).
 
+use crate::debugger::DebuggerError;
+use crate::linux::LinuxError;
+use crate::snapshot::SnapshotError;
 use crate::{bench, error};
 
 /// A result of a command.
@@ -9,9 +12,38 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A word that is neither a guest of the gallery nor a file.
+    #[error("no guest and no file is called {name:?}{meant}")]
+    NoGuest {
+        /// The word.
+        name: String,
+        /// The guest that may be meant, as the end of the line.
+        meant: String,
+    },
+
+    /// Something was asked of a golden image that was decided when it was made.
+    #[error("a golden image has its memory, its CPUs and what it was told")]
+    Decided,
+
+    /// A guest did not come to the moment at which it was to be saved.
+    #[error("cannot take a snapshot: the guest ended before it came to that point")]
+    TooEarly,
+
     /// Of the machine, its image and its files.
     #[error(transparent)]
     Vmm(#[from] error::Error),
+
+    /// Of golden images.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+
+    /// Of a debugger.
+    #[error(transparent)]
+    Debugger(#[from] DebuggerError),
+
+    /// Of a Linux guest.
+    #[error(transparent)]
+    Linux(#[from] LinuxError),
 
     /// Of a race.
     #[error(transparent)]

@@ -4,11 +4,15 @@
 
 use super::error::Error;
 use super::status;
-use crate::bench;
-use crate::error::{self, ConfigError, ImageError, PackError, ProcessError, Step};
+use crate::debugger::DebuggerError;
+use crate::error::{ConfigError, ImageError, Step};
+use crate::linux::{LinuxError, PackError};
+use crate::machine::StateError;
+use crate::snapshot::{ProcessError, SnapshotError};
+use crate::{bench, error};
 use std::io;
 use std::io::ErrorKind::{
-    BrokenPipe, FileTooLarge, InvalidInput, IsADirectory, NotADirectory, NotFound, OutOfMemory,
+    AddrInUse, BrokenPipe, FileTooLarge, InvalidInput, IsADirectory, NotADirectory, NotFound, OutOfMemory,
     PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull, Unsupported,
 };
 
@@ -17,17 +21,44 @@ impl Error {
     /// `docker run`.
     pub fn exit_status(&self) -> u8 {
         match self {
-            Error::Vmm(error) | Error::Bench(bench::Error::Vmm(error)) => status_of_vmm(error),
+            Error::Vmm(error)
+            | Error::Snapshot(SnapshotError::Vmm(error))
+            | Error::Debugger(DebuggerError::Vmm(error))
+            | Error::Bench(bench::Error::Vmm(error)) => status_of_vmm(error),
             Error::Bench(error) => status_of_bench(error),
+            Error::Decided | Error::TooEarly | Error::Debugger(_) => status::FAILURE,
+            Error::NoGuest { .. } | Error::Linux(LinuxError::NoKernel { .. }) => status::NOT_FOUND,
+            Error::Snapshot(SnapshotError::Process { source: ProcessError::Missing, .. }) => {
+                status::NOT_FOUND
+            }
+            Error::Snapshot(SnapshotError::Process { .. }) => status::REFUSED,
+            Error::Snapshot(_) => status::FAILURE,
+            Error::Linux(LinuxError::Pack { source: PackError::Io(source), .. })
+                if source.kind() == NotFound =>
+            {
+                status::NOT_FOUND
+            }
+            Error::Linux(_) => status::REFUSED,
         }
     }
 
     /// One line about what to do, where that is known.
     pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Error::Vmm(error) => hint_of_vmm(error),
-            Error::Bench(error) => hint_of_bench(error),
-        }
+        Some(match self {
+            Error::Vmm(error) => return hint_of_vmm(error),
+            Error::Snapshot(error) => return hint_of_snapshot(error),
+            Error::Bench(error) => return hint_of_bench(error),
+            Error::Linux(LinuxError::Pack { source, .. }) => return hint_of_pack(source),
+            Error::Debugger(error) => return hint_of_debugger(error),
+            Error::NoGuest { .. } => "`matchstick guests` lists the guests that need no file",
+            Error::Linux(LinuxError::NoKernel { .. }) => {
+                "apt-get install linux-image-cloud-amd64 puts one there (on Debian); --kernel PATH names one elsewhere"
+            }
+            Error::Decided => {
+                "--timeout, --max-output and --sandbox are new with each run of it; `matchstick snapshot` decides the rest"
+            }
+            Error::TooEarly => SAVED_WHILE_IT_RUNS,
+        })
     }
 }
 
@@ -35,21 +66,9 @@ fn status_of_vmm(error: &error::Error) -> u8 {
     use error::Error;
     match error {
         Error::Output(source) | Error::Export { source, .. } if source.kind() == BrokenPipe => status::PIPE,
-        Error::Config(_)
-        | Error::Misuse(_)
-        | Error::Golden
-        | Error::Debugger { .. }
-        | Error::Output(_)
-        | Error::Snapshot(_)
-        | Error::Export { .. } => status::FAILURE,
-        Error::Pack { source: PackError::Io(source), .. } if source.kind() == NotFound => status::NOT_FOUND,
-        Error::Process { source: ProcessError::Missing, .. } => status::NOT_FOUND,
-        Error::NoGuest { .. } | Error::NotFound { .. } | Error::NoKernel { .. } => status::NOT_FOUND,
-        Error::Host { .. }
-        | Error::Process { .. }
-        | Error::Unreadable { .. }
-        | Error::Image { .. }
-        | Error::Pack { .. } => status::REFUSED,
+        Error::Config(_) | Error::Misuse(_) | Error::Output(_) | Error::Export { .. } => status::FAILURE,
+        Error::NotFound { .. } => status::NOT_FOUND,
+        Error::Host { .. } | Error::Unreadable { .. } | Error::Image { .. } => status::REFUSED,
     }
 }
 
@@ -67,36 +86,14 @@ fn hint_of_vmm(error: &error::Error) -> Option<&'static str> {
     Some(match error {
         Error::Host { step, source } => return hint_of_host(*step, source),
         Error::Image { source, .. } => return hint_of_image(source),
-        Error::Pack { source, .. } => return hint_of_pack(source),
-        Error::Process { source, .. } => return hint_of_process(source),
-        Error::Config(error) => return hint_of_config(error),
+        Error::Config(error) => return Some(hint_of_config(error)),
         Error::Export { source, .. } => return hint_of_writing(source),
+        Error::Output(source) => return hint_of_output(source),
         Error::Misuse(_) => return None,
-        Error::NoGuest { .. } => "`matchstick guests` lists the guests that need no file",
         Error::NotFound { .. } => {
             "`matchstick guests` lists what needs no file, and `matchstick snapshot -o FILE` makes a golden image"
         }
         Error::Unreadable { .. } => "an image is a regular file that you may read",
-        Error::NoKernel { .. } => {
-            "apt-get install linux-image-cloud-amd64 puts one there (on Debian); --kernel PATH names one elsewhere"
-        }
-        Error::Debugger { .. } => {
-            "in gdb: `target remote :PORT` or `target remote PATH`; --gdb takes a port that is free, or unix:PATH"
-        }
-        Error::Golden => {
-            "--timeout, --max-output and --sandbox are new with each run of it; `matchstick snapshot` decides the rest"
-        }
-        Error::Snapshot(_) => {
-            "a guest is saved while it runs: --at ready, post:N, exit:N or a TIME; its devices must be ours"
-        }
-        Error::Output(source) => match source.kind() {
-            _ if source.raw_os_error() == Some(libc::EBADF) => {
-                "standard output is closed: `>/dev/null` gives it somewhere to go"
-            }
-            StorageFull => "make room where standard output goes",
-            FileTooLarge => FILE_LIMIT,
-            _ => return None,
-        },
     })
 }
 
@@ -153,11 +150,11 @@ fn hint_of_kvm(number: i32) -> Option<&'static str> {
     })
 }
 
-fn hint_of_config(error: &ConfigError) -> Option<&'static str> {
-    Some(match error {
+fn hint_of_config(error: &ConfigError) -> &'static str {
+    match error {
         ConfigError::Memory { .. } => "-m SIZE is the guest's memory",
         ConfigError::NoCpu | ConfigError::TooManyCpus { .. } => "-c N is the number of CPUs",
-    })
+    }
 }
 
 fn hint_of_image(error: &ImageError) -> Option<&'static str> {
@@ -201,14 +198,38 @@ fn hint_of_pack(error: &PackError) -> Option<&'static str> {
     })
 }
 
-fn hint_of_process(error: &ProcessError) -> Option<&'static str> {
+/// For what has no moment at which it could be saved.
+const SAVED_WHILE_IT_RUNS: &str = "a guest is saved while it runs: --at ready, post:N, exit:N or a TIME";
+
+fn hint_of_snapshot(error: &SnapshotError) -> Option<&'static str> {
     Some(match error {
-        ProcessError::Io(source) if source.kind() == PermissionDenied => {
+        SnapshotError::Vmm(error) => return hint_of_vmm(error),
+        SnapshotError::State(StateError::Ended) => SAVED_WHILE_IT_RUNS,
+        SnapshotError::Process { source: ProcessError::Io(source), .. }
+            if source.kind() == PermissionDenied =>
+        {
             "only one's own processes may be traced, where kernel.yama.ptrace_scope is 0, and by one tracer; root may others'"
         }
-        ProcessError::Io(_) => return None,
-        _ => "the process is that of `matchstick run IMAGE`, as `pgrep -a matchstick` shows it",
+        SnapshotError::Process { source: ProcessError::Io(_), .. } => return None,
+        SnapshotError::Process { .. } => {
+            "the process is that of `matchstick run IMAGE`, as `pgrep -a matchstick` shows it"
+        }
+        _ => return None,
     })
+}
+
+fn hint_of_debugger(error: &DebuggerError) -> Option<&'static str> {
+    match error {
+        DebuggerError::Vmm(error) => hint_of_vmm(error),
+        DebuggerError::Listen(source) if source.kind() == AddrInUse => {
+            Some("--gdb takes a port that is free, or unix:PATH where there is nothing yet")
+        }
+        DebuggerError::Listen(source) if source.kind() == PermissionDenied => {
+            Some("--gdb takes a port from 1024 on, or unix:PATH in a directory that you may write to")
+        }
+        DebuggerError::Listen(_) => None,
+        DebuggerError::Talk(_) => Some("in gdb: `target remote :PORT` or `target remote PATH`"),
+    }
 }
 
 fn hint_of_bench(error: &bench::Error) -> Option<&'static str> {
@@ -237,6 +258,18 @@ fn hint_of_writing(source: &io::Error) -> Option<&'static str> {
         NotFound | NotADirectory | IsADirectory | InvalidInput | PermissionDenied | ReadOnlyFilesystem => {
             "it goes to a file that you may write, in a directory that is there"
         }
+        _ => return None,
+    })
+}
+
+/// Of standard output.
+fn hint_of_output(source: &io::Error) -> Option<&'static str> {
+    Some(match source.kind() {
+        _ if source.raw_os_error() == Some(libc::EBADF) => {
+            "standard output is closed: `>/dev/null` gives it somewhere to go"
+        }
+        StorageFull | QuotaExceeded => "make room where standard output goes",
+        FileTooLarge => FILE_LIMIT,
         _ => return None,
     })
 }

@@ -2,7 +2,7 @@
 
 use super::option::{CommandHelp, Given, HELP, OptionHelp, Parsed, option};
 use super::terminal::{BAD, BOLD, CODE, GOOD, PLAIN, Terminal, WARN, columns};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::host::{Facts, Host, Layer, LayerKind, Requirement, State, Typed, classify, gather, requirements};
 use lexopt::Parser;
 use serde::Serialize;
@@ -40,7 +40,7 @@ pub fn parse(parser: &mut Parser) -> std::result::Result<Parsed<bool>, lexopt::E
 }
 
 /// Everything about this host, as text for `terminal`, or as JSON.
-pub fn describe(json: bool, terminal: &Terminal) -> Result<String> {
+pub fn describe(json: bool, terminal: &Terminal) -> Result<String, Error> {
     let facts = gather();
     let host = classify(&facts);
     let requirements = requirements(&facts, &host);
@@ -57,7 +57,7 @@ pub fn describe(json: bool, terminal: &Terminal) -> Result<String> {
     Ok(lines.iter().map(|line| terminal.finish(line).trim_end().to_owned() + "\n").collect())
 }
 
-fn as_json(facts: &Facts, host: &Host, requirements: &[Requirement]) -> Result<String> {
+fn as_json(facts: &Facts, host: &Host, requirements: &[Requirement]) -> Result<String, Error> {
     #[derive(Serialize)]
     struct Report<'a> {
         host: &'a Host,

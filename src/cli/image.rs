@@ -1,9 +1,10 @@
 //! What is started: from what was typed to the bytes of an image and the machine that it wants.
 
+use super::error::{Error, Result};
 use super::run_options::RunArgs;
 use super::suggest;
 use crate::boot;
-use crate::error::{Error, ImageError, Result};
+use crate::error::{self, ImageError};
 use crate::guest::Guest;
 use crate::linux;
 use crate::linux::userland::{Userland, userland};
@@ -83,9 +84,9 @@ fn snapshot(args: &RunArgs) -> Result<Option<Snapshot>> {
         || args.cmdline_only.is_some()
         || !args.args.is_empty();
     if has_more || args.is_linux() {
-        return Err(Error::Golden);
+        return Err(Error::Decided);
     }
-    Snapshot::read(&path.display().to_string(), file).map(Some)
+    Ok(Some(Snapshot::read(&path.display().to_string(), file)?))
 }
 
 /// The kernel that `args` name.
@@ -106,15 +107,17 @@ fn kernel(args: &RunArgs) -> Result<Image> {
             // What it is, and so how much memory it gets, is known when it has been read.
             let bytes = read(path, args.memory.unwrap_or(linux::MEMORY)).map_err(|error| match error {
                 // A word alone is more likely a guest's name than a file's.
-                Error::NotFound { .. } if args.kernel.is_none() && !target.as_bytes().contains(&b'/') => {
+                error::Error::NotFound { .. }
+                    if args.kernel.is_none() && !target.as_bytes().contains(&b'/') =>
+                {
                     Error::NoGuest { name: target.display().to_string(), meant: suggest::guest(target) }
                 }
-                error => error,
+                error => error.into(),
             })?;
             // One in a regular file was known as such before.
             if Snapshot::begins(&bytes) {
                 let source = io::Error::other("a golden image is mapped, and so no pipe");
-                return Err(Error::Unreadable { path: path.into(), source });
+                return Err(error::Error::Unreadable { path: path.into(), source }.into());
             }
             let name = path.display().to_string();
             if boot::is_linux(&bytes) {
@@ -182,7 +185,7 @@ fn linux_image(args: &RunArgs, kernel: Option<(String, Contents)>) -> Result<Ima
 /// The path of the Linux that `args` name, or of the newest one installed.
 fn linux_kernel(args: &RunArgs) -> Result<PathBuf> {
     let target = args.target.as_ref().filter(|target| *target != linux::NAME).map(PathBuf::from);
-    args.kernel.clone().or(target).map_or_else(linux::kernel::installed, Ok)
+    Ok(args.kernel.clone().or(target).map_or_else(linux::kernel::installed, Ok)?)
 }
 
 /// `--cmdline`, then what follows `--`, with spaces between.
@@ -196,10 +199,12 @@ const MAPPED_MIN: u64 = 64 << 10;
 
 /// Reads a file or a pipe that has to fit a guest's memory of `limit` bytes; an endless one stops there. A large file
 /// is only mapped.
-fn read(path: &Path, limit: u64) -> Result<Contents> {
-    let unreadable = |source| Error::Unreadable { path: path.into(), source };
+fn read(path: &Path, limit: u64) -> error::Result<Contents> {
+    let unreadable = |source| error::Error::Unreadable { path: path.into(), source };
     let file = File::open(path).map_err(|source| match source.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory => Error::NotFound { path: path.into(), source },
+        ErrorKind::NotFound | ErrorKind::NotADirectory => {
+            error::Error::NotFound { path: path.into(), source }
+        }
         _ => unreadable(source),
     })?;
     let metadata = file.metadata().map_err(unreadable)?;
@@ -210,7 +215,7 @@ fn read(path: &Path, limit: u64) -> Result<Contents> {
         size if size <= limit => Ok(()),
         size => {
             let source = ImageError::LargerThanMemory { size, memory: limit };
-            Err(Error::Image { name: path.display().to_string(), source })
+            Err(error::Error::Image { name: path.display().to_string(), source })
         }
     };
     fits(metadata.len())?;

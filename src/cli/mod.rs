@@ -35,6 +35,7 @@ pub use table::COMMANDS;
 
 use crate::error::in_words;
 use crate::{sandbox, sys};
+use error::Result;
 use options::Command;
 use print::{complain, print};
 use std::ffi::OsString;
@@ -68,7 +69,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
     }
 }
 
-fn carry_out(command: Command) -> error::Result<u8> {
+fn carry_out(command: Command) -> Result<u8> {
     Ok(match command {
         Command::Run(run) => run::run(&run)?,
         Command::Bench(args) => bench::run(*args)?,
@@ -85,6 +86,6 @@ fn carry_out(command: Command) -> error::Result<u8> {
 }
 
 /// Whether `args` (without the program's name) make sense, without doing what they say.
-pub fn check(args: impl Iterator<Item = OsString>) -> Result<(), Usage> {
+pub fn check(args: impl Iterator<Item = OsString>) -> std::result::Result<(), Usage> {
     options::parse(args).map(drop)
 }

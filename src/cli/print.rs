@@ -1,18 +1,19 @@
 //! Text of ours: what was asked for goes to stdout, and remarks go to stderr.
 
+use super::error::Result;
 use crate::error::Error;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
 
 /// Writes text of ours to stdout.
-pub fn print(text: &str) -> Result<u8, Error> {
+pub fn print(text: &str) -> Result<u8> {
     stdout()?.write_all(text.as_bytes()).map_err(Error::Output)?;
     Ok(0)
 }
 
 /// Standard output on a descriptor of its own: std's has a line buffer, and takes a closed one for success.
-pub fn stdout() -> Result<File, Error> {
+pub fn stdout() -> Result<File> {
     let stdout = std::io::stdout().as_fd().try_clone_to_owned().map_err(Error::Output)?;
     Ok(File::from(stdout))
 }

@@ -1,9 +1,9 @@
 //! `matchstick run`: starts a guest, and ends with its exit status.
 
+use super::error::Result;
 use super::option::{CommandHelp, Parsed};
 use super::run_options::{self, RUN_OPTIONS, RunArgs};
 use super::{start, timings};
-use crate::error::Result;
 use lexopt::Parser;
 
 /// The command.

@@ -1,12 +1,12 @@
 //! `matchstick snapshot`: runs a guest to a point and keeps it as a golden image.
 
+use super::error::{Error, Result};
 use super::option::{CommandHelp, OptionHelp, Parsed, option};
 use super::print::complain;
 use super::run_options::{self, RUN_OPTIONS, RunArgs, beside_run};
 use super::values::{Moment, moment};
 use super::{start, status};
 use crate::console;
-use crate::error::{Error, Result};
 use crate::kvm::{Exit, Vcpu};
 use crate::machine::Outcome;
 use crate::snapshot::{PAGE, Snapshot};
@@ -131,8 +131,8 @@ pub fn run(run: &RunArgs, args: &SnapshotArgs) -> Result<u8> {
     if !has_come {
         // How it ended, where that says more; an end that is none of its faults is one here.
         return match start::conclude(&image, &outcome, run) {
-            0 => Err(too_early()),
-            _ if matches!(outcome, Outcome::Exited(_)) => Err(too_early()),
+            0 => Err(Error::TooEarly),
+            _ if matches!(outcome, Outcome::Exited(_)) => Err(Error::TooEarly),
             status => Ok(status),
         };
     }
@@ -148,8 +148,4 @@ pub fn run(run: &RunArgs, args: &SnapshotArgs) -> Result<u8> {
         complain(&format!("{}: {stored} of {all} pages {are} not zero", path.display()), None);
     }
     Ok(0)
-}
-
-fn too_early() -> Error {
-    Error::Snapshot("the guest ended before it came to that point".into())
 }

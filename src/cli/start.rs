@@ -1,11 +1,12 @@
 //! A guest from its start to its end: what `run`, `trace` and `snapshot` have in common.
 
+use super::error::Result;
 use super::image::{Image, Source};
 use super::print::{complain, stdout};
 use super::run_options::RunArgs;
 use super::status;
 use crate::console::{self, Console};
-use crate::error::Result;
+use crate::error;
 use crate::kvm::{Call, Kvm};
 use crate::linux::cmdline;
 use crate::machine::{self, Config, Crash, Machine, Outcome};
@@ -31,12 +32,12 @@ fn machine_of<P: Probe>(image: &Image, probe: &mut P) -> Result<Machine> {
     match &image.source {
         Source::Bytes(bytes) => {
             let kernel = machine::Image { name: &image.name, bytes };
-            Machine::watched(&image.config, kernel, output, probe)
+            Ok(Machine::watched(&image.config, kernel, output, probe)?)
         }
         Source::Snapshot(snapshot) => {
             let kvm = probe.call(|| Call::Open, Kvm::open)?;
             probe.mark(Phase::Open);
-            snapshot.start_watched(&kvm, &image.config, output, probe)
+            Ok(snapshot.start_watched(&kvm, &image.config, output, probe)?)
         }
     }
 }
@@ -57,7 +58,7 @@ pub fn run<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<u8> {
 }
 
 /// Runs a guest to its end. Should a signal have ended it, that is left to the caller to say.
-pub fn start<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<(Image, Result<Outcome>)> {
+pub fn start<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<(Image, error::Result<Outcome>)> {
     let mut image = Image::find(args)?;
     let sandbox = args.sandbox.unwrap_or(Sandbox::Strict);
     image.config.sandbox = sandbox;

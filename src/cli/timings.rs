@@ -3,10 +3,11 @@
 //! A process cannot see its own beginning, nor its end. So we start ourselves once more, exactly as a
 //! shell would, and watch: the child notes its phases on the same clock and hands them over a pipe.
 
+use super::error::Result;
 use super::print::complain;
 use super::run_options::RunArgs;
 use super::{start, status};
-use crate::error::{Error, Result, Step};
+use crate::error::{Error, Step};
 use crate::sys;
 use crate::timeline::{Phase, Timeline, waterfall};
 use std::io::{self, Read, Write};

@@ -1,5 +1,6 @@
 //! `matchstick trace`: the same as `run`, and then the story of it.
 
+use super::error::Result;
 use super::option::{CommandHelp, OptionHelp, Parsed, option};
 use super::output_file::OutputFile;
 use super::print::complain;
@@ -7,7 +8,7 @@ use super::run_options::{self, RUN_OPTIONS, RunArgs, beside_run};
 use super::{start, status};
 use crate::console;
 use crate::debugger::{Address, Debugger};
-use crate::error::Result;
+use crate::error;
 use crate::guest::Guest;
 use crate::sandbox::Sandbox;
 use crate::sys;
@@ -149,7 +150,7 @@ pub fn run(run: &RunArgs, args: &TraceArgs) -> Result<u8> {
     ];
     sys::die_if_noted();
     let status = start::conclude(&image, &outcome?, run);
-    written.into_iter().collect::<Result<()>>()?;
+    written.into_iter().collect::<error::Result<()>>()?;
     Ok(status)
 }
 
@@ -173,7 +174,7 @@ fn debug(run: &RunArgs, address: &Address) -> Result<u8> {
     let status = outcome.map(|outcome| start::conclude(&image, &outcome, run));
     debugger.finish(*status.as_ref().unwrap_or(&status::FAILURE))?;
     sys::die_if_noted();
-    status
+    Ok(status?)
 }
 
 /// `--step`: the same, instruction by instruction.
@@ -193,7 +194,7 @@ fn walk(run: &RunArgs, args: &TraceArgs, output: Option<OutputFile>) -> Result<u
 }
 
 /// Gives the story to whoever wanted it.
-fn hand_over(run: &RunArgs, output: Option<OutputFile>, text: String) -> Result<()> {
+fn hand_over(run: &RunArgs, output: Option<OutputFile>, text: String) -> error::Result<()> {
     match output {
         Some(output) => output.write(&text)?,
         // Should nobody read it there, that is no reason to lose the guest's status.

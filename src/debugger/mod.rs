@@ -22,20 +22,23 @@
     )
 )]
 
+mod error;
 mod guest;
 mod rehearsal;
 
 pub use rehearsal::rehearse;
 
-use crate::error::{Error, Result};
 use crate::kvm::{Exit, StopPoint, Vcpu};
 use crate::timeline::Probe;
+pub use error::DebuggerError;
 use gdbstub::common::Signal;
 use gdbstub::conn::Connection;
 use gdbstub::stub::state_machine::GdbStubStateMachine;
 use gdbstub::stub::{DisconnectReason, GdbStub, SingleThreadStopReason};
 use gdbstub::target::ext::breakpoints::WatchKind;
 use guest::Guest;
+
+use error::Result;
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -137,7 +140,7 @@ pub struct Debugger {
     announce: Option<fn(&str)>,
     /// Whether somebody wants the process to end.
     is_over: fn() -> bool,
-    failure: Option<Error>,
+    failure: Option<DebuggerError>,
 }
 
 impl fmt::Display for Debugger {
@@ -152,24 +155,20 @@ impl fmt::Display for Debugger {
     }
 }
 
-fn failed(what: &'static str) -> impl Fn(io::Error) -> Error {
-    move |source| Error::Debugger { what, source }
-}
-
 impl Debugger {
     /// Listens at `address`, and announces that when the guest is ready. `is_over` is asked while there is only
     /// the client to wait for.
     pub fn listen(address: &Address, announce: Option<fn(&str)>, is_over: fn() -> bool) -> Result<Debugger> {
-        let refused = failed("listen for a debugger");
+        let refused = DebuggerError::Listen;
         let listener = match address {
             Address::Port(port) => {
-                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).map_err(&refused)?;
-                listener.set_nonblocking(true).map_err(&refused)?;
+                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).map_err(refused)?;
+                listener.set_nonblocking(true).map_err(refused)?;
                 Listener::Tcp(listener)
             }
             Address::Unix(path) => {
-                let listener = UnixListener::bind(path).map_err(&refused)?;
-                listener.set_nonblocking(true).map_err(&refused)?;
+                let listener = UnixListener::bind(path).map_err(refused)?;
+                listener.set_nonblocking(true).map_err(refused)?;
                 Listener::Unix(listener, path.clone())
             }
         };
@@ -248,12 +247,12 @@ impl Debugger {
     }
 }
 
-fn broken() -> Error {
-    failed("talk to the debugger")(io::Error::other("it does not keep to the protocol"))
+fn broken() -> DebuggerError {
+    DebuggerError::Talk(io::Error::other("it does not keep to the protocol"))
 }
 
-fn gone() -> Error {
-    failed("talk to the debugger")(io::Error::other("it has gone"))
+fn gone() -> DebuggerError {
+    DebuggerError::Talk(io::Error::other("it has gone"))
 }
 
 /// Takes the first client that comes. `None` while there is none.
@@ -275,7 +274,7 @@ fn accept(listener: &Listener) -> Result<Option<Client>> {
             std::thread::sleep(PATIENCE);
             Ok(None)
         }
-        Err(error) => Err(failed("talk to the debugger")(error)),
+        Err(error) => Err(DebuggerError::Talk(error)),
     }
 }
 

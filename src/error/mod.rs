@@ -32,15 +32,6 @@ pub enum Error {
         source: io::Error,
     },
 
-    /// A word that is neither a guest of the gallery nor a file.
-    #[error("no guest and no file is called {name:?}{meant}")]
-    NoGuest {
-        /// The word.
-        name: String,
-        /// The guest that may be meant, as the end of the line.
-        meant: String,
-    },
-
     /// There is no image of that name.
     #[error("cannot open {}", path.display())]
     NotFound {
@@ -68,31 +59,6 @@ pub enum Error {
         source: ImageError,
     },
 
-    /// A file cannot be part of the guest's initramfs.
-    #[error("cannot pack {}", path.display())]
-    Pack {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: PackError,
-    },
-
-    /// No kernel is installed on this host.
-    #[error("there is no Linux kernel in {}", directory.display())]
-    NoKernel {
-        /// Where it was looked for.
-        directory: PathBuf,
-    },
-
-    /// A debugger was asked for, and it cannot be talked to.
-    #[error("cannot {what}")]
-    Debugger {
-        /// The step that failed, as the end of "cannot …".
-        what: &'static str,
-        /// What the operating system said.
-        source: io::Error,
-    },
-
     /// The machine that was asked for cannot be built.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -100,23 +66,6 @@ pub enum Error {
     /// The library was called in an order or with values that it cannot serve; no option and no file leads here.
     #[error("{0}")]
     Misuse(String),
-
-    /// Something was asked of a golden image that was decided when it was made.
-    #[error("a golden image has its memory, its CPUs and what it was told")]
-    Golden,
-
-    /// The machine cannot be saved as it is, or not be made again from what was saved.
-    #[error("cannot take a snapshot: {0}")]
-    Snapshot(String),
-
-    /// A process cannot be looked into as the running machine that it should be.
-    #[error("cannot compare with process {process}")]
-    Process {
-        /// Its number.
-        process: i32,
-        /// Why not.
-        source: ProcessError,
-    },
 
     /// A report or a golden image cannot be written to where it should be.
     #[error("cannot write {}", path.display())]
@@ -136,79 +85,4 @@ pub enum Error {
 pub fn in_words(error: &(dyn StdError + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |&error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
-/// Why a process is not a running machine that a golden image can be compared with.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ProcessError {
-    /// It never was, or has ended.
-    #[error("there is no such process, or it has ended")]
-    Missing,
-
-    /// No vCPU of it was found.
-    #[error("it does not run a virtual machine of ours")]
-    NotAMachine,
-
-    /// Another number of vCPUs, or another size of memory.
-    #[error("it does not run one machine with the memory and the vCPUs of this image")]
-    OtherMachine,
-
-    /// Its memory is a private mapping of another file.
-    #[error("it goes on from another golden image: {0}")]
-    OtherImage(String),
-
-    /// The operating system does not let us.
-    #[error(transparent)]
-    Io(io::Error),
-}
-
-/// Why a file cannot be part of an initramfs, or not be its program.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PackError {
-    /// It cannot be read.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-
-    /// A directory or a device, where there should be a program.
-    #[error("it is not a regular file")]
-    NotAFile,
-
-    /// It is larger than its size can say in the archive's 32 bits.
-    #[error("it has {size} bytes, and a file in an initramfs at most 4294967295")]
-    TooLarge {
-        /// Its size.
-        size: u64,
-    },
-
-    /// With it, the archive would be larger than it may be.
-    #[error("with it, the initramfs would not fit the guest's memory of {limit} bytes")]
-    Full {
-        /// The largest size.
-        limit: u64,
-    },
-
-    /// Its path is one that Linux does not take.
-    #[error("its path is longer than 4095 bytes")]
-    NameTooLong,
-
-    /// A program that another one has to load, which would not be there.
-    #[error("it needs a dynamic loader, {interpreter}")]
-    Interpreter {
-        /// That other one's path.
-        interpreter: String,
-    },
-
-    /// A program whose first line names another one, which would not be there.
-    #[error("it is a script")]
-    Script,
-
-    /// Not a program, or one for other processors.
-    #[error("it is not an ELF program for x86-64")]
-    NotElf,
-
-    /// A root file system that does not say what to start.
-    #[error("it has neither /init nor /sbin/init")]
-    NoInit,
 }

@@ -7,7 +7,7 @@
 //!
 //! Source: kernel, driver-api/early-userspace/buffer-format.rst; the kernel's reader is init/initramfs.c.
 
-use crate::error::{Error, PackError, Result};
+use super::error::{LinuxError, PackError, Result};
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
 use std::io::Read;
@@ -104,12 +104,12 @@ impl Initramfs {
     fn made(&mut self, path: &str, header: Header, data: &[u8]) -> Result<()> {
         let inode = self.next_inode();
         let added = self.add(Header { inode, ..header }, path.as_bytes(), data.len() as u64, data);
-        added.map(drop).map_err(|source| Error::Pack { path: path.into(), source })
+        added.map(drop).map_err(|source| LinuxError::Pack { path: path.into(), source })
     }
 
     /// Adds the file `source` as `path` and returns its contents. It is read once, straight into the archive.
     pub fn copy(&mut self, path: &Path, mode: u32, source: &Path) -> Result<&[u8]> {
-        let pack = |error| Error::Pack { path: source.into(), source: error };
+        let pack = |error| LinuxError::Pack { path: source.into(), source: error };
         let metadata = fs::metadata(source).map_err(|error| pack(error.into()))?;
         if !metadata.is_file() {
             return Err(pack(PackError::NotAFile));
@@ -132,15 +132,19 @@ impl Initramfs {
         };
         let total = entries.iter().map(size).fold(0, u64::saturating_add);
         if total > self.limit {
-            return Err(Error::Pack { path: root.into(), source: PackError::Full { limit: self.limit } });
+            return Err(LinuxError::Pack {
+                path: root.into(),
+                source: PackError::Full { limit: self.limit },
+            });
         }
         let memory = self.bytes.try_reserve(total as usize).map_err(std::io::Error::from);
-        memory.map_err(|error| Error::Pack { path: root.into(), source: error.into() })?;
+        memory.map_err(|error| LinuxError::Pack { path: root.into(), source: error.into() })?;
 
         let mut links = BTreeMap::new();
         for (path, metadata) in entries {
             let name = path.strip_prefix(root).unwrap_or(&path).as_os_str().as_bytes();
-            self.found(name, &path, &metadata, &mut links).map_err(|source| Error::Pack { path, source })?;
+            self.found(name, &path, &metadata, &mut links)
+                .map_err(|source| LinuxError::Pack { path, source })?;
         }
         Ok(())
     }
@@ -248,7 +252,7 @@ impl Initramfs {
     pub fn finish(mut self) -> Result<Vec<u8>> {
         let header = Header { links: 1, ..Header::default() };
         let added = self.add(header, TRAILER, 0, &[][..]);
-        added.map_err(|source| Error::Pack { path: "the end of the archive".into(), source })?;
+        added.map_err(|source| LinuxError::Pack { path: "the end of the archive".into(), source })?;
         Ok(self.bytes)
     }
 }
@@ -262,7 +266,7 @@ fn digits(number: u32) -> [u8; 8] {
 fn walk(root: &Path) -> Result<Vec<(PathBuf, Metadata)>> {
     let pack = |path: &Path| {
         let path = path.to_owned();
-        move |error: std::io::Error| Error::Pack { path, source: error.into() }
+        move |error: std::io::Error| LinuxError::Pack { path, source: error.into() }
     };
     let device = fs::metadata(root).map_err(pack(root))?.dev();
     let mut found = Vec::new();

@@ -1,6 +1,6 @@
 //! Which kernel: the newest one that this host has installed.
 
-use crate::error::{Error, Result};
+use super::error::{LinuxError, Result};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ const DIRECTORY: &str = "/boot";
 /// The newest kernel installed on this host.
 ///
 /// # Errors
-/// [`Error::NoKernel`].
+/// [`LinuxError::NoKernel`].
 pub fn installed() -> Result<PathBuf> {
     let directory = Path::new(DIRECTORY);
-    newest(directory).ok_or_else(|| Error::NoKernel { directory: directory.into() })
+    newest(directory).ok_or_else(|| LinuxError::NoKernel { directory: directory.into() })
 }
 
 /// The `vmlinuz-VERSION` in `directory` with the highest version.

@@ -3,9 +3,12 @@
 //! How a kernel is entered is not here, but in [`boot::linux`](crate::boot::linux).
 
 pub mod cmdline;
+mod error;
 pub mod initramfs;
 pub mod kernel;
 pub mod userland;
+
+pub use error::{LinuxError, PackError};
 
 use std::ffi::OsString;
 use std::path::PathBuf;

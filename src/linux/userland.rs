@@ -3,10 +3,10 @@
 //! Without a word more the root has one file, our own [`INIT`]. With an `init` it runs that program, which is packed
 //! as well; with a `rootfs` the root is a copy of a directory.
 
+use super::error::{LinuxError, PackError, Result};
 use super::initramfs::Initramfs;
 use super::{INIT, Options};
 use crate::elf::{Class, EM_X86_64, ET_DYN, ET_EXEC, Elf, Header};
-use crate::error::{Error, PackError, Result};
 use crate::sys::contents::Contents;
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -35,7 +35,7 @@ pub struct Userland {
 /// Makes the root file system that `options` ask for.
 ///
 /// # Errors
-/// [`Error::Pack`] for a file that cannot be part of it.
+/// [`LinuxError::Pack`] for a file that cannot be part of it.
 pub fn userland(options: &Options) -> Result<Userland> {
     let own_init = match (&options.init, &options.rootfs) {
         (None, Some(root)) => init_of(root)?,
@@ -64,7 +64,7 @@ pub fn userland(options: &Options) -> Result<Userland> {
             let place = Path::new("bin").join(name);
             archive.directory("bin", 0o755)?;
             let image = archive.copy(&place, 0o755, program)?;
-            check_program(image).map_err(|source| Error::Pack { path: program.clone(), source })?;
+            check_program(image).map_err(|source| LinuxError::Pack { path: program.clone(), source })?;
             archive.file("init", 0o755, INIT)?;
             (Path::new("/").join(place), None)
         }
@@ -85,7 +85,7 @@ pub fn userland(options: &Options) -> Result<Userland> {
 
 /// The program that starts the system in `root`, unless it is /init, for which the kernel looks by itself.
 fn init_of(root: &Path) -> Result<Option<&'static str>> {
-    let pack = |source| Error::Pack { path: root.into(), source };
+    let pack = |source| LinuxError::Pack { path: root.into(), source };
     fs::read_dir(root).map_err(|error| pack(error.into()))?;
     // Links may be good in the guest only: that there is something has to do.
     let has = |path| fs::symlink_metadata(root.join(path)).is_ok();
@@ -134,7 +134,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let options = Options { rootfs: Some(directory.path().into()), ..Options::default() };
         let error = userland(&options).err().unwrap();
-        assert!(matches!(error, Error::Pack { source: PackError::NoInit, .. }));
+        assert!(matches!(error, LinuxError::Pack { source: PackError::NoInit, .. }));
     }
 
     #[test]

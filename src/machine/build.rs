@@ -24,12 +24,19 @@ use std::sync::Mutex;
 pub(super) trait Origin {
     /// What [`fill`](Origin::fill) tells [`start`](Origin::start).
     type Filled;
+    /// Why memory and devices cannot be filled.
+    type Error: From<Error>;
 
     /// The guest's memory. Asked for when there is a VM: to create one costs more where its memory is mapped already.
     fn memory(&self) -> Result<Memory>;
 
     /// Fills memory and devices.
-    fn fill<P: Probe>(&self, memory: &Memory, board: &mut Board, probe: &mut P) -> Result<Self::Filled>;
+    fn fill<P: Probe>(
+        &self,
+        memory: &Memory,
+        board: &mut Board,
+        probe: &mut P,
+    ) -> std::result::Result<Self::Filled, Self::Error>;
 
     /// Puts each vCPU where it begins.
     fn start<P: Probe>(
@@ -43,14 +50,14 @@ pub(super) trait Origin {
 }
 
 /// Builds a machine on `kvm`. Of `config` its limits and its sandbox count: the hardware and what is in it are given.
-pub(super) fn build<P: Probe>(
+pub(super) fn build<O: Origin, P: Probe>(
     kvm: &Kvm,
     hardware: Hardware,
-    origin: &impl Origin,
+    origin: &O,
     config: &Config,
     output: Box<dyn Write + Send>,
     probe: &mut P,
-) -> Result<Machine> {
+) -> std::result::Result<Machine, O::Error> {
     let mut vm = probe.call(|| Call::CreateVm, || kvm.create_vm())?;
     probe.mark(Phase::CreateVm);
     probe.call(|| Call::LocalApics, || vm.enable_local_apics())?;
@@ -91,6 +98,7 @@ pub(super) struct Loading<'a> {
 
 impl Origin for Loading<'_> {
     type Filled = Entry;
+    type Error = Error;
 
     fn memory(&self) -> Result<Memory> {
         allocate(self.config.memory)

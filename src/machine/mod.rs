@@ -28,7 +28,7 @@ mod upkeep;
 pub use config::{Config, Contents};
 pub use crash::{Crash, Note};
 pub use remote::Remote;
-pub use state::{DeviceState, State};
+pub use state::{DeviceState, State, StateError};
 
 use crate::device::{Cable, Slot};
 use crate::error::{Error, Result};

@@ -5,7 +5,7 @@ use super::build::{Origin, build};
 use super::devices::{Hardware, devices};
 use super::{Config, Machine, Output, Remote, Shared, firmware, lock};
 use crate::device::{Action, Cable, Msi, Space};
-use crate::error::{Error, Result};
+use crate::error::{self, Error};
 use crate::kvm::{Call, Exit, Kvm, Memory, Vcpu, VcpuState, Vm};
 use crate::sys;
 use crate::timeline::Probe;
@@ -40,14 +40,31 @@ pub struct State {
     pub devices: Vec<DeviceState>,
 }
 
+/// Why a machine cannot be saved, or not be put into a state.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateError {
+    /// There is nothing left to save.
+    #[error("the guest has ended")]
+    Ended,
+
+    /// A device that does not tell its state, or does not take this one.
+    #[error("{0}")]
+    Devices(String),
+
+    /// One that is not about states.
+    #[error(transparent)]
+    Vmm(#[from] Error),
+}
+
 impl State {
     /// Whether the devices are those of such a machine, and take what they are to remember; if not, why.
-    pub fn check_devices(&self) -> std::result::Result<(), String> {
+    pub fn check_devices(&self) -> Result<(), String> {
         self.board(None, &Cable::default()).map(drop)
     }
 
     /// A board with its devices as they were.
-    fn board(&self, stop_at: Option<u8>, cable: &Cable) -> std::result::Result<Board, String> {
+    fn board(&self, stop_at: Option<u8>, cable: &Cable) -> Result<Board, String> {
         let bus = devices(&self.hardware(), stop_at, cable)
             .map_err(|conflict| format!("two devices at one place: {conflict}"))?;
         let mut board = Board::new(bus);
@@ -65,8 +82,8 @@ impl Machine {
     /// completed first: the state is that between two instructions, or between two rounds of a string.
     ///
     /// # Errors
-    /// [`Error::Snapshot`] if that ends the machine, or a device does not tell its state.
-    pub fn state(&mut self) -> Result<State> {
+    /// [`StateError`] if that ends the machine, or a device does not tell its state.
+    pub fn state(&mut self) -> Result<State, StateError> {
         self.complete()?;
         let kvm = Kvm::open()?;
         let msrs = kvm.msr_indices()?;
@@ -89,29 +106,28 @@ impl Machine {
             vcpus,
             clock: if has_clock { Some(self.shared.vm.clock()?) } else { None },
             time: sys::unix_nanos(),
-            devices: lock(&self.shared.board).states().map_err(Error::Snapshot)?,
+            devices: lock(&self.shared.board).states().map_err(StateError::Devices)?,
         })
     }
 
     /// Lets every vCPU complete the access that it left for.
-    fn complete(&mut self) -> Result<()> {
-        let ended = || Error::Snapshot("the guest has ended".into());
+    fn complete(&mut self) -> Result<(), StateError> {
         if self.has_ended {
-            return Err(ended());
+            return Err(StateError::Ended);
         }
         for vcpu in &mut self.vcpus {
             loop {
                 vcpu.leave_at_once();
                 let mut exit = match vcpu.run()? {
                     Exit::Interrupted => break,
-                    Exit::Halt | Exit::Shutdown | Exit::Failed { .. } => return Err(ended()),
+                    Exit::Halt | Exit::Shutdown | Exit::Failed { .. } => return Err(StateError::Ended),
                     access => access,
                 };
                 // The next round of a string, or the other half of an access.
                 let action = lock(&self.shared.board).serve(&mut exit);
                 if !matches!(action, Action::Continue | Action::Stop) {
                     self.has_ended = true;
-                    return Err(ended());
+                    return Err(StateError::Ended);
                 }
             }
         }
@@ -120,16 +136,16 @@ impl Machine {
 
     /// The same as [`Machine::state`], and with it what a new vCPU has anyway: for a machine that is to come back to
     /// where it is now, by [`Machine::rewind`].
-    pub fn whole_state(&mut self) -> Result<State> {
+    pub fn whole_state(&mut self) -> Result<State, StateError> {
         let msrs = Kvm::open()?.msr_indices()?;
         let state = self.state()?;
-        let vcpus = self.vcpus.iter().map(|vcpu| vcpu.state(&msrs)).collect::<Result<Vec<_>>>()?;
+        let vcpus = self.vcpus.iter().map(|vcpu| vcpu.state(&msrs)).collect::<error::Result<Vec<_>>>()?;
         Ok(State { vcpus, ..state })
     }
 
     /// Puts everything but the memory back to a [whole state](Machine::whole_state) of this machine, whatever has
     /// become of it since.
-    pub fn rewind(&mut self, state: &State) -> Result<()> {
+    pub fn rewind(&mut self, state: &State) -> Result<(), StateError> {
         let elapsed = Duration::from_nanos(sys::unix_nanos().saturating_sub(state.time));
         for (index, (vcpu, state)) in self.vcpus.iter_mut().zip(&state.vcpus).enumerate() {
             // What it left for is completed first, or it would be completed with the new registers.
@@ -144,7 +160,7 @@ impl Machine {
             }
             vcpu.set_state_again(state, elapsed, index == 0)?;
         }
-        lock(&self.shared.board).set_states(&state.devices).map_err(Error::Snapshot)?;
+        lock(&self.shared.board).set_states(&state.devices).map_err(StateError::Devices)?;
         self.shared.tell_vmgenid()?;
         self.shared.cable.clear();
         self.shared.remote = Remote::default();
@@ -153,7 +169,7 @@ impl Machine {
     }
 
     /// Whether every vCPU pages as it did in `state`: the same control registers, and so the same tables.
-    pub fn has_page_tables_of(&mut self, state: &State) -> Result<bool> {
+    pub fn has_page_tables_of(&mut self, state: &State) -> error::Result<bool> {
         for (vcpu, state) in self.vcpus.iter().zip(&state.vcpus) {
             let (is, was) = (vcpu.registers()?.system, state.sregs().unwrap_or_default());
             if (is.cr0, is.cr3, is.cr4, is.efer) != (was.cr0, was.cr3, was.cr4, was.efer) {
@@ -188,11 +204,11 @@ impl Machine {
     pub fn from_state<P: Probe>(
         kvm: &Kvm,
         state: &State,
-        memory: impl Fn() -> Result<Memory>,
+        memory: impl Fn() -> error::Result<Memory>,
         config: &Config,
         output: Box<dyn Write + Send>,
         probe: &mut P,
-    ) -> Result<Machine> {
+    ) -> Result<Machine, StateError> {
         let elapsed = Duration::from_nanos(sys::unix_nanos().saturating_sub(state.time));
         let saved = Saved { state, memory, elapsed };
         let machine = build(kvm, state.hardware(), &saved, config, output, probe)?;
@@ -209,19 +225,27 @@ struct Saved<'a, M> {
     elapsed: Duration,
 }
 
-impl<M: Fn() -> Result<Memory>> Origin for Saved<'_, M> {
+impl<M: Fn() -> error::Result<Memory>> Origin for Saved<'_, M> {
     type Filled = ();
+    type Error = StateError;
 
-    fn memory(&self) -> Result<Memory> {
+    fn memory(&self) -> error::Result<Memory> {
         (self.memory)()
     }
 
-    fn fill<P: Probe>(&self, _memory: &Memory, board: &mut Board, _probe: &mut P) -> Result<()> {
-        board.set_states(&self.state.devices).map_err(Error::Snapshot)
+    fn fill<P: Probe>(&self, _memory: &Memory, board: &mut Board, _probe: &mut P) -> Result<(), StateError> {
+        board.set_states(&self.state.devices).map_err(StateError::Devices)
     }
 
-    fn start<P: Probe>(&self, _kvm: &Kvm, vm: &Vm, vcpus: &mut [Vcpu], (): (), probe: &mut P) -> Result<()> {
-        let restore = || -> Result<()> {
+    fn start<P: Probe>(
+        &self,
+        _kvm: &Kvm,
+        vm: &Vm,
+        vcpus: &mut [Vcpu],
+        (): (),
+        probe: &mut P,
+    ) -> error::Result<()> {
+        let restore = || -> error::Result<()> {
             if let Some(clock) = self.state.clock {
                 vm.set_clock(clock.saturating_add(self.elapsed.as_nanos() as u64))?;
             }
@@ -240,7 +264,7 @@ impl<M: Fn() -> Result<Memory>> Origin for Saved<'_, M> {
 impl Shared {
     /// Lets a guest with ACPI tables know that it is a copy, which others may be, too: a new VMGENID, and the
     /// interrupt that says so.
-    fn tell_vmgenid(&self) -> Result<()> {
+    fn tell_vmgenid(&self) -> error::Result<()> {
         if !self.hardware.acpi {
             return Ok(());
         }

@@ -10,6 +10,7 @@
 //! common: more than most guests expect.
 
 mod diff;
+mod error;
 mod format;
 mod memory;
 mod pool;
@@ -17,7 +18,7 @@ mod running;
 
 use crate::error::{Error, ImageError, Result, Step};
 use crate::kvm::{Call, Kvm, Memory, allocate, map_file};
-use crate::machine::{Config, Machine, State};
+use crate::machine::{Config, Machine, State, StateError};
 use crate::sys;
 use crate::timeline::{Phase, Probe};
 use crate::x86::cpuid;
@@ -29,6 +30,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use vm_memory::{Bytes, GuestAddress};
 
+pub use error::{ProcessError, SnapshotError};
 pub use format::{MAGIC, VERSION};
 pub use memory::PAGE;
 pub use pool::{Cleaned, Pool};
@@ -59,13 +61,13 @@ impl Machine {
     /// [`Remote`](crate::machine::Remote) or its time, or has not yet been run. It can be run on afterwards.
     ///
     /// # Errors
-    /// [`Error::Snapshot`] if the guest has ended, or has a device that does not tell its state.
-    pub fn snapshot(&mut self) -> Result<Snapshot> {
+    /// [`SnapshotError::State`] if the guest has ended, or has a device that does not tell its state.
+    pub fn snapshot(&mut self) -> std::result::Result<Snapshot, SnapshotError> {
         let file = sys::memory_file().map_err(|source| Error::Host { step: Step::MemoryFile, source })?;
         let state = self.state()?;
         format::write(&file, &state, self.memory())
             .map_err(|source| Error::Host { step: Step::CopyMemory, source })?;
-        Snapshot::read("the snapshot", file)
+        Ok(Snapshot::read("the snapshot", file)?)
     }
 
     /// A machine that goes on from `snapshot`; what its guest writes to the serial port goes to `output`.
@@ -202,8 +204,8 @@ impl Snapshot {
         probe.mark(Phase::Load);
         let memory = || self.map();
         Machine::from_state(kvm, &self.state, memory, config, output, probe).map_err(|error| match error {
-            Error::Snapshot(_) => Error::Image { name: self.name.clone(), source: FOREIGN_DEVICES },
-            error => error,
+            StateError::Vmm(error) => error,
+            _ => Error::Image { name: self.name.clone(), source: FOREIGN_DEVICES },
         })
     }
 

@@ -8,8 +8,8 @@
 //! are compared with the image, and copied back where they differ. KVM's own tables for the guest stay valid then; if
 //! the pages were dropped (madvise(2)), KVM would have to build them again.
 
-use super::{PAGE, Snapshot};
-use crate::error::{Error, Result, Step};
+use super::{PAGE, Snapshot, SnapshotError};
+use crate::error::{self, Error, Step};
 use crate::kvm::{Kvm, Memory, VcpuState};
 use crate::machine::{Config, Machine, State};
 use crate::sys;
@@ -44,7 +44,7 @@ pub struct Pool<'a> {
 
 impl<'a> Pool<'a> {
     /// A pool with `count` machines that are ready. Of `config`, only the limits and the sandbox are used.
-    pub fn new(snapshot: &'a Snapshot, config: &Config, count: usize) -> Result<Pool<'a>> {
+    pub fn new(snapshot: &'a Snapshot, config: &Config, count: usize) -> Result<Pool<'a>, SnapshotError> {
         let kvm = Kvm::open()?;
         let golden = snapshot.map()?;
         let mut first = snapshot.start(&kvm, config, Box::new(io::sink()))?;
@@ -59,13 +59,13 @@ impl<'a> Pool<'a> {
         Ok(pool)
     }
 
-    fn new_machine(&self) -> Result<Machine> {
+    fn new_machine(&self) -> error::Result<Machine> {
         self.snapshot.start(&self.kvm, &self.config, Box::new(io::sink()))
     }
 
     /// A machine at the moment of its image: one that is ready, or else a new one. What its guest writes to the
     /// serial port goes to `output`.
-    pub fn take(&mut self, output: Box<dyn Write + Send>) -> Result<Machine> {
+    pub fn take(&mut self, output: Box<dyn Write + Send>) -> error::Result<Machine> {
         let mut machine = match self.ready.pop() {
             Some(machine) => machine,
             None => self.new_machine()?,
@@ -75,7 +75,7 @@ impl<'a> Pool<'a> {
     }
 
     /// Takes back a machine that came from this pool, and puts it into the state of its image.
-    pub fn give_back(&mut self, mut machine: Machine) -> Result<Cleaned> {
+    pub fn give_back(&mut self, mut machine: Machine) -> Result<Cleaned, SnapshotError> {
         let changed = self.changed_pages(&machine)?;
         if !self.may_stay(&mut machine, &changed)? {
             drop(machine);
@@ -94,7 +94,7 @@ impl<'a> Pool<'a> {
     }
 
     /// The addresses of the pages that are not as they were in the image.
-    fn changed_pages(&self, machine: &Machine) -> Result<Vec<u64>> {
+    fn changed_pages(&self, machine: &Machine) -> error::Result<Vec<u64>> {
         let (mut was, mut is) = ([0; PAGE], [0; PAGE]);
         let mut changed = Vec::new();
         let failed = |source| Error::Host { step: Step::WrittenPages, source };
@@ -118,7 +118,7 @@ impl<'a> Pool<'a> {
     ///
     /// A KVM with shadow page tables notices when the guest writes to its page tables, and not when we do. So the
     /// guest's page tables must be those of the image already, except the bits that say which entries were used.
-    fn may_stay(&self, machine: &mut Machine, changed: &[u64]) -> Result<bool> {
+    fn may_stay(&self, machine: &mut Machine, changed: &[u64]) -> error::Result<bool> {
         const USED: u64 = ACCESSED | DIRTY;
         let Some(tables) = &self.tables else { return Ok(false) };
         if !machine.has_page_tables_of(&self.state)? {

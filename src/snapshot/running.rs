@@ -8,7 +8,7 @@
 //! Source: proc(5), `/proc/PID/maps`, `mem` and `pagemap`.
 
 use super::{PAGE, Snapshot, diff, memory};
-use crate::error::{Error, ProcessError, Result};
+use super::{ProcessError, SnapshotError};
 use crate::kvm::{StatePart, VcpuState, map_file};
 use crate::sys;
 use crate::sys::stopped::Stopped;
@@ -26,13 +26,13 @@ impl Snapshot {
     /// still meanwhile.
     ///
     /// # Errors
-    /// [`Error::Process`] if it is no such machine, ends meanwhile, or may not be traced by this user.
-    pub fn drift(&self, process: i32) -> Result<String> {
+    /// [`SnapshotError::Process`] if it is no such machine, ends meanwhile, or may not be traced by this user.
+    pub fn drift(&self, process: i32) -> Result<String, SnapshotError> {
         let drift = self.look_into(process).map_err(|error| match error {
             ProcessError::Io(_) if has_ended(process) => ProcessError::Missing,
             error => error,
         });
-        drift.map_err(|source| Error::Process { process, source })
+        drift.map_err(|source| SnapshotError::Process { process, source })
     }
 
     fn look_into(&self, process: i32) -> Seen<String> {

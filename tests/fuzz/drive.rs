@@ -6,9 +6,10 @@
 use matchstick::boot::{self, Payload, Protocol};
 use matchstick::device::{Action, Bus, Cable, Cmos, Device, I8042, Ioapic, Post, Serial, Slot, Space, Uart};
 use matchstick::kvm::Memory;
+use matchstick::linux::LinuxError;
 use matchstick::linux::initramfs::Initramfs;
 use matchstick::snapshot::Snapshot;
-use matchstick::{Error, GuestAddress, cli, debugger};
+use matchstick::{GuestAddress, cli, debugger};
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::ffi::OsStringExt;
@@ -104,7 +105,7 @@ pub fn initramfs(bytes: &[u8]) {
         };
         match added {
             Ok(()) => entries += 1,
-            Err(Error::Pack { .. }) => {}
+            Err(LinuxError::Pack { .. }) => {}
             Err(other) => panic!("{other}"),
         }
     }

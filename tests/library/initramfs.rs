@@ -2,9 +2,8 @@
 
 use crate::support::skip;
 use crate::support::terminal::{is_root, make_fifo};
-use matchstick::Error;
-use matchstick::error::PackError;
 use matchstick::linux::initramfs::Initramfs;
+use matchstick::linux::{LinuxError, PackError};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata, Permissions};
@@ -253,7 +252,7 @@ fn what_cannot_be_packed_is_named() {
     let scratch = tempfile::tempdir().unwrap();
     let root = scratch.path();
     let error_of = |path: &Path, limit| match Initramfs::new(limit).tree(path).unwrap_err() {
-        Error::Pack { path, source } => (path, source),
+        LinuxError::Pack { path, source } => (path, source),
         other => panic!("{other:?}"),
     };
     let (path, error) = error_of(&root.join("missing"), 1 << 20);

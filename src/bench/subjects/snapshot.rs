@@ -9,12 +9,11 @@ use super::command::Command;
 use super::vm::{self, guest_of};
 use crate::bench::payload::Payload;
 use crate::bench::subject::{Failure, Kind, Missing, Sample, Subject};
-use crate::error::Result;
 use crate::error::in_words;
 use crate::guest::Guest;
 use crate::kvm::Kvm;
 use crate::machine::{Config, Machine, Outcome};
-use crate::snapshot::{Pool, Snapshot};
+use crate::snapshot::{Pool, Snapshot, SnapshotError};
 use crate::x86::ports::READY_FOR_INPUT;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,7 +23,7 @@ use std::time::Duration;
 const READY_WITHIN: Duration = Duration::from_secs(10);
 
 /// The golden image of `guest`.
-fn image_of(guest: &Guest) -> Result<Snapshot> {
+fn image_of(guest: &Guest) -> std::result::Result<Snapshot, SnapshotError> {
     let new = |stop_at| {
         let config = Config { stop_at, timeout: Some(READY_WITHIN), ..guest.config() };
         Machine::new(&config, guest, Box::new(io::sink()))
@@ -155,7 +154,10 @@ impl Subject for InProcess {
 }
 
 /// One run of a machine from `pool`, until it is clean again.
-fn run_from(pool: &mut Pool<'_>, output: Box<dyn Write + Send>) -> Result<Outcome> {
+fn run_from(
+    pool: &mut Pool<'_>,
+    output: Box<dyn Write + Send>,
+) -> std::result::Result<Outcome, SnapshotError> {
     let mut machine = pool.take(output)?;
     let outcome = machine.run()?;
     pool.give_back(machine)?;

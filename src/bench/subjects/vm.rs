@@ -12,6 +12,7 @@ use crate::kvm::Kvm;
 use crate::machine::{Config, Machine, Outcome};
 use crate::sys;
 use crate::timeline::{self, Probe, Timeline};
+use std::error::Error;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -76,10 +77,10 @@ impl InProcess {
 
 /// One start in this process: `start` gives a machine this output, runs it and gives it back. It has to print what
 /// `payload` does.
-pub(super) fn measure(
+pub(super) fn measure<E: Error + 'static>(
     payload: &Payload,
     limit: Duration,
-    start: impl FnOnce(Box<dyn Write + Send>) -> crate::error::Result<Outcome>,
+    start: impl FnOnce(Box<dyn Write + Send>) -> Result<Outcome, E>,
 ) -> Result<Sample, Failure> {
     let output = Output::default();
     let sink = Box::new(output.clone());

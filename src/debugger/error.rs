@@ -1,0 +1,24 @@
+//! Why a debugger cannot be talked to.
+
+use crate::error::Error;
+use std::io;
+
+/// A result of talking to a debugger.
+pub type Result<T> = std::result::Result<T, DebuggerError>;
+
+/// A debugger was asked for, and it cannot be talked to.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DebuggerError {
+    /// No debugger can call at that port or path.
+    #[error("cannot listen for a debugger")]
+    Listen(#[source] io::Error),
+
+    /// It called, and what it says cannot be heard or understood.
+    #[error("cannot talk to the debugger")]
+    Talk(#[source] io::Error),
+
+    /// One of the machine.
+    #[error(transparent)]
+    Vmm(#[from] Error),
+}

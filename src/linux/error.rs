@@ -1,0 +1,78 @@
+//! Why there is no Linux to run: no kernel, or a root file system that cannot be made.
+
+use std::io;
+use std::path::PathBuf;
+
+/// A result of making a Linux guest.
+pub type Result<T> = std::result::Result<T, LinuxError>;
+
+/// What keeps a Linux guest from being made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinuxError {
+    /// No kernel is installed on this host.
+    #[error("there is no Linux kernel in {}", directory.display())]
+    NoKernel {
+        /// Where it was looked for.
+        directory: PathBuf,
+    },
+
+    /// A file cannot be part of the guest's initramfs.
+    #[error("cannot pack {}", path.display())]
+    Pack {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: PackError,
+    },
+}
+
+/// Why a file cannot be part of an initramfs, or not be its program.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PackError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+
+    /// A directory or a device, where there should be a program.
+    #[error("it is not a regular file")]
+    NotAFile,
+
+    /// It is larger than its size can say in the archive's 32 bits.
+    #[error("it has {size} bytes, and a file in an initramfs at most 4294967295")]
+    TooLarge {
+        /// Its size.
+        size: u64,
+    },
+
+    /// With it, the archive would be larger than it may be.
+    #[error("with it, the initramfs would not fit the guest's memory of {limit} bytes")]
+    Full {
+        /// The largest size.
+        limit: u64,
+    },
+
+    /// Its path is one that Linux does not take.
+    #[error("its path is longer than 4095 bytes")]
+    NameTooLong,
+
+    /// A program that another one has to load, which would not be there.
+    #[error("it needs a dynamic loader, {interpreter}")]
+    Interpreter {
+        /// That other one's path.
+        interpreter: String,
+    },
+
+    /// A program whose first line names another one, which would not be there.
+    #[error("it is a script")]
+    Script,
+
+    /// Not a program, or one for other processors.
+    #[error("it is not an ELF program for x86-64")]
+    NotElf,
+
+    /// A root file system that does not say what to start.
+    #[error("it has neither /init nor /sbin/init")]
+    NoInit,
+}
