@@ -140,3 +140,23 @@ fn may_read(segment: &kvm_segment, last: u64) -> bool {
     };
     segment.unusable == 0 && segment.present == 1 && is_readable && last <= segment.limit.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::x86::segment::Segment;
+
+    #[test]
+    fn a_segment_is_read_as_far_as_it_allows() {
+        let flat = Segment::DATA.kvm();
+        assert!(may_read(&flat, 0xffff_ffff));
+        assert!(!may_read(&kvm_segment { limit: 0xfff, ..flat }, 0x1000));
+        assert!(may_read(&kvm_segment { limit: 0xfff, ..flat }, 0xfff));
+        assert!(!may_read(&kvm_segment { unusable: 1, ..flat }, 0), "a null selector");
+        assert!(!may_read(&kvm_segment { present: 0, ..flat }, 0));
+        // Data that expands down, code that can only be executed, and code that can be read.
+        assert!(!may_read(&kvm_segment { type_: 0x7, ..flat }, 0xffff));
+        assert!(!may_read(&kvm_segment { type_: 0x9, ..flat }, 0));
+        assert!(may_read(&kvm_segment { type_: 0xb, ..flat }, 0));
+    }
+}

@@ -30,6 +30,51 @@ pub fn crash(data: &[u8], count: u32) -> Vec<u8> {
     [&head(end), data].concat()
 }
 
+/// 64-bit code for `--boot flat64` that goes down to ring 3 and runs `user` there, at [`RING_3_CODE`]. Ring 3 may use the
+/// first 2 MiB of memory and the I/O ports. All other memory is ring 0's.
+pub fn ring_3(user: &[u8]) -> Vec<u8> {
+    #[rustfmt::skip]
+    let mut image = [
+        // The U bit in PML4[0], PDPT[0] and PD[0]: or byte [0x9000], 4 and so on
+        &[0x80, 0x0c, 0x25, 0x00, 0x90, 0x00, 0x00, 0x04][..],
+        &[0x80, 0x0c, 0x25, 0x00, 0xa0, 0x00, 0x00, 0x04],
+        &[0x80, 0x0c, 0x25, 0x00, 0xb0, 0x00, 0x00, 0x04],
+        &[0xb8, 0x00, 0x90, 0x00, 0x00, 0x0f, 0x22, 0xd8], // mov eax, 0x9000; mov cr3, rax
+        &[0x0f, 0x01, 0x14, 0x25, 0xc8, 0x00, 0x10, 0x00], // lgdt [0x1000c8]
+        // The I/O permission bitmap begins at byte 0x68 of the TSS at 0x30000. All of it is zero: allowed.
+        &[0x66, 0xc7, 0x04, 0x25, 0x66, 0x00, 0x03, 0x00, 0x68, 0x00], // mov word [0x30066], 0x68
+        &[0x66, 0xb8, 0x38, 0x00, 0x0f, 0x00, 0xd8], // mov ax, 0x38; ltr ax
+        &[0x8a, 0x04, 0x25, 0x00, 0x00, 0x20, 0x00], // mov al, [0x200000]: ring 0 has used its page
+        &[0x6a, 0x2b],                      // push 0x2b: SS
+        &[0x68, 0x00, 0x80, 0x01, 0x00],    // push 0x18000: RSP
+        &[0x6a, 0x02],                      // push 2: RFLAGS
+        &[0x6a, 0x33],                      // push 0x33: CS
+        &[0x68, 0x00, 0x01, 0x10, 0x00],    // push 0x100100: RIP
+        &[0x48, 0xcf],                      // iretq
+    ].concat();
+    image.resize(0x80, 0);
+    let gdt: [u64; 9] = [
+        0,
+        0,
+        0x00af_9b00_0000_ffff, // 0x10: code, 64 bits
+        0x00cf_9300_0000_ffff, // 0x18: data
+        0,
+        0x00cf_f300_0000_ffff, // 0x28: data of ring 3
+        0x00af_fb00_0000_ffff, // 0x30: code of ring 3, 64 bits
+        0x0000_8903_0000_2067, // 0x38: TSS with an I/O permission bitmap for all ports
+        0,
+    ];
+    image.extend(gdt.iter().flat_map(|entry| entry.to_le_bytes()));
+    image.extend([0x47, 0x00]); // the pointer to it: its limit and its base
+    image.extend(0x10_0080_u64.to_le_bytes());
+    image.resize((RING_3_CODE - 0x10_0000) as usize, 0);
+    image.extend(user);
+    image
+}
+
+/// Where the code lies that [`ring_3`] runs.
+pub const RING_3_CODE: u32 = 0x10_0100;
+
 /// Real-mode instructions that several images share.
 pub mod code {
     /// `mov dx, 0x3f8`: the serial port.
