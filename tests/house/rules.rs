@@ -438,6 +438,72 @@ fn what_we_are_built_from_is_licensed_to_us_and_there_once() {
     assert_eq!(found_twice, twice, "crates with two versions, and those that deny.toml knows of");
 }
 
+/// A package that nobody names is compiled for nothing, and claims something that is not so.
+#[test]
+fn every_dependency_is_used() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let mut all_code = std::collections::BTreeMap::new();
+    for (section, dirs) in [
+        ("dependencies", &["src"][..]),
+        ("build-dependencies", &["guest-kernels"]),
+        ("dev-dependencies", &["tests", "benches", "examples"]),
+    ] {
+        for dir in dirs {
+            let text = files(&root().join(dir))
+                .into_iter()
+                .filter(|path| path.extension().is_some_and(|end| end == "rs"));
+            let text =
+                text.map(|path| code(&fs::read_to_string(path).unwrap())).collect::<Vec<_>>().join("\n");
+            *all_code.entry(section).or_insert_with(String::new) += &text;
+        }
+        let (_, list) = manifest.split_once(&format!("\n[{section}]\n")).unwrap();
+        let lines = list.lines().take_while(|line| !line.starts_with('['));
+        let names =
+            lines.filter(|line| !line.starts_with('#')).filter_map(|line| Some(line.split_once(" = ")?.0));
+        let names: Vec<String> = names.map(|name| name.replace('-', "_")).collect();
+        assert!(!names.is_empty(), "{section}");
+        for name in names {
+            assert!(is_named(&all_code[section], &name), "nothing of ours in {dirs:?} uses {name}");
+        }
+    }
+}
+
+/// Whether `code` has a path that begins with `name`, which a longer word does not.
+fn is_named(code: &str, name: &str) -> bool {
+    let path = format!("{name}::");
+    code.match_indices(&path).any(|(at, _)| {
+        let before = code[..at].chars().next_back();
+        before.is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != ':')
+    })
+}
+
+#[test]
+fn a_name_within_another_is_no_use_of_it() {
+    assert!(is_named("use serde::Serialize;", "serde") && is_named("x(libc::c_int)", "libc"));
+    assert!(!is_named("my_serde::x; crate::serde::y; serde_json::z", "serde"));
+}
+
+/// Who uses the library as a library does not compile the command, the race, the story and the debugger.
+#[test]
+fn the_library_alone_needs_few_packages() {
+    let tree = |features: &[&str]| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["tree", "--offline", "--edges=normal", "--prefix=none", "--format={p}"]).args(features);
+        let output = cargo.current_dir(root()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let names = String::from_utf8(output.stdout).unwrap();
+        names.lines().filter_map(|line| Some(line.split(' ').next()?.to_owned())).collect::<BTreeSet<_>>()
+    };
+    let (alone, all) = (tree(&["--no-default-features"]), tree(&[]));
+    for name in
+        ["comfy-table", "gdbstub", "iced-x86", "indicatif", "lexopt", "plotters", "serde", "serde_json"]
+    {
+        assert!(all.contains(name) && !alone.contains(name), "{name}: {alone:?}");
+    }
+    // Those of the VMM, what they need, and the two that write code for them (thiserror, zerocopy).
+    assert!(alone.len() <= 24, "{}: {alone:?}", alone.len());
+}
+
 #[test]
 fn nothing_depends_on_somebodys_machine() {
     // Spelled so that this file is not its own first offence.

@@ -9,6 +9,7 @@ mod advisories;
 mod devices;
 mod fuzz;
 mod initramfs;
+mod loader_oracle;
 mod protocols;
 mod start;
 mod uart_oracle;
