@@ -15,6 +15,8 @@ mod call;
 mod coalesced;
 mod debug;
 mod memory;
+mod offer;
+mod registers;
 mod state;
 mod string;
 mod tcg;

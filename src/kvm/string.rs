@@ -20,20 +20,6 @@ use vm_memory::{Bytes, GuestAddress};
 /// `rep outsb`, without prefixes that would change its segment or its address size.
 const REP_OUTSB: [u8; 2] = [0xf3, 0x6e];
 
-/// What a vCPU remembers of strings.
-pub(super) struct StringOut {
-    /// The bytes of the last one that was finished.
-    pub bytes: Vec<u8>,
-    /// RIP after the last OUT that turned out not to be a string: not worth a second look.
-    plain_out: u64,
-}
-
-impl Default for StringOut {
-    fn default() -> StringOut {
-        StringOut { bytes: Vec::new(), plain_out: u64::MAX }
-    }
-}
-
 impl Vcpu {
     /// Completes a `rep outsb` in one exit, and returns how many bytes of `self.string` it wrote.
     ///
@@ -55,7 +41,7 @@ impl Vcpu {
         }
         let mut regs = self.fd.sync_regs_mut().regs;
         let flags_that_matter = RFLAGS_DF | RFLAGS_TF;
-        if regs.rcx == 0 || regs.rip == self.string.plain_out || regs.rflags & flags_that_matter != 0 {
+        if regs.rcx == 0 || regs.rip == self.plain_out || regs.rflags & flags_that_matter != 0 {
             return None;
         }
         // KVM may show RIP behind a plain OUT already: the string there may be for another port.
@@ -66,7 +52,7 @@ impl Vcpu {
         let mut instruction = [0; 2];
         self.read_as_guest(&registers, Access::Fetch, registers.linear_rip(), &mut instruction)?;
         if instruction != REP_OUTSB {
-            self.string.plain_out = regs.rip;
+            self.plain_out = regs.rip;
             // A guest that writes byte by byte shall not pay for registers nobody looks at.
             self.fd.clear_sync_valid_reg(SyncReg::SystemRegister);
             return None;
@@ -86,12 +72,12 @@ impl Vcpu {
             return None;
         }
         let len = 1 + more as usize;
-        let mut string = std::mem::take(&mut self.string.bytes);
+        let mut string = std::mem::take(&mut self.string);
         string.resize(len, 0);
         let is_read = self.read_as_guest(&registers, Access::Read, linear, &mut string);
-        self.string.bytes = string;
+        self.string = string;
         is_read?;
-        if self.string.bytes[0] != first {
+        if self.string[0] != first {
             return None;
         }
         regs.rcx = regs.rcx & !mask | (left - more);

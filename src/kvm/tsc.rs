@@ -1,10 +1,10 @@
-//! The time-stamp counter of a vCPU: what it is, at which rate, and how it goes on elsewhere.
+//! A guest's clocks: the time-stamp counter of a vCPU, its rate, and how it goes on elsewhere; kvm-clock.
 //!
 //! Source: KVM API document, `KVM_GET_TSC_KHZ`, and devices/vcpu.rst, "KVM_VCPU_TSC_CTRL".
 
-use super::{Vcpu, host};
+use super::{Vcpu, Vm, host};
 use crate::error::{Error, Result, Step};
-use kvm_bindings::{KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, kvm_device_attr};
+use kvm_bindings::{KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, kvm_clock_data, kvm_device_attr};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
@@ -15,6 +15,19 @@ pub(super) const IA32_TSC: u32 = 0x10;
 /// `_IOW(KVMIO, 0xe1, struct kvm_device_attr)` and `_IOW(KVMIO, 0xe2, …)`, for a vCPU.
 const KVM_SET_DEVICE_ATTR: libc::c_ulong = 0x4018_aee1;
 const KVM_GET_DEVICE_ATTR: libc::c_ulong = 0x4018_aee2;
+
+impl Vm {
+    /// What the guest's kvm-clock shows, in ns (`KVM_GET_CLOCK`).
+    pub fn clock(&self) -> Result<u64> {
+        Ok(self.fd.get_clock().map_err(host(Step::Get("the guest's clock")))?.clock)
+    }
+
+    /// Sets the guest's kvm-clock, in ns (`KVM_SET_CLOCK`).
+    pub fn set_clock(&self, clock: u64) -> Result<()> {
+        let clock = kvm_clock_data { clock, ..Default::default() };
+        self.fd.set_clock(&clock).map_err(host(Step::Set("the guest's clock")))
+    }
+}
 
 impl Vcpu {
     /// The TSC and its rate in kHz.

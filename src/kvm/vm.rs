@@ -4,21 +4,12 @@
 
 use super::{Memory, Vcpu, host, memory};
 use crate::error::{Error, Result, Step};
-use crate::x86::{cpuid, ports};
-use kvm_bindings::{CpuId, kvm_clock_data, kvm_enable_cap, kvm_msi, kvm_userspace_memory_region};
-use kvm_bindings::{KVM_API_VERSION, KVM_CAP_SPLIT_IRQCHIP, KVM_MAX_CPUID_ENTRIES};
+use crate::x86::ports;
+use kvm_bindings::{KVM_API_VERSION, KVM_CAP_SPLIT_IRQCHIP};
+use kvm_bindings::{kvm_enable_cap, kvm_msi, kvm_userspace_memory_region};
 use kvm_ioctls::{Cap, SyncReg, VmFd};
 use std::io;
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
-
-/// The capabilities that every machine of ours uses.
-const NEEDED: [(Cap, &str); 5] = [
-    (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
-    (Cap::SyncRegs, "KVM_CAP_SYNC_REGS"),
-    (Cap::SplitIrqchip, "KVM_CAP_SPLIT_IRQCHIP"),
-    (Cap::SignalMsi, "KVM_CAP_SIGNAL_MSI"),
-    (Cap::ImmediateExit, "KVM_CAP_IMMEDIATE_EXIT"),
-];
 
 /// Why a KVM of this API version, which shares the register sets of `synced`, cannot be used.
 ///
@@ -34,7 +25,7 @@ fn unfit(version: i32, synced: impl FnOnce() -> i32) -> Option<io::Error> {
 
 /// An open /dev/kvm.
 pub struct Kvm {
-    fd: kvm_ioctls::Kvm,
+    pub(super) fd: kvm_ioctls::Kvm,
 }
 
 impl Kvm {
@@ -51,11 +42,6 @@ impl Kvm {
         }
     }
 
-    /// What matchstick needs of KVM and this one does not have, by the names of its capabilities.
-    pub fn missing(&self) -> Vec<&'static str> {
-        NEEDED.into_iter().filter(|&(cap, _)| !self.fd.check_extension(cap)).map(|(_, name)| name).collect()
-    }
-
     /// Creates a machine without memory, vCPUs or interrupt controllers (`KVM_CREATE_VM`).
     pub fn create_vm(&self) -> Result<Vm> {
         loop {
@@ -68,26 +54,6 @@ impl Kvm {
                 }
             }
         }
-    }
-
-    /// What CPUID may show a guest with [local APICs](Vm::enable_local_apics) on this host
-    /// (`KVM_GET_SUPPORTED_CPUID`; `KVM_CAP_TSC_DEADLINE_TIMER`).
-    pub fn supported_cpuid(&self) -> Result<CpuId> {
-        let cpuid = self.fd.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES);
-        let mut cpuid = cpuid.map_err(host(Step::Get("the CPUID that KVM can give")))?;
-        if self.fd.check_extension(Cap::TscDeadlineTimer) {
-            cpuid::with_tsc_deadline(&mut cpuid);
-        }
-        Ok(cpuid)
-    }
-
-    /// The model-specific registers that can be saved on this host (`KVM_GET_MSR_INDEX_LIST`).
-    pub fn msr_indices(&self) -> Result<Vec<u32>> {
-        let list = self
-            .fd
-            .get_msr_index_list()
-            .map_err(host(Step::Get("KVM's list of model-specific registers")))?;
-        Ok(list.as_slice().to_vec())
     }
 
     /// How many vCPUs one machine may have on this host (`KVM_CAP_MAX_VCPUS`).
@@ -154,17 +120,6 @@ impl Vm {
     pub fn create_vcpu(&self, index: u32) -> Result<Vcpu> {
         let fd = self.fd.create_vcpu(index.into()).map_err(host(Step::CreateVcpu))?;
         Ok(Vcpu::new(fd, self.memory.clone()))
-    }
-
-    /// What the guest's kvm-clock shows, in ns (`KVM_GET_CLOCK`).
-    pub fn clock(&self) -> Result<u64> {
-        Ok(self.fd.get_clock().map_err(host(Step::Get("the guest's clock")))?.clock)
-    }
-
-    /// Sets the guest's kvm-clock, in ns (`KVM_SET_CLOCK`).
-    pub fn set_clock(&self, clock: u64) -> Result<()> {
-        let clock = kvm_clock_data { clock, ..Default::default() };
-        self.fd.set_clock(&clock).map_err(host(Step::Set("the guest's clock")))
     }
 
     /// Delivers a message-signalled interrupt: `data` as a device would write it to `address`

@@ -179,7 +179,8 @@ fn madt(cpus: u32) -> MADT {
 
 #[cfg(test)]
 mod tests {
-    use super::super::devices::{Hardware, devices};
+    use super::super::build::Hardware;
+    use super::super::devices::devices;
     use super::*;
     use crate::device::{Bus, Cable, DebugExit};
 

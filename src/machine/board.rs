@@ -7,55 +7,29 @@
 //!
 //! Which devices there are is in devices.rs.
 
-use super::coalescing::Coalescing;
-use super::devices::ioapic_offset;
-use crate::device::{Action, Bus, Conflict, Device, Ioapic, Msi, Slot, Space};
-use crate::kvm::{Coalesced, Exit};
-use crate::machine::DeviceState;
-use crate::x86::{layout, ports};
+use crate::device::{Action, Bus, Device, Ioapic, Msi, Space};
+use crate::kvm::Exit;
+use crate::x86::layout;
 
 /// All devices of one machine.
 pub(super) struct Board {
-    bus: Bus,
-    ioapic: Ioapic,
-    coalescing: Coalescing,
+    pub bus: Bus,
+    pub ioapic: Ioapic,
 }
 
 impl Board {
     /// A board with these devices, as after a reset.
     pub fn new(bus: Bus) -> Board {
-        Board { bus, ioapic: Ioapic::new(), coalescing: Coalescing::default() }
+        Board { bus, ioapic: Ioapic::new() }
     }
 
-    /// Adds a device.
-    pub fn insert(&mut self, slot: Slot) -> Result<(), Conflict> {
-        self.bus.insert(slot)
-    }
-
-    /// All devices but the IOAPIC.
-    pub fn slots(&self) -> &[Slot] {
-        self.bus.slots()
-    }
-
-    /// If the guest has much to say and KVM does not coalesce it yet, lets `begin` see to that for a port. It is asked
-    /// once.
-    pub fn coalesce(&mut self, begin: impl FnOnce(u16) -> Option<Coalesced>) {
-        self.coalescing.begin(begin);
-    }
-
-    /// Brings what KVM has coalesced to its device: it came before whatever is served next.
-    pub fn deliver(&mut self) {
-        let bus = &mut self.bus;
-        self.coalescing.take(|port, bytes| {
-            // To send a byte ends nothing.
-            let _ = bus.write_string(Space::Ports, port.into(), bytes);
-        });
+    /// Answers a string of bytes that were written to `port`; to send bytes ends nothing.
+    pub fn write_string(&mut self, port: u16, bytes: &[u8]) {
+        let _ = self.bus.write_string(Space::Ports, port.into(), bytes);
     }
 
     /// Answers an access to a port or an address. Other exits are not the board's business.
     pub fn serve(&mut self, exit: &mut Exit<'_>) -> Action {
-        self.deliver();
-        self.coalescing.note(exit);
         match *exit {
             Exit::Out { port, size: 1, data } => {
                 return self.bus.write_string(Space::Ports, port.into(), data);
@@ -106,19 +80,10 @@ impl Board {
         device.unwrap_or("nobody")
     }
 
-    /// Tells the guest that its VMGENID is a new one: a pulse at its pin. A guest that has not unmasked the pin
-    /// does not want to know.
-    pub fn tell_vmgenid(&mut self) -> Option<Msi> {
-        let message = self.ioapic.set_line(ports::VMGENID_PIN, true);
-        self.ioapic.set_line(ports::VMGENID_PIN, false);
-        message
-    }
-
     /// After an access or a signal: shows the IOAPIC what has become of each interrupt line, lets the devices
     /// take input from outside, and shows it again. In this order, as an edge-triggered pin must see the line
     /// fall when the guest has read a byte before it sees it rise for the next.
     pub fn settle<E>(&mut self, mut send: impl FnMut(Msi) -> Result<(), E>) -> Result<(), E> {
-        self.deliver();
         self.interrupts(&mut send)?;
         self.bus.poll();
         self.interrupts(&mut send)
@@ -135,48 +100,20 @@ impl Board {
         }
         Ok(())
     }
+}
 
-    /// What every device remembers; the place of one that cannot say is the error.
-    pub fn states(&self) -> Result<Vec<DeviceState>, String> {
-        let slots = self.bus.slots().iter().map(|slot| (slot.space, slot.base, slot.device.state()));
-        let ioapic = (Space::Ioapic, layout::IOAPIC, self.ioapic.state());
-        let state = |(space, base, bytes): (Space, u64, Option<Vec<u8>>)| match bytes {
-            Some(bytes) => Ok(DeviceState { space, base, bytes }),
-            None => Err(format!("the device at {base:#x} of the {space} does not tell what it remembers")),
-        };
-        slots.chain([ioapic]).map(state).collect()
-    }
-
-    /// Gives every device what it remembered: as many as there are, each once. The place of one that is not here,
-    /// or does not take it, is the error.
-    pub fn set_states(&mut self, devices: &[DeviceState]) -> Result<(), String> {
-        let slots = self.bus.slots().iter().map(|slot| (slot.space, slot.base));
-        let mut left: Vec<(Space, u64)> = slots.chain([(Space::Ioapic, layout::IOAPIC)]).collect();
-        for DeviceState { space, base, bytes } in devices {
-            let at = left.iter().position(|place| *place == (*space, *base));
-            let is_taken = at.map(|at| left.swap_remove(at)).is_some()
-                && match space {
-                    Space::Ioapic => self.ioapic.set_state(bytes),
-                    space => self.bus.set_state(*space, *base, bytes),
-                };
-            if !is_taken {
-                return Err(format!("no device at {base:#x} of the {space} takes its state"));
-            }
-        }
-        match left.first() {
-            None => Ok(()),
-            Some((space, base)) => {
-                Err(format!("the state of the device at {base:#x} of the {space} is missing"))
-            }
-        }
-    }
+/// The offset of `address` in the IOAPIC's window, if it lies there.
+fn ioapic_offset(address: u64) -> Option<u64> {
+    address.checked_sub(layout::IOAPIC).filter(|&offset| offset < Ioapic::SIZE)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::devices::{Hardware, devices};
+    use super::super::build::Hardware;
+    use super::super::devices::devices;
     use super::*;
-    use crate::device::Cable;
+    use crate::device::{Cable, Conflict, Slot};
+    use crate::x86::ports;
 
     fn board(acpi: bool) -> Board {
         let hardware = Hardware { memory: 2 << 20, cpus: 1, acpi };
@@ -231,7 +168,7 @@ mod tests {
         const BASE: u64 = 0xd000_0000;
         let new = || {
             let mut board = board(false);
-            board.insert(Slot::mmio(BASE, 4, Bell(0)).with_pin(9)).unwrap();
+            board.bus.insert(Slot::mmio(BASE, 4, Bell(0)).with_pin(9)).unwrap();
             board
         };
         let mut board = new();
@@ -253,10 +190,10 @@ mod tests {
     fn a_pin_has_one_device_and_must_exist() {
         let mut board = board(true);
         for pin in [ports::COM1_PIN, ports::VMGENID_PIN, ports::IOAPIC_PINS, 255] {
-            let refused = board.insert(Slot::mmio(0xd000_0000, 4, Bell(0)).with_pin(pin));
+            let refused = board.bus.insert(Slot::mmio(0xd000_0000, 4, Bell(0)).with_pin(pin));
             assert_eq!(refused, Err(Conflict::Pin(pin)));
         }
-        board.insert(Slot::mmio(0xd000_0000, 4, Bell(0)).with_pin(9)).unwrap();
-        assert_eq!(board.insert(Slot::mmio(0xd000_0004, 4, Bell(0)).with_pin(9)), Err(Conflict::Pin(9)));
+        board.bus.insert(Slot::mmio(0xd000_0000, 4, Bell(0)).with_pin(9)).unwrap();
+        assert_eq!(board.bus.insert(Slot::mmio(0xd000_0004, 4, Bell(0)).with_pin(9)), Err(Conflict::Pin(9)));
     }
 }

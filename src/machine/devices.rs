@@ -4,24 +4,20 @@
 //! These are the customs of the PC and of QEMU, so that one guest image runs on both; x86/ports.rs has the map. The IOAPIC
 //! is not in the list: the lines of all others end there.
 
-use crate::device::{Bus, Cable, Cmos, Conflict, DebugExit, I8042, Ioapic, Post, Power, Serial, Slot};
+use super::build::Hardware;
+use crate::device::{Bus, Cable, Cmos, Conflict, DebugExit, I8042, Post, Power, Serial, Slot};
+use crate::error::{Error, Result};
 use crate::sys;
 use crate::x86::{layout, ports};
 
-/// What decides which devices there are.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Hardware {
-    /// Bytes of memory.
-    pub memory: u64,
-    /// Number of vCPUs.
-    pub cpus: u32,
-    /// Whether it has what ACPI tables describe.
-    pub acpi: bool,
-}
-
 /// The devices of such a machine, whose console is at the other end of `cable`, and which stops at the POST code
 /// `stop_at`.
-pub(super) fn devices(hardware: &Hardware, stop_at: Option<u8>, cable: &Cable) -> Result<Bus, Conflict> {
+pub(super) fn devices(hardware: &Hardware, stop_at: Option<u8>, cable: &Cable) -> Result<Bus> {
+    list(hardware, stop_at, cable)
+        .map_err(|conflict| Error::Misuse(format!("two devices at one place: {conflict}")))
+}
+
+fn list(hardware: &Hardware, stop_at: Option<u8>, cable: &Cable) -> std::result::Result<Bus, Conflict> {
     let Hardware { memory, cpus, acpi } = *hardware;
     let (low, high) = (memory.min(layout::MMIO_START), memory.saturating_sub(layout::MMIO_START));
     let extra_cpus = u8::try_from(cpus.saturating_sub(1)).unwrap_or(u8::MAX);
@@ -42,9 +38,4 @@ pub(super) fn devices(hardware: &Hardware, stop_at: Option<u8>, cable: &Cable) -
         bus.reserve_pin(ports::VMGENID_PIN)?;
     }
     Ok(bus)
-}
-
-/// The offset of `address` in the IOAPIC's window, if it lies there.
-pub(super) fn ioapic_offset(address: u64) -> Option<u64> {
-    address.checked_sub(layout::IOAPIC).filter(|&offset| offset < Ioapic::SIZE)
 }

@@ -18,12 +18,14 @@ mod devices;
 mod diagnosis;
 mod firmware;
 mod halted;
+mod loading;
 mod output;
 mod pacing;
 mod remote;
 mod run;
 mod state;
 mod upkeep;
+mod vcpu_loop;
 
 pub use config::{Config, Contents};
 pub use crash::{Crash, Note};
@@ -36,8 +38,9 @@ use crate::kvm::{Call, Kvm, Vcpu, Vm};
 use crate::sandbox::Sandbox;
 use crate::timeline::{Phase, Probe};
 use board::Board;
-use build::{Loading, build};
-use devices::Hardware;
+use build::{Hardware, Parts, build};
+use coalescing::Coalescing;
+use loading::Loading;
 use output::Output;
 use std::io::Write;
 use std::sync::{Mutex, MutexGuard};
@@ -100,6 +103,7 @@ pub struct Machine {
 struct Shared {
     vm: Vm,
     board: Mutex<Board>,
+    coalescing: Mutex<Coalescing>,
     output: Mutex<Output>,
     cable: Cable,
     remote: Remote,
@@ -133,9 +137,35 @@ impl Machine {
         let kvm = probe.call(|| Call::Open, Kvm::open)?;
         config.check(&kvm)?;
         probe.mark(Phase::Open);
-        let &Config { memory, cpus, acpi, .. } = config;
-        let image = Loading { image: image.into(), config };
-        build(&kvm, Hardware { memory, cpus, acpi }, &image, config, output, probe)
+        let cable = Cable::default();
+        let image = Loading { image: image.into(), config, cable: &cable };
+        let hardware = image.hardware();
+        let parts = build(&kvm, hardware, &image, probe)?;
+        Ok(Machine::assemble(parts, hardware, cable, config, output))
+    }
+
+    /// Puts the parts of a machine together. Of `config` its limits and its sandbox count.
+    fn assemble(
+        parts: Parts,
+        hardware: Hardware,
+        cable: Cable,
+        config: &Config,
+        output: Box<dyn Write + Send>,
+    ) -> Machine {
+        let Parts { vm, vcpus, board } = parts;
+        let shared = Shared {
+            vm,
+            board: Mutex::new(board),
+            coalescing: Mutex::default(),
+            output: Mutex::new(Output::new(output, config.max_output)),
+            cable,
+            remote: Remote::default(),
+            hardware,
+            timeout: config.timeout,
+            sandbox: config.sandbox,
+            max_output: config.max_output,
+        };
+        Machine { vcpus, shared, has_ended: false }
     }
 
     /// Adds a device of your own: with an interrupt and an entry in the ACPI tables, if its [`Slot`] says so. Before the
@@ -147,9 +177,12 @@ impl Machine {
         let Shared { vm, hardware, .. } = &self.shared;
         let mut board = lock(&self.shared.board);
         let is_announced = slot.acpi.is_some() && hardware.acpi;
-        board.insert(slot).map_err(|conflict| Error::Misuse(format!("cannot add the device: {conflict}")))?;
+        board
+            .bus
+            .insert(slot)
+            .map_err(|conflict| Error::Misuse(format!("cannot add the device: {conflict}")))?;
         if is_announced {
-            firmware::write_tables(vm.memory(), board.slots(), hardware.cpus)?;
+            firmware::write_tables(vm.memory(), board.bus.slots(), hardware.cpus)?;
         }
         Ok(())
     }

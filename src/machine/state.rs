@@ -1,14 +1,15 @@
 //! Everything of a machine that is not its memory, as data: what a snapshot saves, and a restored machine begins with.
 
 use super::board::Board;
-use super::build::{Origin, build};
-use super::devices::{Hardware, devices};
+use super::build::{Hardware, Origin, build};
+use super::devices::devices;
 use super::{Config, Machine, Output, Remote, Shared, firmware, lock};
-use crate::device::{Action, Cable, Msi, Space};
+use crate::device::{Action, Bus, Cable, Device, Msi, Space};
 use crate::error::{self, Error};
 use crate::kvm::{Call, Exit, Kvm, Memory, Vcpu, VcpuState, Vm};
 use crate::sys;
 use crate::timeline::Probe;
+use crate::x86::{layout, ports};
 use std::io::Write;
 use std::time::Duration;
 
@@ -65,8 +66,7 @@ impl State {
 
     /// A board with its devices as they were.
     fn board(&self, stop_at: Option<u8>, cable: &Cable) -> Result<Board, String> {
-        let bus = devices(&self.hardware(), stop_at, cable)
-            .map_err(|conflict| format!("two devices at one place: {conflict}"))?;
+        let bus = devices(&self.hardware(), stop_at, cable).map_err(|error| error.to_string())?;
         let mut board = Board::new(bus);
         board.set_states(&self.devices)?;
         Ok(board)
@@ -124,7 +124,9 @@ impl Machine {
                     access => access,
                 };
                 // The next round of a string, or the other half of an access.
-                let action = lock(&self.shared.board).serve(&mut exit);
+                let mut board = lock(&self.shared.board);
+                self.shared.deliver(&mut board);
+                let action = board.serve(&mut exit);
                 if !matches!(action, Action::Continue | Action::Stop) {
                     self.has_ended = true;
                     return Err(StateError::Ended);
@@ -210,8 +212,10 @@ impl Machine {
         probe: &mut P,
     ) -> Result<Machine, StateError> {
         let elapsed = Duration::from_nanos(sys::unix_nanos().saturating_sub(state.time));
-        let saved = Saved { state, memory, elapsed };
-        let machine = build(kvm, state.hardware(), &saved, config, output, probe)?;
+        let (hardware, cable) = (state.hardware(), Cable::default());
+        let saved = Saved { state, memory, elapsed, stop_at: config.stop_at, cable: &cable };
+        let parts = build(kvm, hardware, &saved, probe)?;
+        let machine = Machine::assemble(parts, hardware, cable, config, output);
         machine.shared.tell_vmgenid()?;
         Ok(machine)
     }
@@ -223,6 +227,9 @@ struct Saved<'a, M> {
     memory: M,
     /// The time since it was saved.
     elapsed: Duration,
+    stop_at: Option<u8>,
+    /// The console.
+    cable: &'a Cable,
 }
 
 impl<M: Fn() -> error::Result<Memory>> Origin for Saved<'_, M> {
@@ -231,6 +238,10 @@ impl<M: Fn() -> error::Result<Memory>> Origin for Saved<'_, M> {
 
     fn memory(&self) -> error::Result<Memory> {
         (self.memory)()
+    }
+
+    fn devices(&self) -> error::Result<Bus> {
+        devices(&self.state.hardware(), self.stop_at, self.cable)
     }
 
     fn fill<P: Probe>(&self, _memory: &Memory, board: &mut Board, _probe: &mut P) -> Result<(), StateError> {
@@ -258,6 +269,51 @@ impl<M: Fn() -> error::Result<Memory>> Origin for Saved<'_, M> {
             Ok(())
         };
         probe.call(|| Call::Restore, restore)
+    }
+}
+
+impl Board {
+    /// Tells the guest that its VMGENID is a new one: a pulse at its pin. A guest that has not unmasked the pin
+    /// does not want to know.
+    pub fn tell_vmgenid(&mut self) -> Option<Msi> {
+        let message = self.ioapic.set_line(ports::VMGENID_PIN, true);
+        self.ioapic.set_line(ports::VMGENID_PIN, false);
+        message
+    }
+
+    /// What every device remembers; the place of one that cannot say is the error.
+    pub fn states(&self) -> Result<Vec<DeviceState>, String> {
+        let slots = self.bus.slots().iter().map(|slot| (slot.space, slot.base, slot.device.state()));
+        let ioapic = (Space::Ioapic, layout::IOAPIC, self.ioapic.state());
+        let state = |(space, base, bytes): (Space, u64, Option<Vec<u8>>)| match bytes {
+            Some(bytes) => Ok(DeviceState { space, base, bytes }),
+            None => Err(format!("the device at {base:#x} of the {space} does not tell what it remembers")),
+        };
+        slots.chain([ioapic]).map(state).collect()
+    }
+
+    /// Gives every device what it remembered: as many as there are, each once. The place of one that is not here,
+    /// or does not take it, is the error.
+    pub fn set_states(&mut self, devices: &[DeviceState]) -> Result<(), String> {
+        let slots = self.bus.slots().iter().map(|slot| (slot.space, slot.base));
+        let mut left: Vec<(Space, u64)> = slots.chain([(Space::Ioapic, layout::IOAPIC)]).collect();
+        for DeviceState { space, base, bytes } in devices {
+            let at = left.iter().position(|place| *place == (*space, *base));
+            let is_taken = at.map(|at| left.swap_remove(at)).is_some()
+                && match space {
+                    Space::Ioapic => self.ioapic.set_state(bytes),
+                    space => self.bus.set_state(*space, *base, bytes),
+                };
+            if !is_taken {
+                return Err(format!("no device at {base:#x} of the {space} takes its state"));
+            }
+        }
+        match left.first() {
+            None => Ok(()),
+            Some((space, base)) => {
+                Err(format!("the state of the device at {base:#x} of the {space} is missing"))
+            }
+        }
     }
 }
 

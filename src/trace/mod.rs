@@ -4,6 +4,7 @@
 //! the guest's output is the same as without a trace. A recording becomes text in `story`, JSON in `json` and a page in
 //! `html`. [`Stepper`] is another probe: it stops the guest after each instruction and records what has changed.
 
+mod call;
 mod changes;
 pub mod code;
 mod event;
