@@ -249,6 +249,73 @@ fn no_file_leads_back_to_itself() {
     assert!(circles.is_empty(), "these files use each other: {circles:#?}");
 }
 
+/// Lines of code that can be read in an afternoon.
+const AFTERNOON: usize = 1700;
+
+/// The files that docs/architecture.md lists for an afternoon's reading, below src/, in its order.
+fn afternoon() -> Vec<String> {
+    let page = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    let (_, section) = page.split_once("## An afternoon's reading\n").expect("the section is there");
+    let table =
+        section.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
+    let first_cells = table.filter_map(|line| line.split('|').nth(1));
+    first_cells.flat_map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned)).collect()
+}
+
+/// The file that defines what `path` names, beginning at the root of the crate: a room's mod.rs may only hand it on.
+fn defined_in(path: &[String], texts: &BTreeMap<Vec<String>, String>) -> Option<Vec<String>> {
+    let len = (1..=path.len()).rev().find(|&len| texts.contains_key(&path[..len]))?;
+    let (file, rest) = path.split_at(len);
+    let Some(item) = rest.first() else { return Some(file.to_vec()) };
+    let handed_on = texts[file].split("pub use ").skip(1).filter_map(|rest| rest.split(';').next());
+    let found = handed_on
+        .flat_map(|tree| expand(&tree.split_whitespace().collect::<Vec<_>>().join(" ")))
+        .find(|path| path.rsplit("::").next() == Some(item) && !path.starts_with("crate::"));
+    match found {
+        Some(own) => {
+            let own = own.split("::").map(str::to_owned);
+            defined_in(&file.iter().cloned().chain(own).collect::<Vec<_>>(), texts)
+        }
+        None => Some(file.to_vec()),
+    }
+}
+
+#[test]
+fn an_afternoon_is_enough_for_the_path_from_error_to_machine_and_it_leads_nowhere_else() {
+    let module = |name: &str| -> Vec<String> {
+        name.trim_end_matches(".rs").trim_end_matches("/mod").split('/').map(str::to_owned).collect()
+    };
+    let without_tests = |text: &str| text.split("#[cfg(test)]\nmod tests").next().unwrap_or("").to_owned();
+    let texts: BTreeMap<Vec<String>, String> = sources()
+        .into_iter()
+        .map(|source| (module(&source.name), code(&without_tests(&source.text))))
+        .collect();
+    let listed: Vec<Vec<String>> = afternoon().iter().map(|name| module(name)).collect();
+    assert!(listed.first().is_some_and(|file| file[0] == "error"));
+    assert!(listed.last().is_some_and(|file| file[0] == "machine"));
+    let mut lines = 0;
+    for file in &listed {
+        let text = texts.get(file).unwrap_or_else(|| panic!("there is no {file:?}"));
+        lines += text.lines().filter(|line| !line.trim().is_empty()).count();
+        for path in paths(text) {
+            let (mut base, mut rest) = (file.clone(), path.split("::").map(str::to_owned).peekable());
+            if rest.next_if(|word| word == "crate").is_some() {
+                base.clear();
+            }
+            while rest.next_if(|word| word == "super").is_some() {
+                base.pop();
+            }
+            let whole: Vec<String> = base.into_iter().chain(rest).collect();
+            // A prefix of a list, which is looked at in whole.
+            let is_room = texts.keys().any(|other| other.starts_with(&whole)) && whole.len() < 2;
+            let Some(used) = defined_in(&whole, &texts).filter(|_| !is_room) else { continue };
+            assert!(listed.contains(&used), "{file:?} names {path}, of {used:?}, which is not in the list");
+        }
+    }
+    println!("{lines} lines in {} files", listed.len());
+    assert!(lines <= AFTERNOON, "{lines} lines are too many for an afternoon");
+}
+
 #[test]
 fn every_module_has_its_layer() {
     let modules: BTreeSet<String> = sources().into_iter().map(|source| source.module).collect();
