@@ -10,7 +10,7 @@ use crate::error::ImageError;
 use crate::x86::layout::{BOOT_SECTOR, HIGH_MEMORY};
 use crate::x86::{Entry, Mode};
 
-/// Places a real-mode image at 0x7c00; the stack grows down from there.
+/// Places a real-mode image where a BIOS puts a boot sector; the stack grows down from there.
 pub(super) fn load16(payload: &Payload, placer: &mut Placer) -> Result<Entry, ImageError> {
     nothing_else("flat16", payload)?;
     placer.write("the image", BOOT_SECTOR, payload.image)?;

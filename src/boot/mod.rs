@@ -4,9 +4,9 @@
 //!   image ──detect──→ Protocol ──load──→ Entry        each loader: headers → Placer → registers
 //! ```
 //!
-//! A loader never touches a vCPU: what it promises about registers is the value it returns. It
-//! writes to guest memory only through a [`Placer`], and nothing twice. An image is input from a
-//! stranger: whatever is wrong with it ends in an [`ImageError`], never in a panic.
+//! A loader never touches a vCPU: it returns the registers as a value. It writes to guest memory only through a
+//! [`Placer`], and no byte twice. An image is not trusted: whatever is wrong with it ends in an [`ImageError`], never in
+//! a panic.
 
 #![deny(
     clippy::arithmetic_side_effects,
@@ -181,7 +181,7 @@ pub fn is_linux(image: &[u8]) -> bool {
     }
 }
 
-/// Places `payload` in `memory`, whose every byte must be zero, and returns how it is entered.
+/// Places `payload` in `memory`, which must be all zeroes, and returns how it is entered.
 ///
 /// Without a `protocol`, [`detect`] finds it.
 ///

@@ -1,7 +1,7 @@
-//! The serial cable: two queues of bytes between a [`Serial`](super::Serial) port and the world.
+//! The serial cable: two queues of bytes between a [`Serial`](super::Serial) port and the world outside the machine.
 //!
 //! The device holds one end and never waits; the machine's run loop and the thread that reads standard
-//! input hold the other. No file descriptor is in sight, so a test can be the world.
+//! input hold the other. There is no file descriptor in it, so a test can hold that end as well.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,8 +13,9 @@ const WAITING_MAX: usize = 64 << 10;
 /// Bytes that may wait for the guest before [`Cable::offer`] drops more.
 const OFFERED_MAX: usize = 1 << 20;
 
-/// Bytes that a driver gets in one go, if it is called by interrupt and has a FIFO: those of a 16750's FIFO. It stays in
-/// its handler as long as it finds one more, and nothing else runs meanwhile. On a wire there is time between two bytes.
+/// Bytes that a driver gets at once, if it is called by interrupt and has a FIFO: as many as a 16750's FIFO holds. The
+/// driver stays in its interrupt handler as long as it finds one more byte, and nothing else runs meanwhile; on a wire
+/// there would be time between two bytes.
 const BURST: usize = 64;
 /// Of [`Queues::given`]: the guest has read a burst, and more waits.
 const SPENT: usize = BURST + 1;
@@ -36,7 +37,7 @@ struct Queues {
     from_guest: Mutex<Vec<u8>>,
 }
 
-/// A queue stays a queue when the thread that held it panicked.
+/// A queue is whole after each operation, so it can be used even if a thread panicked that held it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
@@ -58,8 +59,9 @@ impl Cable {
         waiting.extend(bytes.iter().take(room));
     }
 
-    /// World side: what is sent waits until the guest writes the POST code 0xa5. A system that opens its port late
-    /// would lose what came before, or take it in the wrong way.
+    /// World side: what is sent waits until the guest writes the POST code
+    /// [`READY_FOR_INPUT`](crate::x86::ports::READY_FOR_INPUT). A system that opens its port late would lose what came
+    /// before, or show it in the wrong way.
     pub fn hold(&self) {
         self.queues.is_held.store(true, Ordering::Relaxed);
     }
@@ -103,7 +105,7 @@ impl Cable {
         });
         let given = match (count, is_more) {
             (0, true) => SPENT,
-            // It has waited for us, not we for it.
+            // There was nothing to take: the guest waits for input, and a new burst begins.
             (0, false) => 0,
             _ => given.saturating_add(count),
         };
@@ -121,7 +123,7 @@ impl Cable {
         waiting.drain(..count).for_each(&mut each);
         let (is_more, is_full) = (!waiting.is_empty(), waiting.len() >= WAITING_MAX);
         drop(waiting);
-        // Nobody waits but for this, and waking nobody is a system call all the same.
+        // A sender waits only while the queue is full. To wake nobody is a system call all the same.
         if was_full && !is_full {
             self.queues.taken.notify_all();
         }

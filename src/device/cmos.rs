@@ -1,8 +1,8 @@
 //! The CMOS memory: a clock to read, and what a BIOS leaves in it about the machine.
 //!
-//! The clock is whatever the constructor is given, read at each access; a guest cannot set it, and it
-//! never interrupts. It is never in the middle of an update either, so a guest that wants a consistent
-//! time reads the seconds again at the end, as Linux does.
+//! The clock is a function that the constructor is given, called at each access. A guest cannot set it, and it never
+//! interrupts. It never shows an update in progress either: a guest that wants a consistent time reads the seconds again
+//! at the end, as Linux does.
 //!
 //! Source: Motorola MC146818 data sheet, for the clock and registers A to D; Ralf Brown's interrupt
 //! list, CMOS.LST, for what a PC keeps above; Bochs and QEMU for 0x5b to 0x5f.
@@ -45,7 +45,7 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const DAY_SECONDS: u64 = 24 * 60 * 60;
 
-/// The clock and memory at ports 0x70 (index) and 0x71 (data), as a device of 2 bytes.
+/// The clock and memory, a device of 2 ports: index and data.
 ///
 /// A guest reads the clock; setting it has no effect. A wide access is one byte access after the other, as on an ISA bus.
 #[derive(Debug, Clone)]
@@ -132,7 +132,7 @@ impl Device for Cmos {
     fn write(&mut self, offset: u64, data: &[u8]) -> Action {
         for (&byte, offset) in data.iter().zip(offset..) {
             match offset {
-                // Bit 7 keeps NMIs away, of which there are none.
+                // Bit 7 masks NMIs; there are none.
                 0 => self.index = byte & 0x7f,
                 1 => self.write_data(byte),
                 _ => {}

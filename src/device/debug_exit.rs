@@ -1,7 +1,7 @@
 //! The exit port: a guest writes a byte, the VM ends with it as its status.
 //!
-//! Not a PC's: 0xf4 is where QEMU users put its `isa-debug-exit`. That one makes `value * 2 + 1` the
-//! status; here it is the value itself, so that a guest can succeed.
+//! A PC has no such port; QEMU has it as `isa-debug-exit`, which makes `value * 2 + 1` the status. Here the status is the
+//! value itself, so that a guest can end with 0.
 
 use super::{Action, Device};
 

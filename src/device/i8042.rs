@@ -1,4 +1,4 @@
-//! The keyboard controller without a keyboard: here for the reset line that runs through it.
+//! The keyboard controller, without a keyboard: it is here for the reset line, which it drives.
 //!
 //! It answers what kernels ask while they probe, and answers fast: Linux waits half a second for each
 //! answer that does not come. There is neither a keyboard nor a mouse, so whatever is sent to them
@@ -9,7 +9,7 @@
 
 use super::{Action, Device};
 
-// Offsets from port 0x60. The ports between them belong to other chips of a PC.
+// Offsets from its first port. The ports between them belong to other chips of a PC.
 const DATA: u64 = 0;
 const COMMAND: u64 = 4;
 
@@ -34,10 +34,10 @@ const TRANSLATE: u8 = 1 << 6;
 const RESET: u8 = 1 << 0;
 const A20: u8 = 1 << 1;
 
-/// What a keyboard would say had it not understood; the controller says so when there is none.
+/// A keyboard sends this for what it does not understand; the controller sends it when there is no keyboard.
 const RESEND: u8 = 0xfe;
 
-/// The keyboard controller at ports 0x60 to 0x64, as a device of 5 bytes. No keyboard is attached.
+/// The keyboard controller, a device of 5 ports. No keyboard is attached.
 ///
 /// A wide access is one byte access after the other, as on an ISA bus.
 /// [`interrupt`](Device::interrupt) is IRQ 1.
@@ -70,7 +70,7 @@ impl I8042 {
                 self.output
             }
             COMMAND => self.status | UNLOCKED | (self.command_byte & SYSTEM_FLAG),
-            // Of a port that nobody has. Linux waits for bit 5 of 0x61 and finds it set.
+            // A port that no device has. Linux waits for bit 5 of 0x61, and finds it set.
             _ => 0xff,
         }
     }

@@ -3,8 +3,8 @@
 //! For a split irqchip: KVM holds the local APICs, this holds the pins. It sends nothing itself; it
 //! hands out [`Msi`]s for someone to send.
 //!
-//! Wires are ideal: a line is asserted or not, whatever the entry's polarity bit makes of it. Messages
-//! are sent at once, so delivery status is always idle.
+//! A line is asserted or not; the polarity bit of an entry does not change that. Messages are sent at once, so the
+//! delivery status is always idle.
 //!
 //! Source: Intel 82093AA data sheet (290566), section 3.0 "Register Description"; for the messages,
 //! Intel SDM volume 3A, "Message Signalled Interrupts".
@@ -173,7 +173,7 @@ impl Ioapic {
 
     fn read_register(&self) -> u32 {
         match self.ioregsel {
-            // The arbitration ID follows the ID: nobody arbitrates.
+            // The arbitration ID is the ID, as there is only one IOAPIC.
             IOAPICID | IOAPICARB => self.id,
             IOAPICVER => VERSION,
             _ => self.redirection.get(self.entry()).map_or(0, |entry| (entry >> self.half()) as u32),

@@ -100,6 +100,7 @@ pub trait Device: Send {
         false
     }
 
-    /// The world outside may have news, such as input: look for it. Called when the guest is not running.
+    /// Looks for news from outside the machine, such as input. Called after each access and signal, while the vCPU that
+    /// calls is not in the guest.
     fn poll(&mut self) {}
 }

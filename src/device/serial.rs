@@ -1,6 +1,6 @@
 //! COM1: a [`Uart`] on a [`Cable`].
 //!
-//! The registers are the UART's, the bytes go through the cable; this only moves them across.
+//! The registers are the UART's; this moves bytes between it and the cable, and decides when the guest gets its input.
 
 use super::{Action, Cable, Device, Uart};
 
@@ -8,18 +8,18 @@ use super::{Action, Cable, Device, Uart};
 pub struct Serial {
     uart: Uart,
     cable: Cable,
-    /// A byte was sent since the last [`Device::poll`]. On a wire that takes time, in which the line is low:
-    /// an edge-triggered pin has to see that, or a driver that waits for the next edge waits for ever.
+    /// A byte was sent since the last [`Device::poll`]. On a wire that would take time, and the interrupt line would be
+    /// low meanwhile. An edge-triggered pin must see it low, or a driver that waits for the next edge waits for ever.
     sent: bool,
     /// The register touched since the last [`Device::poll`], if any.
     touched: Option<u8>,
-    /// How often it has read LSR since it last sent something.
+    /// How often the guest has read LSR since it last sent something.
     looks: u32,
-    /// The guest has raised RTS before, so that a low one means: not now.
+    /// The guest has set RTS before. So it uses RTS, and with RTS low it cannot take input now.
     handshakes: bool,
 }
 
-/// So many looks at LSR without a byte to send are a guest that waits for input.
+/// A guest that reads LSR this often, and sends nothing in between, waits for input.
 const LOOKS_OF_A_LISTENER: u32 = 8;
 const THR: u8 = 0;
 const IER: u8 = 1;
@@ -34,12 +34,13 @@ impl Serial {
 }
 
 impl Serial {
-    /// Whether input may be handed over now. A driver that sets the port up switches everything on and off to
-    /// see what is there, and throws away what it finds: what was typed meanwhile has to wait until it is done.
+    /// Whether the guest listens, so that it may get input now. A driver that sets the port up switches interrupts and
+    /// FIFOs on and off to find out what is there, and throws away what it finds in them: input has to wait until it is
+    /// done.
     ///
-    /// A guest listens if it has enabled the interrupt and gone on to something else, or if it looks at LSR
-    /// again and again. It does not while it lowers RTS, as a driver with hardware handshake (CRTSCTS) does when its
-    /// own buffers are full: what came then would be dropped. Small guests never raise it.
+    /// A guest listens if it has enabled the interrupt and touched another register since, or if it reads LSR again and
+    /// again. It does not listen while RTS is low, if it has ever been high: a driver with hardware handshake (CRTSCTS)
+    /// lowers it when its own buffers are full, and would drop what comes then. Small guests never set RTS.
     fn listens(&mut self) -> bool {
         let probing = self.touched.take() == Some(IER);
         let is_ready = self.uart.requests_to_send();
@@ -50,7 +51,7 @@ impl Serial {
         self.uart.wants_received() && !probing || self.looks >= LOOKS_OF_A_LISTENER
     }
 
-    /// One byte after the other to the same register.
+    /// Writes bytes to one register, one after the other.
     fn write_register(&mut self, register: u8, bytes: &[u8]) {
         self.touched = Some(register);
         let uart = &mut self.uart;
@@ -69,7 +70,7 @@ impl Serial {
         }
     }
 
-    /// To set the FIFO up may be to empty it; whoever sent what was in it will send again.
+    /// Writes FCR. That may empty the FIFO; what came from the cable and was in it goes back there, to come again.
     fn set_fifo_up(&mut self, value: u8) {
         let unread: Vec<u8> = self.uart.unread().collect();
         self.uart.write(FCR, value);
@@ -104,9 +105,8 @@ impl Device for Serial {
         self.uart.irq() && !self.sent
     }
 
-    /// Takes from the cable what fits the receiver, so that nothing is ever overrun; and nothing before the
-    /// guest listens, as a driver that sets the port up throws away what has come before. One that is called by
-    /// interrupt, and has a FIFO, gets a burst at a time.
+    /// Takes from the cable what the receiver has room for, so that nothing is ever overrun; and only if the guest
+    /// [listens](Serial::listens). A driver that is called by interrupt, and has a FIFO, gets a burst at a time.
     fn poll(&mut self) {
         self.sent = false;
         if !self.listens() {
@@ -124,15 +124,14 @@ impl Device for Serial {
         };
         match (is_called, is_empty) {
             (true, true) => cable.take_burst(room, receive),
-            // It will read on until it finds nothing.
+            // The driver reads on until the receiver is empty.
             (true, false) => {}
             (false, _) => drop(cable.take(room, receive)),
         }
     }
 
     /// Whether a byte was just sent (bit 0) and RTS once raised (bit 1), the register touched or 255, looks as u32,
-    /// then the port. What waits in the
-    /// cable is the world's.
+    /// then the UART. What waits in the cable is not part of it.
     fn state(&self) -> Option<Vec<u8>> {
         let head = [u8::from(self.sent) | u8::from(self.handshakes) << 1, self.touched.unwrap_or(u8::MAX)];
         Some([&head[..], &self.looks.to_le_bytes(), &self.uart.state()].concat())
@@ -259,7 +258,7 @@ mod tests {
             serial.read(THR, &mut byte);
             lsr[0] & 1 != 0
         };
-        // Not used yet, not even by a driver that tries the loop.
+        // RTS was not set yet; a driver that tries the loop does not count.
         assert!(received(DTR));
         received(LOOPBACK | RTS);
         assert!(received(DTR));

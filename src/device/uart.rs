@@ -3,8 +3,8 @@
 //! A pure state machine: no file, no thread, no clock. Bytes go in through [`Uart::receive`] and come
 //! out of [`Uart::write`]; whoever owns the [`Uart`] moves them.
 //!
-//! Not a wire: the transmitter is infinitely fast, so a byte leaves the moment it is written. Divisor,
-//! word length and parity are remembered and given back, and every byte arrives whole all the same.
+//! It takes no time: a byte leaves at the moment at which it is written. Divisor, word length and parity can be written
+//! and read back, but change nothing.
 //!
 //! Source: National Semiconductor PC16550D data sheet (June 1995), chapter 8 "Registers". Registers and
 //! bits have its names; section titles are given where something is not obvious.
@@ -100,7 +100,7 @@ struct Character {
 /// A clone is a snapshot: the device has no other state than its registers and its FIFO.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uart {
-    /// Bits that last of the registers the guest writes.
+    /// The registers that the guest writes, without the bits that do not stay.
     ier: u8,
     fcr: u8,
     lcr: u8,
@@ -285,7 +285,7 @@ impl Uart {
             IIR_LINE_STATUS
         } else if active & IER_ERBFI != 0 {
             // Section "FIFO Interrupt Mode Operation": below the trigger level the chip waits for four
-            // character times. What a sender has, it delivers in one go, so the wait is over already.
+            // character times. Here no more is to come at the moment, so that time counts as over.
             if self.received.len() >= self.trigger() { IIR_RECEIVED_DATA } else { IIR_CHARACTER_TIMEOUT }
         } else if active & IER_ETBEI != 0 {
             IIR_THR_EMPTY
@@ -308,7 +308,7 @@ impl Uart {
         lsr
     }
 
-    /// MSR's upper half. Outside loopback mode somebody listens, always: no ring, the rest ready.
+    /// MSR's upper half. Outside loopback mode the other side is always there and ready, and does not ring.
     fn modem_lines(&self) -> u8 {
         if !self.loopback() {
             return MSR_CTS | MSR_DSR | MSR_DCD;

@@ -1,9 +1,8 @@
 //! Guest memory: anonymous pages of this process that KVM shows to the guest as physical memory.
 //!
-//! Nothing is allocated until it is touched (MAP_NORESERVE), so a large guest starts as fast as a
-//! small one and costs only what it uses. What a large one touches, it gets in pages of 2 MiB, where the host has
-//! them to give: each page of a guest that is touched for the first time is an exit, and KVM can only map a large
-//! one where the addresses of guest and process agree in its offset.
+//! No page is allocated before the guest touches it (MAP_NORESERVE), so a large guest starts as fast as a small one and
+//! costs only what it uses. A large guest gets pages of 2 MiB where the host has them: the first touch of each page is an
+//! exit. KVM can only map a large page if the guest-physical address and our address of it have the same offset in it.
 
 use crate::error::{Error, Result, Step};
 use crate::x86::layout::{ABOVE_HOLE, MMIO_START};
@@ -29,7 +28,8 @@ const LARGE: usize = 2 << 20;
 /// guest would have a large page zeroed for the few small ones that it touches.
 const LARGE_FROM: u64 = 32 << 20;
 
-/// Where `bytes` of memory lie: below the hole, and beyond it what did not fit; and how many of the two there are.
+/// Where `bytes` of memory lie: below the hole, and above it what does not fit there. And how many of the two ranges are
+/// used.
 fn ranges(bytes: u64) -> ([(GuestAddress, usize); 2], usize) {
     let below = bytes.min(MMIO_START);
     let ranges = [(GuestAddress(0), below as usize), (GuestAddress(ABOVE_HOLE), (bytes - below) as usize)];
@@ -79,7 +79,7 @@ pub fn allocate(bytes: u64) -> Result<Memory> {
     Ok(memory)
 }
 
-/// Where the host gives large pages only to who asks, this asks. A host without them refuses, which is fine.
+/// Asks for large pages; some hosts give them only to those who ask. A host without them refuses, which does no harm.
 fn ask_for_large_pages(region: &impl GuestMemoryRegion) {
     if let Ok(address) = region.get_host_address(vm_memory::MemoryRegionAddress(0)) {
         // SAFETY: advice about a mapping that we own; it changes none of its bytes.
@@ -87,10 +87,11 @@ fn ask_for_large_pages(region: &impl GuestMemoryRegion) {
     }
 }
 
-/// A piece of address space that is taken, so that the next mapping ends right below it.
+/// A piece of address space that we occupy, so that the next mapping ends right below it, and begins at a multiple of
+/// 2 MiB.
 ///
-/// Linux before 6.7 puts a mapping anywhere, and so at no multiple of 2 MiB; it goes from the top down. Should it
-/// choose another place, all works as well, only slower.
+/// Linux goes from the top down, and before 6.7 does not align a mapping. If it chooses another place, everything works,
+/// only slower.
 struct Ceiling(*mut libc::c_void, usize);
 
 impl Ceiling {

@@ -270,7 +270,7 @@ impl Vcpu {
     pub fn state(&self, msrs: &[u32]) -> Result<VcpuState> {
         let read = |what| host(Step::Get(what));
         let mut parts = Vec::new();
-        // First, as it takes in an INIT or SIPI that waits, which changes the others.
+        // First: it makes KVM process an INIT or SIPI that is pending, which changes the other parts.
         let mp_state = self.fd.get_mp_state().map_err(read("the vCPU's run state"))?;
         parts.push((StatePart::MpState, bytes(&[mp_state])));
         let regs = self.fd.get_regs().map_err(read("the vCPU's registers"))?;
@@ -309,11 +309,11 @@ impl Vcpu {
     /// Gives a vCPU that has not run, or has been made to [leave](Vcpu::leave_at_once), all of `state`. Its TSC
     /// goes on as if it had run for `elapsed` meanwhile.
     ///
-    /// The order: what decides which bits exist before the bits, the APIC's base before the APIC, the APIC before
-    /// the register that sets its deadline (KVM's own rules, and those of those who restore guests on it).
+    /// The order of the parts is given by KVM: CPUID comes first, as it decides which bits of registers may be set; the
+    /// APIC's base address comes before the APIC, and the APIC before the MSR that sets its deadline.
     ///
-    /// Only the first vCPU (`is_first`) gets registers through the shared page. Another one may wait for its SIPI: what
-    /// lies in the page then would be taken from there after the SIPI, and replace what that has set.
+    /// Only the first vCPU (`is_first`) gets registers through the shared page. Another one may wait for its SIPI: KVM
+    /// would take what lies in the page after the SIPI, and so replace what the SIPI has set.
     pub fn set_state(&mut self, state: &VcpuState, elapsed: Duration, is_first: bool) -> Result<()> {
         let through_page = [StatePart::Regs, StatePart::Sregs, StatePart::Events];
         let is_small = state.parts().all(|(part, _)| through_page.contains(&part));
@@ -330,7 +330,7 @@ impl Vcpu {
 
     /// The same for a vCPU that has run: its CPUID table is the one it has, and cannot be set again.
     pub fn set_state_again(&mut self, state: &VcpuState, elapsed: Duration, is_first: bool) -> Result<()> {
-        // An INIT or SIPI that it has not taken in yet is taken in now, and not when it runs again.
+        // So that KVM processes an INIT or SIPI that is pending now, and not when the vCPU runs again.
         self.fd.get_mp_state().map_err(host(Step::Get("the vCPU's run state")))?;
         for part in StatePart::ALL.into_iter().filter(|&part| part != StatePart::Cpuid) {
             let Some(bytes) = state.part(part) else { continue };
@@ -342,7 +342,7 @@ impl Vcpu {
         Ok(())
     }
 
-    /// What the next `KVM_RUN` takes from the shared page.
+    /// Puts a part into the shared page, from where the next `KVM_RUN` takes it.
     fn put_into_page(&mut self, part: StatePart, bytes: &[u8]) {
         let page = self.fd.sync_regs_mut();
         let sync = match part {
@@ -413,8 +413,8 @@ impl Vcpu {
         self.fd.set_kvm_immediate_exit(1);
     }
 
-    /// Tells the guest's clock that time has passed in which the guest did not run, so that its watchdogs keep
-    /// quiet (`KVM_KVMCLOCK_CTRL`). A guest without that clock has no use for it.
+    /// Tells the guest's kvm-clock that the guest was paused, so that its watchdogs do not complain
+    /// (`KVM_KVMCLOCK_CTRL`). Without that clock it does nothing.
     pub fn tell_pause(&self) {
         let _ = self.fd.kvmclock_ctrl();
     }

@@ -33,7 +33,7 @@ impl Kvm {
     /// (`KVM_CAP_SYNC_REGS`): one that does not would start a guest at the reset vector without a word.
     pub fn open() -> Result<Kvm> {
         let fd = kvm_ioctls::Kvm::new().map_err(host(Step::OpenKvm))?;
-        // Asked only of what answers: another device does not know the question.
+        // The second question only if the version is right: a device that is not KVM may not know it.
         let version = fd.get_api_version();
         let synced = || fd.check_extension_int(Cap::SyncRegs);
         match unfit(version, synced) {
@@ -46,7 +46,7 @@ impl Kvm {
     pub fn create_vm(&self) -> Result<Vm> {
         loop {
             match self.fd.create_vm() {
-                // A signal came meanwhile. Its handler has run by now, and of the VM nothing is left.
+                // A signal came meanwhile, and KVM has given up. Its handler has run by now: try again.
                 Err(error) if error.errno() == libc::EINTR => {}
                 created => {
                     let fd = created.map_err(host(Step::CreateVm))?;
@@ -132,8 +132,8 @@ impl Vm {
             ..Default::default()
         };
         match self.fd.signal_msi(message) {
-            // That no processor took it is the guest's choice, not an error. KVM says 0 where there is one whose
-            // APIC is off, and -1, which libc takes for EPERM, where there is none of that name.
+            // If no processor takes it, that is the guest's choice and no error. KVM returns 0 if the processor's APIC
+            // is off, and -1, which libc takes for EPERM, if there is no such processor.
             Ok(_) => Ok(()),
             Err(error) if error.errno() == libc::EPERM => Ok(()),
             Err(error) => Err(host(Step::SignalMsi)(error)),

@@ -15,13 +15,13 @@ pub struct Config {
     /// Number of vCPUs.
     pub cpus: u32,
     /// Whether the CPUID instruction shows what the host supports. Without it every leaf is zero, and a
-    /// start is cheaper: a tiny guest that does not ask need not wait for the answer.
+    /// start is cheaper, for tiny guests that do not use it.
     pub cpuid: bool,
     /// Whether there are ACPI tables, in which a kernel finds processors, interrupts and how to switch off,
     /// and random bytes for it to begin with.
     pub acpi: bool,
-    /// Whether a guest that is entered in long mode finds the IOAPIC and its local APIC in its page tables. They cost
-    /// a page more.
+    /// Whether the page tables of a guest that is entered in long mode map the IOAPIC and its local APIC. That costs
+    /// one page more.
     pub apics: bool,
     /// The boot protocol; `None` finds out from the image.
     pub protocol: Option<Protocol>,
@@ -35,8 +35,8 @@ pub struct Config {
     pub max_output: Option<u64>,
     /// The POST code at which the machine stops, to be looked at or saved; it can go on from there.
     pub stop_at: Option<u8>,
-    /// What the threads of the machine give up when it runs. The process as a whole gives up its part with
-    /// [`Sandbox::enter`], once it has opened what it needs.
+    /// What the threads of the machine give up when it runs. What the process as a whole gives up is
+    /// [`Sandbox::enter`]'s, to be called once it has opened what it needs.
     pub sandbox: Sandbox,
 }
 

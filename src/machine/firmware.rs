@@ -46,7 +46,7 @@ pub(super) fn new_vmgenid(memory: &Memory) -> Result<()> {
     write(memory, layout::VMGENID, &id)
 }
 
-/// Looks where a BIOS would how the guest wants to be started again.
+/// How the guest wants to be started again: by the flag that a BIOS looks at after a reset.
 pub(super) fn kind_of_reset(memory: &Memory) -> Outcome {
     match memory.read_obj(GuestAddress(layout::RESET_FLAG)).map(u16::from_le) {
         Ok(layout::WARM_BOOT) => Outcome::WarmReset,

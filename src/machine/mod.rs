@@ -70,7 +70,7 @@ pub enum Outcome {
     Crashed(Box<Crash>),
 }
 
-/// A lock whose holder panicked still guards something usable: plain state, checked at each use.
+/// Locks a mutex, also after a thread has panicked that held it: what they guard here is whole after each statement.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
@@ -95,7 +95,7 @@ pub struct Machine {
     // Dropped in this order: vCPUs, then the VM, then its memory.
     vcpus: Vec<Vcpu>,
     shared: Shared,
-    /// The guest has come to an end, from which there is no going on.
+    /// The guest has ended, and cannot go on.
     has_ended: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The guest's output on its way to the host: soon, in bursts, and never lost.
+//! The guest's output on its way to the host: it is written soon, in few writes, and none of it is lost.
 //!
 //! A guest that prints byte by byte leaves a byte at each exit. The first byte after a pause is written
 //! at once, so that a prompt or an echo shows; what follows within [`PAUSE`] is written together.
@@ -11,12 +11,14 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// Bytes that are written without waiting for the pause to end.
 const BURST: usize = 16 << 10;
 
-/// A sink for the guest's bytes.
+/// Where the guest's bytes go.
 pub(super) struct Output {
     sink: Box<dyn Write + Send>,
+    /// When something was written last.
     last: Option<Instant>,
+    /// A flush is asked for and has not come yet.
     promised: bool,
-    /// Bytes that may still be written.
+    /// How many bytes may still be written.
     left: u64,
 }
 
@@ -26,12 +28,12 @@ impl Output {
         Output { sink, last: None, promised: false, left: limit.unwrap_or(u64::MAX) }
     }
 
-    /// Whether `waiting` more bytes are more than may be written.
+    /// Whether `waiting` bytes are more than the limit leaves.
     pub fn is_over(&self, waiting: usize) -> bool {
         waiting as u64 > self.left
     }
 
-    /// Writes `bytes` if it is time; `Some` asks the caller to [`flush`](Output::flush) that much later.
+    /// Writes `bytes` if the pause since the last write is over; if not, keeps them as [`promise`](Output::promise) does.
     pub fn offer(&mut self, bytes: &mut Vec<u8>, give_up: impl Fn() -> bool) -> io::Result<Option<Duration>> {
         if bytes.is_empty() {
             return Ok(None);
@@ -43,7 +45,8 @@ impl Output {
         self.flush(bytes, give_up).map(|()| None)
     }
 
-    /// Leaves `bytes` to a later [`flush`](Output::flush), for which the answer asks as that of `offer` does.
+    /// Keeps `bytes` for a later [`flush`](Output::flush). `Some` is how much later: the caller is to call it then. `None` if
+    /// there is nothing to write, or a flush was asked for before.
     pub fn promise(&mut self, bytes: &[u8]) -> Option<Duration> {
         if bytes.is_empty() {
             return None;
@@ -52,7 +55,8 @@ impl Output {
         (!asked).then_some(PAUSE)
     }
 
-    /// Writes all of `bytes` now. A sink that is full is waited for, until `give_up` says otherwise.
+    /// Writes all of `bytes` now, and empties it. A full sink is waited for until `give_up` is true; what is left then is
+    /// lost.
     pub fn flush(&mut self, bytes: &mut Vec<u8>, give_up: impl Fn() -> bool) -> io::Result<()> {
         self.promised = false;
         if bytes.is_empty() {

@@ -1,4 +1,4 @@
-//! A handle to a machine that runs: whoever holds it may stop it, or call its vCPUs back.
+//! A handle to a machine that runs: its holder can stop it, or call its vCPUs out of the guest.
 
 use super::lock;
 use crate::kvm::kick_this_thread;
@@ -24,13 +24,15 @@ impl Remote {
         self.kick();
     }
 
-    /// What a signal handler may do of [`Remote::stop`]: ask, and call the vCPU of its own thread back.
+    /// The part of [`Remote::stop`] that a signal handler may do: it asks, and calls the vCPU of its own thread out of
+    /// the guest. The others follow when that one has ended.
     pub fn stop_from_signal(&self) {
         self.ask();
         kick_this_thread();
     }
 
-    /// Calls the vCPUs back to look around, as after input was sent to the [`Cable`](crate::device::Cable).
+    /// Calls the vCPUs out of the guest to look for news, as after input was sent to the
+    /// [`Cable`](crate::device::Cable).
     pub fn kick(&self) {
         lock(&self.0.running).iter().for_each(|thread| thread.kick());
     }

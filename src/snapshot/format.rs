@@ -1,7 +1,7 @@
 //! The file format, version 1, as docs/snapshots.md has it: a header, sections, and the memory.
 //!
-//! A file is input from a stranger: whatever is wrong with it ends in an [`ImageError`], and nothing of it is
-//! used before all of it was looked at.
+//! A file is not trusted: whatever is wrong with it ends in an [`ImageError`], and nothing of it is used before all of
+//! header and sections was checked.
 
 #![deny(
     clippy::arithmetic_side_effects,
@@ -31,7 +31,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use twox_hash::XxHash64;
 
-/// What a golden image begins with. The last bytes show what a transfer as text has done to it.
+/// What a golden image begins with. The last bytes would be changed by a transfer as text.
 pub const MAGIC: [u8; 16] = *b"matchstick\x1agold\n";
 /// The version that is written, and the newest that is read.
 pub const VERSION: u32 = 1;
@@ -124,7 +124,7 @@ fn sections(state: &State) -> Vec<u8> {
 pub fn read(file: &File) -> Result<(Header, State), ImageError> {
     let unreadable = |_| ImageError::Damaged { what: "the golden image", why: "it cannot be read" };
     let len = file.metadata().map_err(unreadable)?.len();
-    // One read for what is small, as it mostly is.
+    // Mostly one read is enough.
     let mut bytes = vec![0; len.min(PAGE as u64) as usize];
     file.read_exact_at(&mut bytes, 0).map_err(unreadable)?;
     let (sections_len, _) = read_header(&bytes, len)?;

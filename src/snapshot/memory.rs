@@ -100,7 +100,7 @@ pub fn each_page_in(
     let mut chunk = vec![0; CHUNK * PAGE];
     let mut at = offset + part.start;
     while let Some(data) = crate::sys::next_data(&mut file, at)?.filter(|&data| data < end) {
-        // Where data begin is the file system's business; whole pages are ours.
+        // The file system may say that data begin within a page.
         at = (data - data % PAGE as u64).max(at);
         let count = (end - at).min(chunk.len() as u64) as usize;
         file.read_exact_at(&mut chunk[..count], at)?;

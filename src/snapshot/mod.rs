@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The file is described in docs/snapshots.md, together with what the machines that come from one image have in
-//! common: more than most guests expect.
+//! common: that is more than most guests expect.
 
 mod diff;
 mod error;
@@ -88,7 +88,7 @@ impl Snapshot {
             }
             _ => Error::Unreadable { path: path.into(), source },
         };
-        // Asked before it is opened: that waits for whoever writes to a pipe.
+        // Asked before it is opened: to open a pipe is to wait for its writer.
         let metadata = fs::metadata(path).map_err(failed)?;
         if !metadata.is_file() {
             let source = io::Error::other("it is not a regular file");
@@ -112,8 +112,8 @@ impl Snapshot {
         })
     }
 
-    /// The state in `bytes`, an image that begins there; its memory may be missing. All that a stranger's image is
-    /// asked before it is used, without KVM: for those who look for bytes that it does not survive.
+    /// The state in `bytes`, which are an image or its beginning; its memory may be missing. Does all checks that need no
+    /// KVM: for fuzzing.
     pub fn decode(bytes: &[u8]) -> std::result::Result<State, ImageError> {
         let (_, state) = format::decode(bytes, u64::MAX)?;
         state.check_devices().map_err(|_| FOREIGN_DEVICES)?;
@@ -142,13 +142,13 @@ impl Snapshot {
         Err(Error::Image { name: self.name.clone(), source })
     }
 
-    /// Writes the image to `path`, for its owner alone: what the guest knew, it knows. Until it is whole it has another
-    /// name there: nobody ever finds half of one.
+    /// Writes the image to `path`. Only its owner may read it, as it holds all that the guest's memory held. Until it is
+    /// whole it has another name, so that nobody finds half an image.
     pub fn save(&self, path: &Path) -> Result<()> {
         self.save_unless(path, || false)
     }
 
-    /// The same, unless `is_over` says meanwhile that it is not wanted any more; then there is an error, and no file.
+    /// The same. If `is_over` becomes true meanwhile, it ends with an error, and leaves no file.
     pub fn save_unless(&self, path: &Path, is_over: fn() -> bool) -> Result<()> {
         may_replace(path)?;
         let mut unfinished = path.as_os_str().to_owned();
@@ -164,7 +164,7 @@ impl Snapshot {
                 fs::rename(unfinished, path)
             });
         written.map_err(|source| {
-            // Only what is ours: a file of that name that was there before is not.
+            // Unless a file of that name was there before: it is not ours.
             if source.kind() != io::ErrorKind::AlreadyExists {
                 let _ = fs::remove_file(unfinished);
             }
@@ -172,14 +172,14 @@ impl Snapshot {
         })
     }
 
-    /// Whether [`save`](Self::save) would find a place for its file: better asked before the guest runs than after.
+    /// Whether [`save`](Self::save) could write its file. To be asked before the guest runs.
     pub fn can_be_saved(path: &Path) -> Result<()> {
         may_replace(path)?;
         let directory =
             path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // A file without a name: nothing stays of it, whatever ends us.
+        // A file without a name: the kernel removes it, also if we are killed.
         match File::options().write(true).custom_flags(libc::O_TMPFILE).open(directory) {
-            // Some file systems have only files with names.
+            // Some file systems do not have files without a name.
             Err(source) if source.raw_os_error() != Some(libc::EOPNOTSUPP) => {
                 Err(Error::Export { path: path.into(), source })
             }
@@ -209,9 +209,9 @@ impl Snapshot {
         })
     }
 
-    /// The memory, to be written to privately. A large image is mapped. Of a small one the pages are copied, for that
-    /// is cheaper than what a private mapping costs at each of its pages: one fault to read it, one to write to it, and
-    /// KVM's tables taken back in between.
+    /// The memory; what a guest writes there stays its own. A large image is mapped. Of a small one the pages are copied,
+    /// which is cheaper: a private mapping costs two faults a page, one to read and one to write, and KVM has to drop
+    /// its own entry for the page in between.
     fn map(&self) -> Result<Memory> {
         if self.header.pages > COPIED_MAX {
             return map_file(&self.file, self.header.memory_offset, self.state.memory);
@@ -234,8 +234,8 @@ impl Snapshot {
         Ok(memory)
     }
 
-    /// Whether the processor that the guest knows is one that this host can give it. A guest without a CPUID
-    /// table knows none.
+    /// Whether this host can give the guest the processor that it was told of by CPUID. A guest without a CPUID table was
+    /// told of none.
     fn check_host<P: Probe>(&self, kvm: &Kvm, probe: &mut P) -> Result<()> {
         if self.fits.get().is_some() {
             return Ok(());
@@ -268,7 +268,7 @@ impl Snapshot {
     }
 }
 
-/// Root could put a file in the place of a device: of /dev/null, of all things.
+/// Root could replace a device, such as /dev/null, by a file.
 fn may_replace(path: &Path) -> Result<()> {
     if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
         let source = io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");

@@ -1,9 +1,10 @@
 //! A machine that runs in another process, compared with its golden image.
 //!
-//! Nobody asks it anything: its sandbox would not let it answer. Linux shows another process's memory to who may trace
-//! it; the guest's is a mapping there, and so is the page that KVM shares for each vCPU, with its registers. While we
-//! look, all of its threads stand still, so what is seen is of one moment: each vCPU has left the guest then, and KVM
-//! has stored its registers. Its devices, and what of a vCPU is only in KVM, cannot be seen.
+//! The process itself is not asked: its sandbox would not let it answer. But Linux lets a process read the memory of
+//! another one that it may trace. The guest's memory is a mapping there, and so is the page that KVM shares for each
+//! vCPU, with its registers. All threads are stopped while we read, so that everything is of one moment; a stopped vCPU
+//! has left the guest, and KVM has stored its registers. Its devices cannot be seen, nor the state of a vCPU that only
+//! KVM has.
 //!
 //! Source: proc(5), `/proc/PID/maps`, `mem` and `pagemap`.
 
@@ -72,7 +73,7 @@ impl Snapshot {
                     changed.push(first + page);
                 }
             }
-            // In memory that is no mapping of the image, what is not there is zero.
+            // In a copy, a page that is not there is zero.
             if is_copy {
                 let missing = |number, _: &[u8]| {
                     if own.binary_search(&(number - first)).is_err() {
@@ -101,7 +102,7 @@ impl Snapshot {
         if let Some(other) = fitting.clone().find(|mapping| mapping.inode != 0) {
             return Err(ProcessError::OtherImage(other.path.clone()));
         }
-        // Of memory without a file only a guest's is not reserved.
+        // A guest's memory is the only mapping without a file that was made with MAP_NORESERVE.
         match fitting.find(|mapping| mapping.path.is_empty() && there.is_not_reserved(mapping)) {
             Some(mapping) => Ok((mapping.address, true)),
             None => Err(ProcessError::OtherMachine),
@@ -120,7 +121,7 @@ impl Snapshot {
     }
 }
 
-/// Whether there is no such process, or only what its parent has not yet asked for.
+/// Whether there is no such process, or only a zombie.
 fn has_ended(process: i32) -> bool {
     match fs::read_to_string(format!("/proc/{process}/stat")) {
         // The state follows the program's name, which may have any characters.
@@ -164,7 +165,7 @@ impl Mapping {
     }
 }
 
-/// A process that stands still, or ourselves.
+/// A stopped process, or this one.
 struct Process {
     /// Its directory in /proc.
     name: String,

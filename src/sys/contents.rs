@@ -1,6 +1,6 @@
-//! The bytes of an image: part of this program, made by it, or those of a file.
+//! The bytes of an image, which are in this program, in memory, or in a file.
 //!
-//! A file is mapped, not read: its bytes are copied once, from the file to the guest's memory. Source: mmap(2).
+//! A file is mapped, so that its bytes are copied once only: to the guest's memory. Source: mmap(2).
 
 use std::fs::File;
 use std::io;

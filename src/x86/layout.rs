@@ -28,7 +28,7 @@
 pub const BOOT_INFO: u64 = 0x1000;
 /// Bytes kept for the boot information.
 pub const BOOT_INFO_SIZE: u64 = 0x4000;
-/// What the zero page has no field for: the list of `struct setup_data` of the Linux boot protocol.
+/// The list of `struct setup_data` of the Linux boot protocol, for what the zero page has no field for.
 pub const SETUP_DATA: u64 = 0x6000;
 /// `struct boot_params` of the Linux boot protocol, one page.
 pub const ZERO_PAGE: u64 = 0x7000;
