@@ -45,7 +45,7 @@ pub mod boot;
 pub mod cli;
 #[cfg(feature = "cli")]
 mod console;
-#[cfg(feature = "race")]
+#[cfg(feature = "cli")]
 pub mod container;
 #[cfg(feature = "debugger")]
 pub mod debugger;

@@ -1,9 +1,12 @@
 //! What a command can end with, from all rooms. What to do about each, and its exit status: [`hint`](super::hint).
 
+#[cfg(feature = "race")]
+use crate::bench;
+#[cfg(feature = "debugger")]
 use crate::debugger::DebuggerError;
+use crate::error;
 use crate::linux::LinuxError;
 use crate::snapshot::SnapshotError;
-use crate::{bench, error};
 
 /// A result of a command.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -38,6 +41,7 @@ pub enum Error {
     Snapshot(#[from] SnapshotError),
 
     /// Of a debugger.
+    #[cfg(feature = "debugger")]
     #[error(transparent)]
     Debugger(#[from] DebuggerError),
 
@@ -46,6 +50,7 @@ pub enum Error {
     Linux(#[from] LinuxError),
 
     /// Of a race.
+    #[cfg(feature = "race")]
     #[error(transparent)]
     Bench(#[from] bench::Error),
 }

@@ -1,7 +1,7 @@
 //! The help, made from the [list of commands](super::table).
 
 use super::option::{CommandHelp, OptionHelp};
-use super::table::COMMANDS;
+use super::table::{COMMANDS, LEFT_OUT};
 
 /// The help on one command, or on all of them.
 pub fn text(command: Option<&CommandHelp>) -> String {
@@ -9,6 +9,15 @@ pub fn text(command: Option<&CommandHelp>) -> String {
         Some(command) => of_command(command),
         None => general(),
     }
+}
+
+/// The name, the version, and what it was built without.
+pub fn version() -> String {
+    let without = match LEFT_OUT {
+        [] => String::new(),
+        left_out => format!(", built without {}", left_out.join(", ")),
+    };
+    format!("matchstick {}{without}\n", env!("CARGO_PKG_VERSION"))
 }
 
 fn general() -> String {

@@ -4,16 +4,19 @@
 
 use super::error::Error;
 use super::status;
+#[cfg(feature = "race")]
+use crate::bench;
+#[cfg(feature = "debugger")]
 use crate::debugger::DebuggerError;
+use crate::error;
 use crate::error::{ConfigError, ImageError, Step};
 use crate::linux::{LinuxError, PackError};
 use crate::machine::StateError;
 use crate::snapshot::{ProcessError, SnapshotError};
-use crate::{bench, error};
 use std::io;
 use std::io::ErrorKind::{
-    AddrInUse, BrokenPipe, FileTooLarge, InvalidInput, IsADirectory, NotADirectory, NotFound, OutOfMemory,
-    PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull, Unsupported,
+    BrokenPipe, FileTooLarge, InvalidInput, IsADirectory, NotADirectory, NotFound, PermissionDenied,
+    QuotaExceeded, ReadOnlyFilesystem, StorageFull, Unsupported,
 };
 
 impl Error {
@@ -21,12 +24,14 @@ impl Error {
     /// `docker run`.
     pub fn exit_status(&self) -> u8 {
         match self {
-            Error::Vmm(error)
-            | Error::Snapshot(SnapshotError::Vmm(error))
-            | Error::Debugger(DebuggerError::Vmm(error))
-            | Error::Bench(bench::Error::Vmm(error)) => status_of_vmm(error),
+            Error::Vmm(error) | Error::Snapshot(SnapshotError::Vmm(error)) => status_of_vmm(error),
+            #[cfg(feature = "debugger")]
+            Error::Debugger(DebuggerError::Vmm(error)) => status_of_vmm(error),
+            #[cfg(feature = "debugger")]
+            Error::Debugger(_) => status::FAILURE,
+            #[cfg(feature = "race")]
             Error::Bench(error) => status_of_bench(error),
-            Error::Decided | Error::TooEarly | Error::Debugger(_) => status::FAILURE,
+            Error::Decided | Error::TooEarly => status::FAILURE,
             Error::NoGuest { .. } | Error::Linux(LinuxError::NoKernel { .. }) => status::NOT_FOUND,
             Error::Snapshot(SnapshotError::Process { source: ProcessError::Missing, .. }) => {
                 status::NOT_FOUND
@@ -47,8 +52,10 @@ impl Error {
         Some(match self {
             Error::Vmm(error) => return hint_of_vmm(error),
             Error::Snapshot(error) => return hint_of_snapshot(error),
+            #[cfg(feature = "race")]
             Error::Bench(error) => return hint_of_bench(error),
             Error::Linux(LinuxError::Pack { source, .. }) => return hint_of_pack(source),
+            #[cfg(feature = "debugger")]
             Error::Debugger(error) => return hint_of_debugger(error),
             Error::NoGuest { .. } => "`matchstick guests` lists the guests that need no file",
             Error::Linux(LinuxError::NoKernel { .. }) => {
@@ -72,6 +79,7 @@ fn status_of_vmm(error: &error::Error) -> u8 {
     }
 }
 
+#[cfg(feature = "race")]
 fn status_of_bench(error: &bench::Error) -> u8 {
     use bench::Error;
     match error {
@@ -218,10 +226,11 @@ fn hint_of_snapshot(error: &SnapshotError) -> Option<&'static str> {
     })
 }
 
+#[cfg(feature = "debugger")]
 fn hint_of_debugger(error: &DebuggerError) -> Option<&'static str> {
     match error {
         DebuggerError::Vmm(error) => hint_of_vmm(error),
-        DebuggerError::Listen(source) if source.kind() == AddrInUse => {
+        DebuggerError::Listen(source) if source.kind() == io::ErrorKind::AddrInUse => {
             Some("--gdb takes a port that is free, or unix:PATH where there is nothing yet")
         }
         DebuggerError::Listen(source) if source.kind() == PermissionDenied => {
@@ -232,13 +241,16 @@ fn hint_of_debugger(error: &DebuggerError) -> Option<&'static str> {
     }
 }
 
+#[cfg(feature = "race")]
 fn hint_of_bench(error: &bench::Error) -> Option<&'static str> {
     use bench::Error;
     Some(match error {
         Error::Request(_) => "`matchstick bench --help` shows all options",
         Error::NoPayload { .. } => "--payload takes hello, primes or the path of a static program",
         Error::Directory(source) | Error::Fill(source) => match source.kind() {
-            StorageFull | OutOfMemory => "make room in /tmp, or in the directory that TMPDIR names",
+            StorageFull | io::ErrorKind::OutOfMemory => {
+                "make room in /tmp, or in the directory that TMPDIR names"
+            }
             FileTooLarge => FILE_LIMIT,
             _ => {
                 "it is in /tmp, or in the directory that TMPDIR names, which you have to be able to write to"

@@ -2,11 +2,14 @@
 //!
 //! Guest output goes to stdout and nothing else does; everything of ours goes to stderr.
 
+#[cfg(feature = "race")]
 mod bench;
 mod clone;
 mod diff;
 mod error;
 mod explain;
+#[cfg(all(feature = "trace", feature = "debugger"))]
+mod gdb;
 mod guests;
 mod help;
 mod hint;
@@ -15,6 +18,7 @@ mod image;
 mod lesson;
 mod option;
 mod options;
+#[cfg(any(feature = "race", feature = "trace"))]
 mod output_file;
 mod print;
 mod run;
@@ -26,6 +30,7 @@ mod suggest;
 mod table;
 pub mod terminal;
 mod timings;
+#[cfg(feature = "trace")]
 mod trace;
 mod values;
 
@@ -72,7 +77,9 @@ pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
 fn carry_out(command: Command) -> Result<u8> {
     Ok(match command {
         Command::Run(run) => run::run(&run)?,
+        #[cfg(feature = "race")]
         Command::Bench(args) => bench::run(*args)?,
+        #[cfg(feature = "trace")]
         Command::Trace(run, args) => trace::run(&run, &args)?,
         Command::Snapshot(run, args) => snapshot::run(&run, &args)?,
         Command::Clone(args) => clone::run(&args)?,
@@ -81,7 +88,7 @@ fn carry_out(command: Command) -> Result<u8> {
         Command::Host { json } => print(&host::describe(json, &Terminal::of_stdout())?)?,
         Command::Explain(request) => print(&explain::text(&request, &Terminal::of_stdout()))?,
         Command::Help(command) => print(&help::text(command))?,
-        Command::Version => print(concat!("matchstick ", env!("CARGO_PKG_VERSION"), "\n"))?,
+        Command::Version => print(&help::version())?,
     })
 }
 

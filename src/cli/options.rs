@@ -1,5 +1,6 @@
 //! The arguments: what was typed becomes a [`Command`]. What can be typed stands in [`table`](super::table).
 
+#[cfg(feature = "race")]
 use super::bench::{self, BenchArgs};
 use super::clone::{self, CloneArgs};
 use super::diff::{self, DiffArgs};
@@ -11,7 +12,8 @@ use super::run;
 use super::run_options::RunArgs;
 use super::snapshot::{self, SnapshotArgs};
 use super::suggest;
-use super::table::{self, COMMANDS};
+use super::table::{self, COMMANDS, LEFT_OUT};
+#[cfg(feature = "trace")]
 use super::trace::{self, TraceArgs};
 use crate::guest::Guest;
 use crate::linux;
@@ -25,6 +27,7 @@ pub enum Command {
     /// Start a guest.
     Run(RunArgs),
     /// Start a guest and tell what happens.
+    #[cfg(feature = "trace")]
     Trace(RunArgs, TraceArgs),
     /// Save a guest.
     Snapshot(RunArgs, SnapshotArgs),
@@ -40,6 +43,7 @@ pub enum Command {
         json: bool,
     },
     /// Race.
+    #[cfg(feature = "race")]
     Bench(Box<BenchArgs>),
     /// Give a lesson.
     Explain(Request),
@@ -53,7 +57,9 @@ impl Command {
     /// Whether remarks are unwanted.
     pub fn is_quiet(&self) -> bool {
         match self {
-            Command::Run(run) | Command::Trace(run, _) | Command::Snapshot(run, _) => run.quiet,
+            Command::Run(run) | Command::Snapshot(run, _) => run.quiet,
+            #[cfg(feature = "trace")]
+            Command::Trace(run, _) => run.quiet,
             _ => false,
         }
     }
@@ -88,6 +94,10 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Usage> {
                 what: format!("{name} is a guest, not a command"),
                 hint: "`matchstick run GUEST` starts it",
             },
+            Some(name) if LEFT_OUT.contains(&name) => Usage {
+                what: format!("this matchstick was built without {name}"),
+                hint: "`cargo build --release`, with the default features, makes one that has it",
+            },
             _ => no_command(suggest::no_command(&word, COMMANDS.iter().map(|command| command.name))),
         });
     };
@@ -99,12 +109,14 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Usage> {
 fn parse_command(command: &'static CommandHelp, parser: &mut Parser) -> Result<Command, lexopt::Error> {
     let parsed = match command.name {
         "run" => run::parse(parser)?.map(Command::Run),
+        #[cfg(feature = "trace")]
         "trace" => trace::parse(parser)?.map(|(run, trace)| Command::Trace(run, trace)),
         "snapshot" => snapshot::parse(parser)?.map(|(run, snapshot)| Command::Snapshot(run, snapshot)),
         "clone" => clone::parse(parser)?.map(Command::Clone),
         "diff" => diff::parse(parser)?.map(Command::Diff),
         "guests" => guests::parse(parser)?.map(|()| Command::Guests),
         "host" => host::parse(parser)?.map(|json| Command::Host { json }),
+        #[cfg(feature = "race")]
         "bench" => bench::parse(parser)?.map(|args| Command::Bench(Box::new(args))),
         "explain" => explain::parse(parser)?.map(Command::Explain),
         _ => return Ok(Command::Help(parse_help(parser)?)),

@@ -2,18 +2,24 @@
 //!
 //! The man page and the completions in `docs/` are kept by hand; a test holds them against it.
 
+#[cfg(feature = "race")]
+use super::bench;
 use super::option::CommandHelp;
-use super::{bench, clone, diff, explain, guests, host, run, snapshot, trace};
+#[cfg(feature = "trace")]
+use super::trace;
+use super::{clone, diff, explain, guests, host, run, snapshot};
 
 /// All commands.
 pub const COMMANDS: &[CommandHelp] = &[
     run::COMMAND,
+    #[cfg(feature = "trace")]
     trace::COMMAND,
     snapshot::COMMAND,
     clone::COMMAND,
     diff::COMMAND,
     guests::COMMAND,
     host::COMMAND,
+    #[cfg(feature = "race")]
     bench::COMMAND,
     explain::COMMAND,
     CommandHelp {
@@ -31,3 +37,13 @@ pub const COMMANDS: &[CommandHelp] = &[
 pub fn command(name: &str) -> Option<&'static CommandHelp> {
     COMMANDS.iter().find(|command| command.name == name)
 }
+
+/// What this program was built without, for want of cargo features.
+pub const LEFT_OUT: &[&str] = &[
+    #[cfg(not(feature = "race"))]
+    "bench",
+    #[cfg(not(feature = "trace"))]
+    "trace",
+    #[cfg(not(feature = "debugger"))]
+    "trace --gdb",
+];

@@ -1,19 +1,20 @@
 //! `matchstick trace`: the same as `run`, and then the story of it.
 
 use super::error::Result;
+#[cfg(feature = "debugger")]
+use super::gdb;
 use super::option::{CommandHelp, OptionHelp, Parsed, option};
 use super::output_file::OutputFile;
-use super::print::complain;
 use super::run_options::{self, RUN_OPTIONS, RunArgs, beside_run};
-use super::{start, status};
-use crate::console;
-use crate::debugger::{Address, Debugger};
+use super::start;
+#[cfg(feature = "debugger")]
+use crate::debugger::Address;
 use crate::error;
 use crate::guest::Guest;
 use crate::sandbox::Sandbox;
 use crate::sys;
 use crate::trace::{Stepper, Tracer, html, json, step, story};
-use lexopt::{Parser, ValueExt};
+use lexopt::Parser;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -35,6 +36,7 @@ const OWN_OPTIONS: &[OptionHelp] = &[
     option(None, "chrome", Some("PATH"), "a file for Perfetto and chrome://tracing as well"),
     option(None, "html", Some("PATH"), "a page with a timeline to zoom as well"),
     option(None, "step", None, "tell each instruction and what it changed, not the exits"),
+    #[cfg(feature = "debugger")]
     option(None, "gdb", Some("ADDRESS"), "no story: wait for gdb at a PORT of this host, or unix:PATH"),
 ];
 
@@ -68,6 +70,7 @@ pub struct TraceArgs {
     /// `--step`
     pub step: bool,
     /// `--gdb`
+    #[cfg(feature = "debugger")]
     pub gdb: Option<Address>,
 }
 
@@ -79,18 +82,27 @@ impl TraceArgs {
             "output" => self.output = path()?,
             "chrome" => self.chrome = path()?,
             "html" => self.html = path()?,
-            "gdb" => self.gdb = Some(parser.value()?.parse_with(address)?),
+            #[cfg(feature = "debugger")]
+            "gdb" => self.gdb = Some(gdb::address(parser)?),
             "json" => self.json = true,
             _ => self.step = true,
         }
         Ok(())
     }
 
+    /// Whether a debugger steers the guest.
+    fn is_debugged(&self) -> bool {
+        #[cfg(feature = "debugger")]
+        return self.gdb.is_some();
+        #[cfg(not(feature = "debugger"))]
+        return false;
+    }
+
     /// What cannot go together.
     fn check(&self) -> std::result::Result<(), String> {
         let tells =
             self.output.is_some() || self.json || self.chrome.is_some() || self.html.is_some() || self.step;
-        if self.gdb.is_some() && tells {
+        if self.is_debugged() && tells {
             return Err("with --gdb there is no story to be told".into());
         }
         match self.step && (self.chrome.is_some() || self.html.is_some()) {
@@ -106,27 +118,17 @@ pub fn parse(parser: &mut Parser) -> std::result::Result<Parsed<(RunArgs, TraceA
     let run = run_options::parse(parser, OPTIONS, |option, parser| args.take(option, parser))?;
     let Parsed::Arguments(run) = run else { return Ok(Parsed::Help) };
     args.check()?;
-    if args.gdb.is_some() && run.sandbox == Some(Sandbox::Strict) {
+    if args.is_debugged() && run.sandbox == Some(Sandbox::Strict) {
         return Err("--gdb runs without the sandbox: a client is let in later".into());
     }
     Ok(Parsed::Arguments((run, args)))
 }
 
-/// `1234` or `unix:PATH`.
-fn address(text: &str) -> std::result::Result<Address, &'static str> {
-    match text.strip_prefix("unix:") {
-        Some(path) if !path.is_empty() => Ok(Address::Unix(path.into())),
-        _ => text
-            .parse()
-            .map(Address::Port)
-            .map_err(|_| "a debugger calls at a port, 0 to 65535, or at unix:PATH"),
-    }
-}
-
 /// Runs and traces a guest and returns the exit status.
 pub fn run(run: &RunArgs, args: &TraceArgs) -> Result<u8> {
+    #[cfg(feature = "debugger")]
     if let Some(address) = &args.gdb {
-        return debug(run, address);
+        return gdb::run(run, address);
     }
     // Before the guest starts: what cannot be written is known at once.
     let open = |path: &Option<PathBuf>| path.clone().map(OutputFile::open).transpose();
@@ -161,20 +163,6 @@ fn confined(run: &RunArgs) -> RunArgs {
         _ => Sandbox::Traced,
     };
     RunArgs { sandbox: Some(sandbox), ..run.clone() }
-}
-
-/// `--gdb`: a client steers the guest.
-fn debug(run: &RunArgs, address: &Address) -> Result<u8> {
-    // A client is let in when the machine stands, and its socket removed at the end.
-    let run = &RunArgs { sandbox: Some(Sandbox::Off), ..run.clone() };
-    let announce = |at: &str| complain(&format!("waiting for gdb at {at}"), None);
-    let announce: Option<fn(&str)> = if run.quiet { None } else { Some(announce) };
-    let mut debugger = Debugger::listen(address, announce, console::is_ending)?;
-    let (image, outcome) = start::start(run, &mut debugger)?;
-    let status = outcome.map(|outcome| start::conclude(&image, &outcome, run));
-    debugger.finish(*status.as_ref().unwrap_or(&status::FAILURE))?;
-    sys::die_if_noted();
-    Ok(status?)
 }
 
 /// `--step`: the same, instruction by instruction.

@@ -1,0 +1,41 @@
+//! `matchstick trace --gdb`: the same as `run`, and a gdb says when the guest stops and goes on.
+
+use super::error::Result;
+use super::print::complain;
+use super::run_options::RunArgs;
+use super::{start, status};
+use crate::console;
+use crate::debugger::{Address, Debugger};
+use crate::sandbox::Sandbox;
+use crate::sys;
+use lexopt::{Parser, ValueExt};
+
+/// Where a client is waited for: the value of `--gdb`.
+pub fn address(parser: &mut Parser) -> std::result::Result<Address, lexopt::Error> {
+    parser.value()?.parse_with(parse)
+}
+
+/// `1234` or `unix:PATH`.
+fn parse(text: &str) -> std::result::Result<Address, &'static str> {
+    match text.strip_prefix("unix:") {
+        Some(path) if !path.is_empty() => Ok(Address::Unix(path.into())),
+        _ => text
+            .parse()
+            .map(Address::Port)
+            .map_err(|_| "a debugger calls at a port, 0 to 65535, or at unix:PATH"),
+    }
+}
+
+/// Runs a guest that a client steers, and returns the exit status.
+pub fn run(run: &RunArgs, address: &Address) -> Result<u8> {
+    // A client is let in when the machine stands, and its socket removed at the end.
+    let run = &RunArgs { sandbox: Some(Sandbox::Off), ..run.clone() };
+    let announce = |at: &str| complain(&format!("waiting for gdb at {at}"), None);
+    let announce: Option<fn(&str)> = if run.quiet { None } else { Some(announce) };
+    let mut debugger = Debugger::listen(address, announce, console::is_ending)?;
+    let (image, outcome) = start::start(run, &mut debugger)?;
+    let status = outcome.map(|outcome| start::conclude(&image, &outcome, run));
+    debugger.finish(*status.as_ref().unwrap_or(&status::FAILURE))?;
+    sys::die_if_noted();
+    Ok(status?)
+}
