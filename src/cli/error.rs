@@ -7,6 +7,8 @@ use crate::debugger::DebuggerError;
 use crate::error;
 use crate::linux::LinuxError;
 use crate::snapshot::SnapshotError;
+use std::io;
+use std::path::PathBuf;
 
 /// A result of a command.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -22,6 +24,15 @@ pub enum Error {
         name: String,
         /// The guest that may be meant, as the end of the line.
         meant: String,
+    },
+
+    /// The initrd that was named is not there.
+    #[error("cannot open {}", path.display())]
+    NoInitrd {
+        /// The path as it was given.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
     },
 
     /// Something was asked of a golden image that was decided when it was made.

@@ -15,7 +15,7 @@ use crate::machine::StateError;
 use crate::snapshot::{ProcessError, SnapshotError};
 use std::io;
 use std::io::ErrorKind::{
-    BrokenPipe, FileTooLarge, InvalidInput, IsADirectory, NotADirectory, NotFound, PermissionDenied,
+    BrokenPipe, FileTooLarge, InvalidInput, IsADirectory, NotADirectory, NotFound, Other, PermissionDenied,
     QuotaExceeded, ReadOnlyFilesystem, StorageFull, Unsupported,
 };
 
@@ -32,7 +32,9 @@ impl Error {
             #[cfg(feature = "race")]
             Error::Bench(error) => status_of_bench(error),
             Error::Decided | Error::TooEarly => status::FAILURE,
-            Error::NoGuest { .. } | Error::Linux(LinuxError::NoKernel { .. }) => status::NOT_FOUND,
+            Error::NoGuest { .. } | Error::NoInitrd { .. } | Error::Linux(LinuxError::NoKernel { .. }) => {
+                status::NOT_FOUND
+            }
             Error::Snapshot(SnapshotError::Process { source: ProcessError::Missing, .. }) => {
                 status::NOT_FOUND
             }
@@ -64,6 +66,7 @@ impl Error {
             Error::Decided => {
                 "--timeout, --max-output and --sandbox are new with each run of it; `matchstick snapshot` decides the rest"
             }
+            Error::NoInitrd { .. } => return None,
             Error::TooEarly => SAVED_WHILE_IT_RUNS,
         })
     }
@@ -101,10 +104,16 @@ fn hint_of_vmm(error: &error::Error) -> Option<&'static str> {
         Error::NotFound { .. } => {
             "`matchstick guests` lists what needs no file, and `matchstick snapshot -o FILE` makes a golden image"
         }
-        Error::Unreadable { .. } => "an image is a regular file that you may read",
+        Error::Unreadable { source, .. } => match source.kind() {
+            _ if source.raw_os_error() == Some(libc::ELOOP) => REGULAR_FILE,
+            IsADirectory | NotADirectory | PermissionDenied | Other => REGULAR_FILE,
+            _ => return hint_of_limits(source),
+        },
     })
 }
 
+/// What an image has to be.
+const REGULAR_FILE: &str = "an image is a regular file that you may read";
 /// For EFBIG, wherever it comes from.
 const FILE_LIMIT: &str = "`ulimit -f` says how large a file may become";
 /// For EAGAIN where a thread or a process was to be started.
@@ -117,8 +126,7 @@ const MORE_MEMORY: &str = "more memory: -m SIZE";
 fn hint_of_host(step: Step, source: &io::Error) -> Option<&'static str> {
     let number = source.raw_os_error().unwrap_or(0);
     Some(match (step, number) {
-        (_, libc::EMFILE) => "`ulimit -n` says how many files may be open",
-        (_, libc::ENFILE) => "the whole host has too many open files: `sysctl fs.file-nr` counts them",
+        (_, libc::EMFILE | libc::ENFILE) => return hint_of_limits(source),
         (Step::OpenKvm, _) => return hint_of_kvm(number),
         (Step::UseKvm, _) if source.kind() == Unsupported => {
             "matchstick needs the KVM of Linux 4.17 or newer"
@@ -143,6 +151,15 @@ fn hint_of_host(step: Step, source: &io::Error) -> Option<&'static str> {
         (Step::Sandbox, _) => "--sandbox off runs the guest without",
         _ => return None,
     })
+}
+
+/// Where there are as many open files as there may be.
+fn hint_of_limits(source: &io::Error) -> Option<&'static str> {
+    match source.raw_os_error() {
+        Some(libc::EMFILE) => Some("`ulimit -n` says how many files may be open"),
+        Some(libc::ENFILE) => Some("the whole host has too many open files: `sysctl fs.file-nr` counts them"),
+        _ => None,
+    }
 }
 
 fn hint_of_kvm(number: i32) -> Option<&'static str> {
@@ -192,6 +209,7 @@ fn hint_of_image(error: &ImageError) -> Option<&'static str> {
 
 fn hint_of_pack(error: &PackError) -> Option<&'static str> {
     Some(match error {
+        PackError::Io(source) if hint_of_limits(source).is_some() => return hint_of_limits(source),
         PackError::Io(_) | PackError::NotAFile => {
             "--init takes a program, --rootfs a directory whose files you may read"
         }
@@ -233,7 +251,7 @@ fn hint_of_debugger(error: &DebuggerError) -> Option<&'static str> {
         DebuggerError::Listen(source) if source.kind() == io::ErrorKind::AddrInUse => {
             Some("--gdb takes a port that is free, or unix:PATH where there is nothing yet")
         }
-        DebuggerError::Listen(source) if source.kind() == PermissionDenied => {
+        DebuggerError::Listen(source) if matches!(source.kind(), NotFound | PermissionDenied) => {
             Some("--gdb takes a port from 1024 on, or unix:PATH in a directory that you may write to")
         }
         DebuggerError::Listen(_) => None,
@@ -246,15 +264,18 @@ fn hint_of_bench(error: &bench::Error) -> Option<&'static str> {
     use bench::Error;
     Some(match error {
         Error::Request(_) => "`matchstick bench --help` shows all options",
-        Error::NoPayload { .. } => "--payload takes hello, primes or the path of a static program",
+        Error::NoPayload { .. }
+        // Nothing else is read for a race.
+        | Error::Vmm(error::Error::NotFound { .. } | error::Error::Unreadable { .. }) => "--payload takes hello, primes or the path of a static program",
         Error::Directory(source) | Error::Fill(source) => match source.kind() {
             StorageFull | io::ErrorKind::OutOfMemory => {
                 "make room in /tmp, or in the directory that TMPDIR names"
             }
             FileTooLarge => FILE_LIMIT,
-            _ => {
+            NotFound | NotADirectory | PermissionDenied | ReadOnlyFilesystem => {
                 "it is in /tmp, or in the directory that TMPDIR names, which you have to be able to write to"
             }
+            _ => return hint_of_limits(source),
         },
         Error::Pin { .. } => "--pin takes a number that /proc/cpuinfo has",
         Error::NoReport { .. } => "`matchstick bench --export-json FILE` writes what can be compared with",
@@ -270,7 +291,7 @@ fn hint_of_writing(source: &io::Error) -> Option<&'static str> {
         NotFound | NotADirectory | IsADirectory | InvalidInput | PermissionDenied | ReadOnlyFilesystem => {
             "it goes to a file that you may write, in a directory that is there"
         }
-        _ => return None,
+        _ => return hint_of_limits(source),
     })
 }
 

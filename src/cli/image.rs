@@ -134,7 +134,7 @@ fn kernel(args: &RunArgs) -> Result<Image> {
     config.timeout = args.timeout;
     config.max_output = args.max_output;
     config.cmdline = cmdline(args);
-    config.initrd = args.initrd.as_deref().map(|path| read(path, config.memory)).transpose()?;
+    config.initrd = args.initrd.as_deref().map(|path| initrd(path, config.memory)).transpose()?;
     Ok(Image { name, source: Source::Bytes(bytes), config, holds_input: false })
 }
 
@@ -158,7 +158,7 @@ fn linux_image(args: &RunArgs, kernel: Option<(String, Contents)>) -> Result<Ima
     };
     // The root first: a wrong file is worth saying even where there is no kernel.
     let userland = match (&args.initrd, &kernel) {
-        (Some(path), _) => Userland::given(Some(read(path, memory)?), &options),
+        (Some(path), _) => Userland::given(Some(initrd(path, memory)?), &options),
         (None, Some(_)) => Userland::given(None, &options),
         (None, None) => userland(&options)?,
     };
@@ -196,6 +196,14 @@ fn cmdline(args: &RunArgs) -> Vec<u8> {
 
 /// From this size on a file is mapped. To read a smaller one is cheaper.
 const MAPPED_MIN: u64 = 64 << 10;
+
+/// Reads what `--initrd` names.
+fn initrd(path: &Path, memory: u64) -> Result<Contents> {
+    read(path, memory).map_err(|error| match error {
+        error::Error::NotFound { path, source } => Error::NoInitrd { path, source },
+        error => error.into(),
+    })
+}
 
 /// Reads a file or a pipe that has to fit a guest's memory of `limit` bytes; an endless one stops there. A large file
 /// is only mapped.

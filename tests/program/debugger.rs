@@ -281,12 +281,11 @@ fn an_address_that_cannot_be_used_is_said() {
     );
     let (dir, socket) = socket();
     std::fs::write(&socket, "taken").unwrap();
-    for path in [socket, dir.path().join("no/such")] {
+    for (path, hint) in [
+        (socket, "--gdb takes a port that is free"),
+        (dir.path().join("no/such"), "unix:PATH in a directory that you may write to"),
+    ] {
         let address = format!("unix:{}", path.display());
-        matchstick(["trace", "--gdb", &address]).run().fails(
-            125,
-            "cannot listen for a debugger",
-            "target remote",
-        );
+        matchstick(["trace", "--gdb", &address]).run().fails(125, "cannot listen for a debugger", hint);
     }
 }

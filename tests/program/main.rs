@@ -9,6 +9,7 @@ mod support;
 mod cli;
 mod debugger;
 mod ends;
+mod errors;
 mod examples;
 mod explain;
 mod faults;

@@ -157,7 +157,8 @@ fn a_guest_that_has_ended_is_not_saved() {
     }
     let mut machine = machine(Guest::find("hello").unwrap(), &Output::default());
     assert!(matches!(machine.run().unwrap(), Outcome::Exited(0)));
-    assert_eq!(machine.snapshot().err().unwrap().to_string(), "cannot take a snapshot: the guest has ended");
+    let error = machine.snapshot().err().unwrap();
+    assert_eq!(matchstick::error::in_words(&error), "cannot take a snapshot: the guest has ended");
 }
 
 #[test]
@@ -174,9 +175,9 @@ fn a_device_that_does_not_tell_its_state_is_named() {
     }
     let mut machine = machine(Guest::find("hello").unwrap(), &Output::default());
     machine.add_device(Slot::ports(0x510, 2, Mute)).unwrap();
-    let error = machine.snapshot().err().unwrap().to_string();
+    let error = machine.snapshot().err().unwrap();
     assert_eq!(
-        error,
+        matchstick::error::in_words(&error),
         "cannot take a snapshot: the device at 0x510 of the ports does not tell what it remembers"
     );
 }

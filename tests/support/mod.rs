@@ -181,6 +181,12 @@ impl Program {
         self
     }
 
+    /// Where it runs.
+    pub fn directory(mut self, directory: &std::path::Path) -> Program {
+        self.command.current_dir(directory);
+        self
+    }
+
     /// Sets a variable of its environment.
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Program {
         self.command.env(name, value);
