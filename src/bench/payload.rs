@@ -5,11 +5,13 @@
 
 use super::error::{Error, Result};
 use super::file;
+use crate::container::proc::Mount;
+use crate::container::{cgroup, mark};
 use crate::guest::Guest;
 use crate::sys;
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 macro_rules! program {
@@ -37,14 +39,30 @@ pub static PROBE: &[u8] = program!("probe");
 pub struct Scratch(PathBuf);
 
 impl Scratch {
-    /// A new directory in $TMPDIR.
+    /// A new directory in $TMPDIR. Before, what an earlier race left behind because it was killed is removed.
     pub fn new() -> io::Result<Scratch> {
-        let unique = u64::from_ne_bytes(sys::random()?);
-        let path = std::env::temp_dir().join(format!("matchstick-bench-{unique:016x}"));
-        fs::create_dir(&path)?;
+        remove_left_over();
+        let path = Scratch::make()?;
         // Runtimes look into it from other user namespaces.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
         Ok(Scratch(path))
+    }
+
+    /// The name is marked, and so can be guessed: one that somebody else has taken is passed over.
+    fn make() -> io::Result<PathBuf> {
+        /// Far more than a process has at once.
+        const TRIES: u32 = 1000;
+        let (directory, mark) = (std::env::temp_dir(), mark::own());
+        let mut taken = None;
+        for count in 0..TRIES {
+            let path = directory.join(format!("{mark}{count}"));
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(path),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => taken = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(taken.unwrap_or_else(|| io::ErrorKind::AlreadyExists.into()))
     }
 
     /// Where it is.
@@ -64,6 +82,27 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Removes what races left behind that were killed: their cgroups, with the processes in them, and their directories in
+/// $TMPDIR, with what is mounted in them. Only what is ours and whose race has certainly ended.
+fn remove_left_over() {
+    cgroup::remove_left_over();
+    let is_ours = |entry: &fs::DirEntry| {
+        let is_left_over = entry.file_name().to_str().is_some_and(mark::is_left_over);
+        // Not of a link: of what has the name.
+        is_left_over
+            && entry.metadata().is_ok_and(|file| file.is_dir() && file.uid() == sys::effective_user())
+    };
+    let entries = fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten();
+    for directory in entries.filter(is_ours).map(|entry| entry.path()) {
+        let mounts = Mount::all(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default());
+        // What was mounted last first.
+        for mount in mounts.iter().rev().filter(|mount| Path::new(&mount.point).starts_with(&directory)) {
+            let _ = sys::unmount(Path::new(&mount.point));
+        }
+        let _ = fs::remove_dir_all(&directory);
     }
 }
 

@@ -17,17 +17,20 @@ use std::process::Command;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
-/// How the parent tells the child: `FD,NANOSECONDS`, where to write to and when it was started.
+/// How the parent tells the child: `PARENT,FD,NANOSECONDS`, its own process number, where to write to, and when the child
+/// was started.
 const VARIABLE: &str = "MATCHSTICK_TIMINGS";
 
 /// The child's part: runs the guest with a timeline and hands it over. `None` in any other process.
 pub fn run_if_inside(args: &RunArgs) -> Option<Result<u8>> {
     let value = std::env::var(VARIABLE).ok()?;
+    let (parent, value) = value.split_once(',')?;
     let (fd, start) = value.split_once(',')?;
+    let parent = parent.parse().ok()?;
     let mut pipe = sys::inherited_pipe(fd.parse().ok()?)?;
     let started = Duration::from_nanos(start.parse().ok()?);
     // Should the parent be killed, nobody would end the guest.
-    sys::end_with_parent();
+    sys::end_with_parent(parent);
     let mut timeline = Timeline::since(started);
     crate::timeline::Probe::mark(&mut timeline, Phase::Exec);
     let status = start::run(args, &mut timeline);
@@ -59,7 +62,7 @@ pub fn measure() -> Result<u8> {
     let mut command = Command::new(std::env::current_exe().map_err(os)?);
     command.args(std::env::args_os().skip(1));
     let start = sys::monotonic();
-    command.env(VARIABLE, format!("{},{}", writer.as_raw_fd(), start.as_nanos()));
+    command.env(VARIABLE, format!("{},{},{}", std::process::id(), writer.as_raw_fd(), start.as_nanos()));
     let mut child = command.spawn().map_err(os)?;
     CHILD.store(child.id() as i32, Ordering::SeqCst);
     // One that came before there was a child to pass it on to.

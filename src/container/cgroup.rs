@@ -5,8 +5,10 @@
 //! clone3(2). A version 1 cgroup has to be entered afterwards, which takes the kernel milliseconds, as it waits for
 //! all processors to pass a quiet point. So the version 2 tree is taken wherever there is one.
 
+use super::mark;
 use super::proc::{Membership, Mount};
 use crate::sys;
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -16,8 +18,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// The beginning of our cgroups' names; our process number and a count follow.
-const PREFIX: &str = "matchstick-";
 /// How long to wait until a cgroup is empty.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How many attempts to remove a cgroup are made before the processes in it are killed. Most of them are ending already.
@@ -37,12 +37,9 @@ enum Version {
 }
 
 impl CgroupParent {
-    /// Looks for one; `None` if there is no cgroup that we may divide. What an earlier process of ours could not
-    /// remove, since it was killed, is removed.
+    /// Looks for one; `None` if there is no cgroup that we may divide.
     pub fn find() -> Option<CgroupParent> {
-        let parent = here().into_iter().find(CgroupParent::is_ours)?;
-        parent.sweep();
-        Some(parent)
+        here().into_iter().find(CgroupParent::is_ours)
     }
 
     /// One line about it.
@@ -64,7 +61,7 @@ impl CgroupParent {
     pub fn make(&self) -> io::Result<Cgroup> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = self.directory.join(format!("{PREFIX}{}-{count}", std::process::id()));
+        let path = self.directory.join(format!("{}{count}", mark::own()));
         fs::create_dir(&path)?;
         let mut cgroup = Cgroup { path, open: None };
         let open = match self.version {
@@ -76,18 +73,6 @@ impl CgroupParent {
         };
         cgroup.open = Some(open);
         Ok(cgroup)
-    }
-
-    /// Removes the cgroups of processes that are no more.
-    fn sweep(&self) {
-        let Ok(entries) = fs::read_dir(&self.directory) else { return };
-        for entry in entries.filter_map(Result::ok) {
-            let name = entry.file_name();
-            let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next());
-            if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
-                let _ = fs::remove_dir(entry.path());
-            }
-        }
     }
 }
 
@@ -101,10 +86,25 @@ fn here() -> Vec<CgroupParent> {
 /// processes that are still in them are killed.
 pub fn remove_everywhere(name: &str) {
     let end = sys::monotonic() + PATIENCE;
+    everywhere().for_each(|directory| remove(&directory.join(name), end));
+}
+
+/// The same with all cgroups that a process of ours made, or had made, and left behind because it was killed.
+pub fn remove_left_over() {
+    for directory in everywhere() {
+        let entries = fs::read_dir(&directory).into_iter().flatten().filter_map(Result::ok);
+        let is_left_over = |name: &OsString| name.to_str().is_some_and(mark::is_left_over);
+        for name in entries.map(|entry| entry.file_name()).filter(is_left_over) {
+            remove(&directory.join(name), sys::monotonic() + PATIENCE);
+        }
+    }
+}
+
+/// Where tools make their cgroups: beside our own, and at the root of each tree.
+fn everywhere() -> impl Iterator<Item = PathBuf> {
     let trees = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().filter_map(Result::ok);
     let roots = trees.map(|entry| entry.path()).chain(["/sys/fs/cgroup".into()]);
-    let own = here().into_iter().map(|parent| parent.directory);
-    roots.chain(own).for_each(|directory| remove(&directory.join(name), end));
+    roots.chain(here().into_iter().map(|parent| parent.directory))
 }
 
 /// Removes a cgroup and those below it; gives up at `end`. A process that was just killed stays in its cgroup until the

@@ -8,6 +8,7 @@ use crate::sys::clone::{Addresses, ids, inside as sys};
 use std::convert::Infallible;
 use std::ffi::CStr;
 use std::io;
+use std::os::fd::BorrowedFd;
 
 /// Where the program is in the container.
 const PAYLOAD: &CStr = c"/payload";
@@ -24,6 +25,8 @@ pub struct Plan<'a> {
     pub files: [i32; 3],
     pub uid_map: &'a str,
     pub gid_map: &'a str,
+    /// The process that makes the container, and that it ends with.
+    pub parent: BorrowedFd<'a>,
     /// A version 1 cgroup's `cgroup.procs`, open for writing.
     pub cgroup: Option<i32>,
 }
@@ -46,7 +49,7 @@ impl Plan<'_> {
 
     fn steps(&self) -> Result<Infallible, Error> {
         let on = |step| move |source| Error { step, source };
-        sys::depend_on_parent().map_err(on("tie the container to its parent"))?;
+        sys::depend_on_parent(self.parent).map_err(on("tie the container to its parent"))?;
         self.join_cgroup().map_err(on("enter the container's cgroup"))?;
         self.map_users().map_err(on("map the container's root to our user"))?;
         sys::set_hostname(self.hostname).map_err(on("set the container's host name"))?;

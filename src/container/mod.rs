@@ -22,6 +22,7 @@
 
 pub mod cgroup;
 mod inside;
+pub mod mark;
 pub(crate) mod proc;
 
 pub use crate::sys::spawn::{Child, Usage};
@@ -81,6 +82,7 @@ impl Container {
             files: files.map(|file| file.as_raw_fd()),
             uid_map: &uid_map,
             gid_map: &gid_map,
+            parent: clone::own_process().map_err(failed("watch our own process"))?,
             cgroup: cgroup.as_ref().and_then(Cgroup::entrance),
         };
         let into = cgroup.as_ref().and_then(Cgroup::directory);

@@ -12,8 +12,9 @@ use libc::{c_char, c_int, c_long, c_uint, c_void};
 use std::arch::asm;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::{null, null_mut};
+use std::sync::OnceLock;
 
 /// The seven namespaces that can be new from the first instruction on (namespaces(7)). The eighth, that of clocks,
 /// begins with the next exec.
@@ -156,6 +157,21 @@ unsafe fn clone3(arguments: &Arguments, begin: Begin, shared: *mut c_void) -> c_
     result
 }
 
+/// This process, for its children: a descriptor that becomes readable when it ends (pidfd_open(2), Linux 5.3).
+pub fn own_process() -> io::Result<BorrowedFd<'static>> {
+    static OWN: OnceLock<OwnedFd> = OnceLock::new();
+    if let Some(own) = OWN.get() {
+        return Ok(own.as_fd());
+    }
+    // SAFETY: plain numbers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, libc::getpid(), 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call made this descriptor for us.
+    Ok(OWN.get_or_init(|| unsafe { OwnedFd::from_raw_fd(fd as c_int) }).as_fd())
+}
+
 /// The effective user and group of this process.
 pub fn ids() -> (u32, u32) {
     // SAFETY: they take nothing and cannot fail.
@@ -172,12 +188,23 @@ pub mod inside {
         check(result.min(0) as c_int)
     }
 
-    /// Dies with the thread that made it, and is the first of a process group of its own.
-    pub fn depend_on_parent() -> io::Result<()> {
-        // SAFETY: plain numbers.
+    /// Dies with the thread that made it, and is the first of a process group of its own. `parent` is the process that
+    /// made it, see [`own_process`]; if that has ended already, this is an error.
+    ///
+    /// getppid(2) says nothing here: seen from a new pid namespace, the parent is always 0. So the parent is asked by
+    /// its descriptor, after prctl(2). In between is setpgid(2), which takes the kernel's lock on the process tree: a
+    /// parent that is about to end has either ended, and is seen, or ends later, and the kernel sends the signal.
+    pub fn depend_on_parent(parent: BorrowedFd<'_>) -> io::Result<()> {
+        let mut ended = libc::pollfd { fd: parent.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: plain numbers, and one entry as it is told.
         unsafe {
             check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
-            check(libc::setpgid(0, 0))
+            check(libc::setpgid(0, 0))?;
+            match libc::poll(&mut ended, 1, 0) {
+                0 => Ok(()),
+                -1 => Err(io::Error::last_os_error()),
+                _ => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+            }
         }
     }
 

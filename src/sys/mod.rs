@@ -22,9 +22,9 @@ mod time;
 pub use confine::{
     close_file_system, die_saying, drop_capabilities, limit_resources, on_forbidden_call, share_one_heap,
 };
-pub use file::{inherited_pipe, memory_file, next_data, own_pages, pipe_for_child};
+pub use file::{inherited_pipe, memory_file, next_data, own_pages, pipe_for_child, unmount};
 pub use host::{cpuid, effective_user, random, ring, smallest_system_call};
-pub use process::{begin, bind_to, end_with_parent, raise_open_files};
+pub use process::{begin, bind_to, end_with_parent, process_exists, raise_open_files};
 pub use signal::{
     Thread, Timer, block_signals, die_if_noted, die_of, note_ending_signals, noted_signal, on_kick,
     send_signal,

@@ -25,10 +25,22 @@ pub fn begin() {
     }
 }
 
-/// Has this process asked to end, by SIGTERM, when the one that started it ends (prctl(2)).
-pub fn end_with_parent() {
+/// Has this process asked to end, by SIGTERM, when its parent ends (prctl(2)). `parent` is the parent's number: if it has
+/// ended already, nobody would send the signal, and this process ends at once.
+pub fn end_with_parent(parent: u32) {
     // SAFETY: plain numbers. It cannot fail for a signal that exists.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) };
+    // After the call above: whenever the parent ends, either this sees it or the kernel sends the signal.
+    if std::os::unix::process::parent_id() != parent {
+        super::die_of(libc::SIGTERM);
+    }
+}
+
+/// Whether there is a process of that number, in our pid namespace (kill(2)).
+pub fn process_exists(pid: i32) -> bool {
+    // SAFETY: plain numbers; signal 0 is not sent.
+    let sent = check(unsafe { libc::kill(pid, 0) });
+    sent.err().is_none_or(|error| error.raw_os_error() != Some(libc::ESRCH))
 }
 
 /// Binds this thread, and what it starts, to one processor (sched_setaffinity(2)).

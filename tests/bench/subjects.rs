@@ -2,9 +2,12 @@
 
 use crate::{alone, support};
 use matchstick::bench::{Payload, Scratch, Subject, subjects};
+use matchstick::container::mark;
 use std::fs;
-use std::path::Path;
-use std::time::Duration;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -26,22 +29,26 @@ fn ready(name: &str, payload: &Payload) -> Option<Box<dyn Subject>> {
     }
 }
 
-/// Paths below the trees of cgroups and in the temporary directory that have our name.
+/// Paths below the trees of cgroups, and mounts, that have our mark.
 fn left_behind() -> Vec<String> {
-    let ours = format!("matchstick-{}-", std::process::id());
+    left_behind_by(&mark::own())
+}
+
+/// The same with names that begin so.
+fn left_behind_by(ours: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut places: Vec<_> =
         fs::read_dir("/sys/fs/cgroup").into_iter().flatten().filter_map(Result::ok).collect();
     places.retain(|entry| entry.path().is_dir());
     for place in places {
         for entry in fs::read_dir(place.path()).into_iter().flatten().filter_map(Result::ok) {
-            if entry.file_name().to_string_lossy().starts_with(&ours) {
+            if entry.file_name().to_string_lossy().starts_with(ours) {
                 found.push(entry.path().display().to_string());
             }
         }
     }
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    found.extend(mounts.lines().filter(|line| line.contains(&ours)).map(str::to_owned));
+    found.extend(mounts.lines().filter(|line| line.contains(ours)).map(str::to_owned));
     found
 }
 
@@ -113,14 +120,22 @@ fn each_says_what_it_is() {
     assert!(REQUIRED.iter().all(|name| names.contains(name)));
 }
 
+/// A program in `directory` that never ends and has bytes of its own.
+fn endless(directory: &Path) -> PathBuf {
+    // `jmp $`, and who we are.
+    let bytes = [&[0xeb, 0xfe][..], &std::process::id().to_le_bytes()].concat();
+    let segment = support::image::Segment { address: 0x40_0078, bytes: &bytes, size: bytes.len() as u64 };
+    let endless = directory.join("endless");
+    fs::write(&endless, support::image::elf(0x40_0078, &[segment])).unwrap();
+    fs::set_permissions(&endless, fs::Permissions::from_mode(0o755)).unwrap();
+    endless
+}
+
 #[test]
 fn a_container_whose_runtime_is_killed_is_removed() {
     let _alone = alone();
     let scratch = Scratch::new().unwrap();
-    // `jmp $`
-    let segment = support::image::Segment { address: 0x40_0078, bytes: &[0xeb, 0xfe], size: 2 };
-    let endless = scratch.path().join("endless");
-    fs::write(&endless, support::image::elf(0x40_0078, &[segment])).unwrap();
+    let endless = endless(scratch.path());
     let payload = Payload::new(endless.to_str().unwrap(), &scratch).unwrap();
     for name in REQUIRED {
         let Some(mut subject) = ready(name, &payload) else { continue };
@@ -134,6 +149,96 @@ fn a_container_whose_runtime_is_killed_is_removed() {
         }
     }
     assert!(!running(&payload.program), "the payload lives on");
+}
+
+/// Whether a process is there and has not ended.
+fn is_running(id: i32) -> bool {
+    fs::read_link(format!("/proc/{id}/exe")).is_ok()
+}
+
+/// Nobody can remove anything after a SIGKILL, but the next race can.
+#[test]
+fn what_a_killed_race_left_is_removed_by_the_next_one_and_nothing_else_is() {
+    let _alone = alone();
+    let temporary = tempfile::tempdir().unwrap();
+    let endless = endless(temporary.path());
+    let directories = || -> Vec<String> {
+        let entries = fs::read_dir(temporary.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let names = entries.map(|name| name.to_str().unwrap().to_owned());
+        names.filter(|name| name.starts_with("matchstick-")).collect()
+    };
+    // Not ours: one that no process of ours has made, and one whose maker, this process, is alive.
+    let others = ["matchstick-bench-1".to_owned(), format!("{}0", mark::own())];
+    for other in &others {
+        fs::create_dir(temporary.path().join(other)).unwrap();
+    }
+    let is_other = |name: &String| others.contains(name);
+    for subject in ["namespaces", "runc"] {
+        let args = ["bench", "--limit=300", "--warmup=0", "--runs=1", "--only", subject, "--payload"];
+        let killed = support::matchstick(args).args([&endless]).env("TMPDIR", temporary.path()).start();
+        // Mounts and cgroups of a runtime come one after the other; the payload is last.
+        let begin = Instant::now();
+        while !running(&endless) && begin.elapsed() < LIMIT && is_running(killed.id()) {
+            thread::sleep(Duration::from_millis(5));
+        }
+        if !running(&endless) {
+            let ended = killed.end();
+            assert!(!support::is_set("REQUIRE_CONTAINERS"), "{subject}: {ended:?}");
+            support::skip(&format!("{subject} does not start here"));
+            continue;
+        }
+        killed.signal(libc::SIGKILL);
+        killed.end().killed_by(libc::SIGKILL);
+        let left = directories().into_iter().find(|name| !is_other(name)).expect("a directory of the race");
+        // "matchstick-", three numbers, and a count.
+        let maker = format!("{}-", left.rsplit_once('-').unwrap().0);
+        if subject == "runc" {
+            assert!(!left_behind_by(&maker).is_empty(), "{subject} left no cgroup: this test shows nothing");
+        }
+        let next = ["bench", "--warmup=0", "--runs=1", "--only=process"];
+        support::matchstick(next).env("TMPDIR", temporary.path()).run().status(0);
+        assert_eq!(left_behind_by(&maker), Vec::<String>::new(), "{subject}");
+        assert!(directories().iter().all(is_other), "{subject}: {:?}", directories());
+        let begin = Instant::now();
+        while running(&endless) {
+            assert!(begin.elapsed() < LIMIT, "{subject}: the payload lives on");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+    assert_eq!(directories().len(), others.len(), "one was removed that is not ours to remove");
+}
+
+/// An idle program is no use to anyone when nobody can read from it.
+#[test]
+fn an_idle_program_ends_with_the_race_that_was_killed() {
+    let _alone = alone();
+    let temporary = tempfile::tempdir().unwrap();
+    let args = ["bench", "memory", "--only=process", "--runs=4", "--limit=60"];
+    let killed = support::matchstick(args).env("TMPDIR", temporary.path()).start();
+    let children = || -> Vec<i32> {
+        let id = killed.id();
+        let text = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        text.split_whitespace().map(|id| id.parse().unwrap()).collect()
+    };
+    let begin = Instant::now();
+    let idle = loop {
+        let idle = children();
+        if idle.len() >= 2 {
+            break idle;
+        }
+        assert!(begin.elapsed() < LIMIT, "no idle programs are started");
+        thread::sleep(Duration::from_millis(1));
+    };
+    killed.signal(libc::SIGKILL);
+    killed.end().killed_by(libc::SIGKILL);
+    let is_there = |id: &i32| {
+        let exe = fs::read_link(format!("/proc/{id}/exe")).unwrap_or_default();
+        exe.starts_with(temporary.path())
+    };
+    while idle.iter().any(is_there) {
+        assert!(begin.elapsed() < 2 * LIMIT, "they live on");
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Whether some process of this host runs our endless payload: one with a name of its own.

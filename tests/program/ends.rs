@@ -112,6 +112,16 @@ fn a_machine_that_is_measured_does_not_outlive_who_measures_it() {
     soon("the child is still there", || !Path::new(&format!("/proc/{child}")).exists());
 }
 
+/// The kernel tells a child of its parent's end only if the child has asked before: one that asks afterwards has to look.
+/// Its variable names process 1, which is not its parent.
+#[test]
+fn a_machine_whose_parent_ended_before_it_could_ask_ends_at_once() {
+    let (_dir, path) = busy();
+    let shell = "MATCHSTICK_TIMINGS=1,3,0 exec \"$0\" run --timings \"$1\" 3>&1";
+    let shell = Program::new("sh").args(["-c", shell, env!("CARGO_BIN_EXE_matchstick")]).args([path]);
+    shell.run().killed_by(libc::SIGTERM).printed("");
+}
+
 #[test]
 fn a_machine_whose_parent_has_gone_ends_when_it_has_nobody_to_write_to() {
     if !has_kvm() {

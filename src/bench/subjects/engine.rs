@@ -9,6 +9,7 @@ use crate::bench::launcher::find_program;
 use crate::bench::payload::Payload;
 use crate::bench::subject::{Kind, Missing};
 use crate::container::cgroup::remove_everywhere;
+use crate::container::mark;
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -82,8 +83,8 @@ impl Image {
         let mut options: Vec<OsString> = Vec::new();
         if engine.has_own_storage {
             // Short names: podman takes a --runroot of 50 bytes at most.
-            let storage = |name| rootfs.directory().join(name).into();
-            options.extend(["--root".into(), storage("s"), "--runroot".into(), storage("r")]);
+            let storage = |letter| rootfs.short_path(letter).into();
+            options.extend(["--root".into(), storage('s'), "--runroot".into(), storage('r')]);
             // These work on every host, whatever its configuration says.
             options.extend(["--storage-driver=vfs", "--cgroup-manager=cgroupfs"].map(OsString::from));
             options.extend(["--events-backend=none"].map(OsString::from));
@@ -91,6 +92,9 @@ impl Image {
         let image = Image { program, options, name: rootfs.unique_name() };
         // The usual fault is a daemon that does not run. This command finds it out quickly.
         call(&image.words(&["version"]))?;
+        if !engine.has_own_storage {
+            image.remove_left_over();
+        }
         let archive = rootfs.directory().join("image.tar");
         let mut tar: Vec<OsString> = vec!["tar".into(), "-C".into(), rootfs.path().into(), "-cf".into()];
         tar.extend([archive.clone().into(), "payload".into()]);
@@ -110,6 +114,20 @@ impl Image {
         let parent = format!("--cgroup-parent=/{}", self.name);
         let name = format!("--name={}", self.name);
         self.words(&["run", "--rm", "--network=none", &parent, &name, &self.name, "/payload"])
+    }
+
+    /// Removes the containers and images of races that were killed.
+    fn remove_left_over(&self) {
+        let lists = [
+            (["ps", "--all", "--format={{.Names}}"], ["rm", "--force"]),
+            (["images", "--all", "--format={{.Repository}}"], ["rmi", "--force"]),
+        ];
+        for (list, remove) in lists {
+            let names = rootfs::output_of(&self.words(&list)).unwrap_or_default();
+            for name in names.lines().filter(|name| mark::is_left_over(name)) {
+                rootfs::quietly(&self.words(&[&remove[..], &[name]].concat()));
+            }
+        }
     }
 
     fn remove_container(&self) {

@@ -1,6 +1,7 @@
 //! What the container subjects share: a root file system with nothing but the payload, and calls to their tools.
 
 use crate::bench::payload::Payload;
+use crate::container::mark;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, PipeWriter};
@@ -12,15 +13,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub struct Rootfs {
     directory: PathBuf,
     name: String,
+    number: u32,
 }
 
 impl Rootfs {
     /// Makes one: /payload, and empty directories.
     pub fn new(subject: &str, payload: &Payload, directories: &[&str]) -> io::Result<Rootfs> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("{subject}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{subject}-{number}");
         let directory = payload.program.with_file_name(&name);
-        let rootfs = Rootfs { directory, name };
+        let rootfs = Rootfs { directory, name, number };
         fs::create_dir_all(rootfs.path())?;
         fs::copy(&payload.program, rootfs.path().join("payload"))?;
         directories.iter().try_for_each(|name| fs::create_dir(rootfs.path().join(name)))?;
@@ -32,14 +35,19 @@ impl Rootfs {
         &self.directory
     }
 
+    /// A path beside it with a short name, for tools that take no long ones: `letter` and our number.
+    pub fn short_path(&self, letter: char) -> PathBuf {
+        self.directory.with_file_name(format!("{letter}{}", self.number))
+    }
+
     /// The root file system in it.
     pub fn path(&self) -> PathBuf {
         self.directory.join("rootfs")
     }
 
-    /// A name that nothing else on this machine has.
+    /// A name that nothing else on this machine has, with our mark.
     pub fn unique_name(&self) -> String {
-        format!("matchstick-{}-{}", std::process::id(), self.name)
+        format!("{}{}", mark::own(), self.name)
     }
 }
 
@@ -53,12 +61,17 @@ pub fn version_of(program: &Path) -> Option<String> {
 
 /// Runs a command to its end; the error is what it said last, or how it ended.
 pub fn call(words: &[OsString]) -> Result<(), String> {
+    output_of(words).map(drop)
+}
+
+/// The same, and what it printed.
+pub fn output_of(words: &[OsString]) -> Result<String, String> {
     let (program, arguments) = words.split_first().ok_or("no program is named")?;
     let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
     let output = output.map_err(|error| error.to_string())?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     match output.status.success() {
-        true => Ok(()),
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
         false => Err(said.trim().lines().last().map_or(output.status.to_string(), str::to_owned)),
     }
 }
