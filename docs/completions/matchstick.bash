@@ -66,9 +66,9 @@ _matchstick() {
             ;;
         clone)
             case $prev in
-                -n | --clones | -j | --parallel | --timeout) ;;
+                -n | --clones | -j | --parallel | -c | --cpus | -m | --memory | --timeout) ;;
                 *)
-                    _matchstick_words '-n --clones -j --parallel --timeout -h --help'
+                    _matchstick_words '-n --clones -j --parallel -c --cpus -m --memory --timeout -h --help'
                     _matchstick_files
                     ;;
             esac

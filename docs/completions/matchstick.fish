@@ -126,6 +126,8 @@ complete -c matchstick -n '__matchstick_in snapshot' -l at -x -a 'ready post: ex
 complete -c matchstick -n '__matchstick_in clone' -F
 complete -c matchstick -n '__matchstick_in clone' -s n -l clones -x -d 'How many'
 complete -c matchstick -n '__matchstick_in clone' -s j -l parallel -x -d 'So many threads start them'
+complete -c matchstick -n '__matchstick_in clone' -s c -l cpus -x -d 'Most CPUs that each may have'
+complete -c matchstick -n '__matchstick_in clone' -s m -l memory -x -d 'Most memory that each may have'
 complete -c matchstick -n '__matchstick_in clone' -l timeout -x -d 'How long each may take to its first byte'
 complete -c matchstick -n '__matchstick_in clone' -s h -l help -d 'Show help'
 complete -c matchstick -n '__matchstick_in diff' -F -a pid: -d 'The machine of process N'

@@ -3,11 +3,11 @@
 use super::error::Result;
 use super::option::{CommandHelp, Given, HELP, OptionHelp, Parsed, option};
 use super::print::print;
-use super::values::{count, time};
+use super::values::{count, size, time};
 use crate::error::{Error, Step};
 use crate::kvm::{Exit, Kvm, Vcpu};
 use crate::machine::{Config, Machine};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Limits, Snapshot};
 use crate::sys;
 use crate::timeline::Probe;
 use crate::x86::ports::COM1;
@@ -38,6 +38,8 @@ pub const COMMAND: CommandHelp = CommandHelp {
 const OPTIONS: &[OptionHelp] = &[
     option(Some('n'), "clones", Some("N"), "how many, after three that do not count [default: 100]"),
     option(Some('j'), "parallel", Some("N"), "so many threads start them [default: 1]"),
+    option(Some('c'), "cpus", Some("N"), "most CPUs that each may have [default: 4]"),
+    option(Some('m'), "memory", Some("SIZE"), "most memory that each may have [default: 512M]"),
     option(None, "timeout", Some("TIME"), "how long each may take to its first byte [default: 10]"),
     HELP,
 ];
@@ -51,6 +53,8 @@ pub struct CloneArgs {
     pub clones: u32,
     /// `--parallel`
     pub parallel: u32,
+    /// `--cpus` and `--memory`
+    pub limits: Limits,
     /// `--timeout`
     pub timeout: Duration,
 }
@@ -58,10 +62,13 @@ pub struct CloneArgs {
 /// Reads what follows `clone`.
 pub fn parse(parser: &mut Parser) -> std::result::Result<Parsed<CloneArgs>, lexopt::Error> {
     let (mut image, mut clones, mut parallel, mut timeout) = (None, 100, 1, Duration::from_secs(10));
+    let mut limits = Limits::default();
     while let Some(given) = Given::next(parser, OPTIONS)? {
         match given {
             Given::Option("clones") => clones = parser.value()?.parse_with(some)?,
             Given::Option("parallel") => parallel = parser.value()?.parse_with(some)?,
+            Given::Option("cpus") => limits.cpus = parser.value()?.parse_with(count)?,
+            Given::Option("memory") => limits.memory = parser.value()?.parse_with(size)?,
             Given::Option("timeout") => timeout = parser.value()?.parse_with(time)?,
             Given::Option(_) => return Ok(Parsed::Help),
             Given::Word(path) if image.is_none() => image = Some(path.into()),
@@ -69,7 +76,7 @@ pub fn parse(parser: &mut Parser) -> std::result::Result<Parsed<CloneArgs>, lexo
         }
     }
     let Some(image) = image else { return Err("which golden image?".into()) };
-    Ok(Parsed::Arguments(CloneArgs { image, clones, parallel, timeout }))
+    Ok(Parsed::Arguments(CloneArgs { image, clones, parallel, limits, timeout }))
 }
 
 /// A number of clones or of threads.
@@ -103,7 +110,7 @@ const UNCOUNTED: usize = 3;
 
 /// Starts machines from an image and tells how long it took.
 pub fn run(args: &CloneArgs) -> Result<u8> {
-    let snapshot = Snapshot::open(&args.image)?;
+    let snapshot = Snapshot::open(&args.image, &args.limits)?;
     snapshot.verify()?;
     let kvm = Kvm::open()?;
     // A VM and its vCPUs are a descriptor each.

@@ -3,7 +3,7 @@
 use super::error::Result;
 use super::option::{CommandHelp, Given, HELP, OptionHelp, Parsed};
 use super::print::print;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Limits, Snapshot};
 use lexopt::Parser;
 use std::path::PathBuf;
 
@@ -72,9 +72,9 @@ pub fn parse(parser: &mut Parser) -> std::result::Result<Parsed<DiffArgs>, lexop
 
 /// Compares an image with another one or with a machine that runs; 1 if they differ.
 pub fn run(args: &DiffArgs) -> Result<u8> {
-    let image = Snapshot::open(&args.image)?;
+    let image = Snapshot::open(&args.image, &Limits::NONE)?;
     let difference = match &args.other {
-        Other::Image(path) => image.differences(&Snapshot::open(path)?)?,
+        Other::Image(path) => image.differences(&Snapshot::open(path, &Limits::NONE)?)?,
         Other::Process(number) => image.drift(*number)?,
     };
     print(&difference)?;

@@ -36,7 +36,7 @@ pub enum Error {
     },
 
     /// Something was asked of a golden image that was decided when it was made.
-    #[error("a golden image has its memory, its CPUs and what it was told")]
+    #[error("a golden image has its kernel and what that was told")]
     Decided,
 
     /// A guest did not come to the moment at which it was to be saved.

@@ -64,7 +64,7 @@ impl Error {
                 "apt-get install linux-image-cloud-amd64 puts one there (on Debian); --kernel PATH names one elsewhere"
             }
             Error::Decided => {
-                "--timeout, --max-output and --sandbox are new with each run of it; `matchstick snapshot` decides the rest"
+                "-m, -c, --timeout, --max-output and --sandbox are its limits in this run; `matchstick snapshot` decides the rest"
             }
             Error::NoInitrd { .. } => return None,
             Error::TooEarly => SAVED_WHILE_IT_RUNS,
@@ -190,6 +190,8 @@ fn hint_of_image(error: &ImageError) -> Option<&'static str> {
         ImageError::Outside { end, .. } if *end <= error::LOADED_BELOW => MORE_MEMORY,
         ImageError::NoRoom { limit, memory, .. } if limit == memory => MORE_MEMORY,
         ImageError::LargerThanMemory { .. } => MORE_MEMORY,
+        ImageError::TooMuchMemory { .. } => "-m SIZE allows it more",
+        ImageError::TooManyCpus { .. } => "-c N allows it more",
         ImageError::Foreign { .. } => {
             "a golden image goes on where it was made, or on a host that can do as much"
         }

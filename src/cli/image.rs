@@ -9,7 +9,7 @@ use crate::guest::Guest;
 use crate::linux;
 use crate::linux::userland::{Userland, userland};
 use crate::machine::Config;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Limits, Snapshot};
 use crate::sys;
 use crate::sys::contents::Contents;
 use std::ffi::OsStr;
@@ -76,9 +76,7 @@ fn snapshot(args: &RunArgs) -> Result<Option<Snapshot>> {
     let is_file = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
     let file = if is_file { File::open(path).ok() } else { None };
     let Some(file) = file.filter(Snapshot::is_one) else { return Ok(None) };
-    let has_more = args.memory.is_some()
-        || args.cpus.is_some()
-        || args.boot.is_some()
+    let has_more = args.boot.is_some()
         || args.initrd.is_some()
         || args.cmdline.is_some()
         || args.cmdline_only.is_some()
@@ -86,7 +84,10 @@ fn snapshot(args: &RunArgs) -> Result<Option<Snapshot>> {
     if has_more || args.is_linux() {
         return Err(Error::Decided);
     }
-    Ok(Some(Snapshot::read(&path.display().to_string(), file)?))
+    let default = Limits::default();
+    let limits =
+        Limits { memory: args.memory.unwrap_or(default.memory), cpus: args.cpus.unwrap_or(default.cpus) };
+    Ok(Some(Snapshot::read(&path.display().to_string(), file, &limits)?))
 }
 
 /// The kernel that `args` name.

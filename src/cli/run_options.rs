@@ -35,12 +35,17 @@ pub const RUN_OPTIONS: &[OptionHelp] = &[
         "the kernel's command line; ARGS are appended\n(to Linux, TEXT is said after the default)",
     ),
     option(None, "cmdline-only", Some("TEXT"), "the same, and Linux gets no default"),
-    option(Some('c'), "cpus", Some("N"), "number of CPUs [default: 1, or what the guest needs]"),
+    option(
+        Some('c'),
+        "cpus",
+        Some("N"),
+        "number of CPUs [default: 1, or what the guest needs];\nof a golden image: the most it may have [default: 4]",
+    ),
     option(
         Some('m'),
         "memory",
         Some("SIZE"),
-        "memory: a number is MiB, or with K, M, G, T\n[default: 2M for the gallery, 512M for Linux, 128M for another file]",
+        "memory: a number is MiB, or with K, M, G, T\n[default: 2M for the gallery, 512M for Linux, 128M for another file];\nof a golden image: the most it may have [default: 512M]",
     ),
     option(
         None,

@@ -1,5 +1,7 @@
 //! Why a machine that was asked for cannot be built, before the host is asked for anything.
 
+use crate::text::size;
+
 /// What is wrong with the description of a machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -23,11 +25,4 @@ pub enum ConfigError {
         /// How many there can be.
         limit: u32,
     },
-}
-
-/// Bytes, in the largest unit that shows them whole.
-fn size(bytes: u64) -> String {
-    let units = [(40, 'T'), (30, 'G'), (20, 'M'), (10, 'K')];
-    let whole = units.iter().find(|(shift, _)| bytes != 0 && bytes.trailing_zeros() >= *shift);
-    whole.map_or(format!("{bytes} bytes"), |(shift, unit)| format!("{}{unit}", bytes >> shift))
 }

@@ -1,6 +1,6 @@
 //! What can be wrong with an image. Nothing of the host: that is [`Error`](super::Error).
 
-use crate::text::hex;
+use crate::text::{hex, size};
 
 /// Why an image cannot be booted.
 ///
@@ -123,6 +123,24 @@ pub enum ImageError {
         size: u64,
         /// The largest size that works.
         limit: u64,
+    },
+
+    /// A golden image of a machine with more memory than it may have.
+    #[error("its machine has {} of memory, and {} is the limit", size(*bytes), size(*limit))]
+    TooMuchMemory {
+        /// The memory of its machine, in bytes.
+        bytes: u64,
+        /// The largest that is allowed.
+        limit: u64,
+    },
+
+    /// A golden image of a machine with more processors than it may have.
+    #[error("its machine has {cpus} CPUs, and {limit} is the limit")]
+    TooManyCpus {
+        /// The processors of its machine.
+        cpus: u32,
+        /// The most that are allowed.
+        limit: u32,
     },
 
     /// The image is of a machine whose processor is not to be had here.

@@ -202,6 +202,8 @@ impl Initramfs {
             return Err(PackError::NameTooLong);
         }
         let start = self.bytes.len();
+        // The header, and what fills name and data up to multiples of 4.
+        self.bytes.try_reserve(HEADER + name.len() + 8).map_err(std::io::Error::from)?;
         let Header { inode, mode, owner, group, links, time, device: (major, minor) } = header;
         self.bytes.extend(b"070701");
         let name_size = name.len() as u32 + 1;
@@ -220,6 +222,7 @@ impl Initramfs {
         let room = (self.limit - begin as u64).min(u32::MAX.into());
         data.take(room + 1).read_to_end(&mut self.bytes)?;
         let end = self.bytes.len();
+        self.bytes.try_reserve(4).map_err(std::io::Error::from)?;
         self.check(0)?;
         let size =
             u32::try_from(end - begin).map_err(|_| PackError::TooLarge { size: (end - begin) as u64 })?;

@@ -27,6 +27,7 @@ use crate::error::ImageError;
 use crate::kvm::{MAX_MEMORY, Memory, StatePart, VcpuState};
 use crate::machine::{Config, DeviceState, State};
 use std::fs::File;
+use std::hash::Hasher;
 use std::io;
 use std::os::unix::fs::FileExt;
 use twox_hash::XxHash64;
@@ -120,33 +121,94 @@ fn sections(state: &State) -> Vec<u8> {
     bytes
 }
 
+/// How large a machine an image may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of memory.
+    pub memory: u64,
+    /// Number of vCPUs.
+    pub cpus: u32,
+}
+
+impl Default for Limits {
+    /// 512 MiB and 4 vCPUs: what a machine has at most that was made without saying how much.
+    fn default() -> Limits {
+        Limits { memory: 512 << 20, cpus: 4 }
+    }
+}
+
+impl Limits {
+    /// All that a machine can have.
+    pub const NONE: Limits = Limits { memory: MAX_MEMORY, cpus: 255 };
+}
+
+/// Why an image cannot be read.
+#[derive(Debug)]
+pub enum ReadError {
+    /// The file cannot be read, or there is no memory for it.
+    Io(io::Error),
+    /// There is something wrong with it.
+    Image(ImageError),
+}
+
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> ReadError {
+        ReadError::Io(error)
+    }
+}
+
+impl From<ImageError> for ReadError {
+    fn from(error: ImageError) -> ReadError {
+        ReadError::Image(error)
+    }
+}
+
 /// Reads and checks everything but the memory, and that the memory is there.
-pub fn read(file: &File) -> Result<(Header, State), ImageError> {
-    let unreadable = |_| ImageError::Damaged { what: "the golden image", why: "it cannot be read" };
-    let len = file.metadata().map_err(unreadable)?.len();
+pub fn read(file: &File, limits: &Limits) -> Result<(Header, State), ReadError> {
+    let len = file.metadata()?.len();
     // Mostly one read is enough.
-    let mut bytes = vec![0; len.min(PAGE as u64) as usize];
-    file.read_exact_at(&mut bytes, 0).map_err(unreadable)?;
+    let mut bytes = zeroes(len.min(PAGE as u64) as usize)?;
+    file.read_exact_at(&mut bytes, 0)?;
     let (sections_len, _) = read_header(&bytes, len)?;
     let head_len = HEADER.saturating_add(sections_len);
     if head_len > bytes.len() {
-        bytes.resize(head_len, 0);
-        file.read_exact_at(&mut bytes, 0).map_err(unreadable)?;
+        bytes = zeroes(head_len)?;
+        file.read_exact_at(&mut bytes, 0)?;
     }
-    decode(&bytes, len)
+    decode(&bytes, len, limits)
+}
+
+/// Room for `len` bytes, which a file decides on.
+pub fn zeroes(len: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(len)?;
+    bytes.resize(len, 0);
+    Ok(bytes)
+}
+
+/// A copy of bytes of a file.
+fn copied(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(bytes.len())?;
+    copy.extend_from_slice(bytes);
+    Ok(copy)
 }
 
 /// The same for an image of `len` bytes that begins with `bytes`: at least its header and its sections.
-pub fn decode(bytes: &[u8], len: u64) -> Result<(Header, State), ImageError> {
+pub fn decode(bytes: &[u8], len: u64, limits: &Limits) -> Result<(Header, State), ReadError> {
     let (sections_len, header) = read_header(bytes, len)?;
     let head_len = HEADER.saturating_add(sections_len);
     let Some(head) = bytes.get(..head_len) else {
-        return Err(ImageError::Truncated { what: "the state", end: head_len as u64, len });
+        return Err(ImageError::Truncated { what: "the state", end: head_len as u64, len }.into());
     };
-    let state = read_state(head)?;
+    let state = read_state(head, limits)?;
     let end = header.memory_offset.saturating_add(state.memory);
     if end > len {
-        return Err(ImageError::Truncated { what: "the memory", end, len });
+        return Err(ImageError::Truncated { what: "the memory", end, len }.into());
+    }
+    if header.pages > state.memory / PAGE as u64 {
+        let what = "the header of the golden image";
+        return Err(damaged(what, "it counts more pages than its machine has").into());
     }
     Ok((header, state))
 }
@@ -197,30 +259,39 @@ fn read_header(bytes: &[u8], len: u64) -> Result<(usize, Header), ImageError> {
 }
 
 /// The sections of `head`, which is a header and its sections.
-fn read_state(head: &[u8]) -> Result<State, ImageError> {
+fn read_state(head: &[u8], limits: &Limits) -> Result<State, ReadError> {
     let what = "the golden image";
     let (Some((signed, rest)), Some(sections)) = (head.split_at_checked(DIGEST), head.get(HEADER..)) else {
-        return Err(damaged(what, "its header is cut short"));
+        return Err(damaged(what, "its header is cut short").into());
     };
-    let digest = XxHash64::oneshot(0, &[signed, sections].concat());
+    let mut digest = XxHash64::with_seed(0);
+    digest.write(signed);
+    digest.write(sections);
+    let digest = digest.finish();
     if (Input { bytes: rest }).u64() != Some(digest) {
-        return Err(damaged(what, "its state is not what its digest says"));
+        return Err(damaged(what, "its state is not what its digest says").into());
     }
     let mut input = Input { bytes: sections };
     let Some((MACHINE, machine)) = input.section() else {
-        return Err(damaged(what, "it does not begin with the machine"));
+        return Err(damaged(what, "it does not begin with the machine").into());
     };
     let (mut state, cpus) = read_machine(machine)?;
+    if state.memory > limits.memory {
+        return Err(ImageError::TooMuchMemory { bytes: state.memory, limit: limits.memory }.into());
+    }
+    if cpus > limits.cpus {
+        return Err(ImageError::TooManyCpus { cpus, limit: limits.cpus }.into());
+    }
     while !input.bytes.is_empty() {
         match input.section() {
             Some((VCPU, parts)) => state.vcpus.push(read_vcpu(parts)?),
             Some((DEVICE, device)) => state.devices.push(read_device(device)?),
-            Some(_) => return Err(damaged(what, "it has a section that nobody knows")),
-            None => return Err(damaged(what, "a section is cut short")),
+            Some(_) => return Err(damaged(what, "it has a section that nobody knows").into()),
+            None => return Err(damaged(what, "a section is cut short").into()),
         }
     }
     if state.vcpus.len() != cpus as usize {
-        return Err(damaged(what, "it does not have as many vCPUs as it says"));
+        return Err(damaged(what, "it does not have as many vCPUs as it says").into());
     }
     Ok(state)
 }
@@ -244,7 +315,7 @@ fn read_machine(mut input: Input<'_>) -> Result<(State, u32), ImageError> {
     Ok((state, cpus))
 }
 
-fn read_vcpu(mut input: Input<'_>) -> Result<VcpuState, ImageError> {
+fn read_vcpu(mut input: Input<'_>) -> Result<VcpuState, ReadError> {
     let what = "a vCPU in the golden image";
     let mut state = VcpuState::default();
     while !input.bytes.is_empty() {
@@ -252,26 +323,26 @@ fn read_vcpu(mut input: Input<'_>) -> Result<VcpuState, ImageError> {
             let (number, len) = (input.u32()?, input.u32()?);
             Some((number, input.padded(len as usize)?))
         })();
-        let Some((number, bytes)) = part else { return Err(damaged(what, "a part is cut short")) };
+        let Some((number, bytes)) = part else { return Err(damaged(what, "a part is cut short").into()) };
         let Some(part) = StatePart::find(number) else {
-            return Err(damaged(what, "it has a part that nobody knows"));
+            return Err(damaged(what, "it has a part that nobody knows").into());
         };
-        if !state.add(part, bytes.to_vec()) {
-            return Err(damaged(what, "a part is there twice, or has another length"));
+        if !state.add(part, copied(bytes)?) {
+            return Err(damaged(what, "a part is there twice, or has another length").into());
         }
     }
     if state.regs().is_none() || state.sregs().is_none() {
-        return Err(damaged(what, "it has no registers"));
+        return Err(damaged(what, "it has no registers").into());
     }
     Ok(state)
 }
 
-fn read_device(mut input: Input<'_>) -> Result<DeviceState, ImageError> {
+fn read_device(mut input: Input<'_>) -> Result<DeviceState, ReadError> {
     let spaces = [Space::Ports, Space::Mmio, Space::Ioapic];
     let space = input.u64().and_then(|number| spaces.get(usize::try_from(number).ok()?).copied());
     match (space, input.u64()) {
-        (Some(space), Some(base)) => Ok(DeviceState { space, base, bytes: input.bytes.to_vec() }),
-        _ => Err(damaged("a device in the golden image", "it is nowhere")),
+        (Some(space), Some(base)) => Ok(DeviceState { space, base, bytes: copied(input.bytes)? }),
+        _ => Err(damaged("a device in the golden image", "it is nowhere").into()),
     }
 }
 

@@ -124,7 +124,7 @@ pub fn digest(file: &File, offset: u64, bytes: u64) -> io::Result<(u64, u64)> {
 
 /// Copies an image whose memory lies at `offset`, with its holes, until `is_over`.
 pub fn copy(from: &File, to: &File, offset: u64, bytes: u64, is_over: fn() -> bool) -> io::Result<()> {
-    let mut head = vec![0; offset as usize];
+    let mut head = super::format::zeroes(offset as usize)?;
     from.read_exact_at(&mut head, 0)?;
     to.write_all_at(&head, 0)?;
     each_page(from, offset, bytes, |number, page| match is_over() {

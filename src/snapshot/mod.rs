@@ -22,7 +22,7 @@ use crate::machine::{Config, Machine, State, StateError};
 use crate::sys;
 use crate::timeline::{Phase, Probe};
 use crate::x86::cpuid;
-use format::Header;
+use format::{Header, ReadError};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -31,7 +31,7 @@ use std::sync::{Arc, OnceLock};
 use vm_memory::{Bytes, GuestAddress};
 
 pub use error::{ProcessError, SnapshotError};
-pub use format::{MAGIC, VERSION};
+pub use format::{Limits, MAGIC, VERSION};
 pub use memory::PAGE;
 pub use pool::{Cleaned, Pool};
 
@@ -67,7 +67,7 @@ impl Machine {
         let state = self.state()?;
         format::write(&file, &state, self.memory())
             .map_err(|source| Error::Host { step: Step::CopyMemory, source })?;
-        Ok(Snapshot::read("the snapshot", file)?)
+        Ok(Snapshot::read("the snapshot", file, &Limits::NONE)?)
     }
 
     /// A machine that goes on from `snapshot`; what its guest writes to the serial port goes to `output`.
@@ -77,11 +77,12 @@ impl Machine {
 }
 
 impl Snapshot {
-    /// Opens a golden image. Its state is read and checked; its memory is read when it is used.
+    /// Opens a golden image of a machine that is not larger than `limits` allow. Its state is read and checked; its memory
+    /// is read when it is used.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Image`] for a file that is something else, damaged, or of a newer version.
-    pub fn open(path: &Path) -> Result<Snapshot> {
+    pub fn open(path: &Path, limits: &Limits) -> Result<Snapshot> {
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
                 Error::NotFound { path: path.into(), source }
@@ -95,13 +96,13 @@ impl Snapshot {
             return Err(Error::Unreadable { path: path.into(), source });
         }
         let file = File::open(path).map_err(failed)?;
-        Snapshot::read(&path.display().to_string(), file)
+        Snapshot::read(&path.display().to_string(), file, limits)
     }
 
     /// The same for a file that is open.
-    pub fn read(name: &str, file: File) -> Result<Snapshot> {
+    pub fn read(name: &str, file: File, limits: &Limits) -> Result<Snapshot> {
         let (header, state) =
-            format::read(&file).map_err(|source| Error::Image { name: name.into(), source })?;
+            format::read(&file, limits).map_err(|error| Snapshot::cannot_read(name, error))?;
         Ok(Snapshot {
             name: name.into(),
             file: Arc::new(file),
@@ -114,10 +115,19 @@ impl Snapshot {
 
     /// The state in `bytes`, which are an image or its beginning; its memory may be missing. Does all checks that need no
     /// KVM: for fuzzing.
-    pub fn decode(bytes: &[u8]) -> std::result::Result<State, ImageError> {
-        let (_, state) = format::decode(bytes, u64::MAX)?;
-        state.check_devices().map_err(|_| FOREIGN_DEVICES)?;
+    pub fn decode(bytes: &[u8]) -> Result<State> {
+        let name = "the image";
+        let (_, state) = format::decode(bytes, u64::MAX, &Limits::NONE)
+            .map_err(|error| Snapshot::cannot_read(name, error))?;
+        state.check_devices().map_err(|_| Error::Image { name: name.into(), source: FOREIGN_DEVICES })?;
         Ok(state)
+    }
+
+    fn cannot_read(name: &str, error: ReadError) -> Error {
+        match error {
+            ReadError::Io(source) => Error::Unreadable { path: name.into(), source },
+            ReadError::Image(source) => Error::Image { name: name.into(), source },
+        }
     }
 
     /// Whether `file` begins as a golden image does.
@@ -217,14 +227,34 @@ impl Snapshot {
             return map_file(&self.file, self.header.memory_offset, self.state.memory);
         }
         let failed = |source| Error::Host { step: Step::ReadImage, source };
+        let miscounted = || Error::Image {
+            name: self.name.clone(),
+            source: ImageError::Damaged {
+                what: "its memory",
+                why: "it has other pages than its header counts",
+            },
+        };
         let memory = allocate(self.state.memory)?;
         if self.small.get().is_none() {
             let mut pages = Vec::new();
-            memory::each_page(&self.file, self.header.memory_offset, self.state.memory, |number, page| {
-                pages.push((number, page.to_vec()));
-                Ok(())
-            })
-            .map_err(failed)?;
+            let mut is_too_many = false;
+            let read = memory::each_page(
+                &self.file,
+                self.header.memory_offset,
+                self.state.memory,
+                |number, page| {
+                    is_too_many = pages.len() as u64 == self.header.pages;
+                    if is_too_many {
+                        return Err(io::ErrorKind::InvalidData.into());
+                    }
+                    pages.push((number, page.to_vec()));
+                    Ok(())
+                },
+            );
+            if is_too_many || read.is_ok() && pages.len() as u64 != self.header.pages {
+                return Err(miscounted());
+            }
+            read.map_err(failed)?;
             let _ = self.small.set(pages);
         }
         for (number, page) in self.small.get().into_iter().flatten() {

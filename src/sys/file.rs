@@ -52,11 +52,19 @@ pub fn own_pages(pagemap: &File, address: usize, pages: usize) -> io::Result<Vec
     const PRESENT: u64 = 1 << 63;
     const SWAPPED: u64 = 1 << 62;
     const OF_A_FILE: u64 = 1 << 61;
-    let mut entries = vec![0; pages * size_of::<u64>()];
-    pagemap.read_exact_at(&mut entries, (address / 4096 * size_of::<u64>()) as u64)?;
-    let entries = entries.chunks_exact(8).filter_map(|entry| entry.try_into().ok()).map(u64::from_le_bytes);
+    /// Entries that are read at once: the memory may have millions of pages.
+    const CHUNK: usize = 8192;
     let is_own = |entry: u64| entry & (PRESENT | SWAPPED) != 0 && entry & OF_A_FILE == 0;
-    Ok(entries.enumerate().filter(|&(_, entry)| is_own(entry)).map(|(number, _)| number).collect())
+    let mut own = Vec::new();
+    let mut entries = [0; CHUNK * size_of::<u64>()];
+    for first in (0..pages).step_by(CHUNK) {
+        let entries = &mut entries[..(pages - first).min(CHUNK) * size_of::<u64>()];
+        pagemap.read_exact_at(entries, ((address / 4096 + first) * size_of::<u64>()) as u64)?;
+        let (entries, _) = entries.as_chunks();
+        let numbered = (first..).zip(entries.iter().map(|entry| u64::from_le_bytes(*entry)));
+        own.extend(numbered.filter(|&(_, entry)| is_own(entry)).map(|(number, _)| number));
+    }
+    Ok(own)
 }
 
 /// A file that is nowhere but in memory (memfd_create(2)).

@@ -8,7 +8,7 @@ use matchstick::device::{Action, Bus, Cable, Cmos, Device, I8042, Ioapic, Post, 
 use matchstick::kvm::Memory;
 use matchstick::linux::LinuxError;
 use matchstick::linux::initramfs::Initramfs;
-use matchstick::snapshot::Snapshot;
+use matchstick::snapshot::{Limits, Snapshot};
 use matchstick::{GuestAddress, cli, debugger};
 use std::ffi::OsString;
 use std::fs::File;
@@ -234,7 +234,9 @@ pub fn snapshot(bytes: &[u8]) {
     // Its devices take what they are to remember, or do not.
     let _ = Snapshot::decode(&bytes);
     file.write_all_at(&bytes, 0).expect("it fits memory");
-    let read = |file: &std::fs::File| Snapshot::read("it", file.try_clone().expect("there are descriptors"));
+    let read = |file: &std::fs::File| {
+        Snapshot::read("it", file.try_clone().expect("there are descriptors"), &Limits::NONE)
+    };
     let image = read(&file).or_else(|_| {
         // Its memory, all zero.
         file.set_len(64 << 20).expect("a hole costs nothing");

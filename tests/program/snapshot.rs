@@ -6,7 +6,7 @@ use matchstick::device::{Action, Device, Slot};
 use matchstick::guest::{GALLERY, Guest};
 use matchstick::kvm::{Exit, Kvm, Vcpu};
 use matchstick::machine::{Config, Machine, Outcome};
-use matchstick::snapshot::{Cleaned, Pool, Snapshot};
+use matchstick::snapshot::{Cleaned, Limits, Pool, Snapshot};
 use matchstick::timeline::Probe;
 use matchstick::{Bytes, GuestAddress};
 use proptest::prelude::*;
@@ -193,7 +193,7 @@ fn clones_share_nothing_that_they_write_and_the_file_stays_as_it_is() {
     snapshot.save(&path).unwrap();
     let before = fs::read(&path).unwrap();
     drop(snapshot);
-    let snapshot = Snapshot::open(&path).unwrap();
+    let snapshot = Snapshot::open(&path, &Limits::NONE).unwrap();
     // Gone from the directory, still there for whoever has it open.
     let clones: Vec<Machine> = (0..50u64)
         .map(|n| {
@@ -241,7 +241,8 @@ fn a_file_that_cannot_be_finished_leaves_what_was_there() {
 /// Opens an image that consists of `bytes`.
 fn open(bytes: &[u8]) -> Result<Snapshot, String> {
     let (dir, path) = support::file(bytes);
-    let opened = Snapshot::open(path.as_ref()).and_then(|snapshot| snapshot.verify().map(|()| snapshot));
+    let opened = Snapshot::open(path.as_ref(), &Limits::NONE)
+        .and_then(|snapshot| snapshot.verify().map(|()| snapshot));
     drop(dir);
     opened.map_err(|error| error.source().map_or(error.to_string(), ToString::to_string))
 }
@@ -314,11 +315,119 @@ proptest! {
         }
         sign(&mut image);
         let (_dir, path) = support::file(&image);
-        let Ok(snapshot) = Snapshot::open(path.as_ref()) else { return Ok(()) };
+        let Ok(snapshot) = Snapshot::open(path.as_ref(), &Limits::NONE) else { return Ok(()) };
         let kvm = Kvm::open().unwrap();
         let config = Config { timeout: Some(Duration::from_millis(50)), ..Config::default() };
         if let Ok(mut machine) = snapshot.start(&kvm, &config, Box::new(io::sink())) {
             let _ = machine.run();
+        }
+    }
+}
+
+/// An image like [`GOOD`] with other bytes in its head, signed, in a file with a hole of `memory` bytes at its end.
+fn forged(changes: &[(usize, &[u8])], memory: u64) -> (tempfile::TempDir, String) {
+    let mut image = GOOD.clone();
+    for (at, bytes) in changes {
+        image[*at..][..bytes.len()].copy_from_slice(bytes);
+    }
+    sign(&mut image);
+    let (dir, path) = support::file(&image);
+    let offset = u64::from_le_bytes(image[32..40].try_into().unwrap());
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_len((offset + memory).max(image.len() as u64)).unwrap();
+    (dir, path.into_string().unwrap())
+}
+
+/// Where the section `machine` has its memory and its number of CPUs, and the header its number of pages.
+const MEMORY: usize = 80;
+const CPUS: usize = 88;
+const PAGES: usize = 40;
+
+#[test]
+fn an_image_does_not_decide_how_large_its_machine_may_be() {
+    if !has_kvm() {
+        return;
+    }
+    const TIB: u64 = 1 << 40;
+    let (_dir, large) = forged(&[(MEMORY, &TIB.to_le_bytes())], TIB);
+    let (_dir, wide) = forged(&[(CPUS, &255_u32.to_le_bytes())], 0);
+    for command in ["run", "trace", "clone"] {
+        matchstick([command, &large]).run().fails(
+            126,
+            "its machine has 1T of memory, and 512M is the limit",
+            "-m SIZE",
+        );
+        matchstick([command, &wide]).run().fails(126, "its machine has 255 CPUs, and 4 is the limit", "-c N");
+    }
+    matchstick(["run", &large, "-m", "1023G"]).run().fails(126, "and 1023G is the limit", "-m SIZE");
+    let (_dir, path) = golden_file("ready");
+    matchstick(["run", &path, "-m", "1"]).run().fails(
+        126,
+        "has 2M of memory, and 1M is the limit",
+        "-m SIZE",
+    );
+    matchstick(["run", &path, "-m", "2", "-c", "1"]).run().status(0);
+    // More than the defaults is had by who says so.
+    let made = _dir.path().join("made.ms").display().to_string();
+    matchstick(["snapshot", "hello", "--at", "exit:0", "-m", "600", "-c", "5", "-o", &made]).run().status(0);
+    matchstick(["run", &made]).run().fails(126, "600M of memory", "-m SIZE");
+    matchstick(["run", &made, "-m", "600"]).run().fails(126, "5 CPUs", "-c N");
+    matchstick(["run", &made, "-m", "600", "-c", "5"]).run().status(0);
+}
+
+#[test]
+fn the_pages_of_an_image_are_as_many_as_its_header_counts() {
+    if !has_kvm() {
+        return;
+    }
+    for pages in [0, 1] {
+        let (_dir, path) = forged(&[(PAGES, &u64::to_le_bytes(pages))], 0);
+        matchstick(["run", &path]).run().fails(126, "its memory is damaged: it has other pages", "whole");
+    }
+    let (_dir, path) = forged(&[(PAGES, &u64::to_le_bytes(513))], 0);
+    matchstick(["run", &path]).run().fails(126, "it counts more pages than its machine has", "whole");
+}
+
+#[test]
+fn memory_that_is_not_to_be_had_for_a_file_is_an_error_in_words() {
+    if !has_kvm() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("root")).unwrap();
+    fs::write(dir.path().join("root/init"), vec![1; 30 << 20]).unwrap();
+    // 16 MiB of sections, as the header says; they are a hole.
+    let mut head = GOOD[..64].to_vec();
+    head[24..32].copy_from_slice(&(16_u64 << 20).to_le_bytes());
+    head[32..40].copy_from_slice(&((16_u64 << 20) + 4096).to_le_bytes());
+    let sections = dir.path().join("sections.ms");
+    fs::write(&sections, head).unwrap();
+    fs::File::options().write(true).open(&sections).unwrap().set_len(32 << 20).unwrap();
+    let golden = dir.path().join("golden.ms");
+    fs::write(&golden, &*GOOD).unwrap();
+    let commands = [
+        "run sections.ms",
+        "diff sections.ms golden.ms",
+        "run golden.ms",
+        "clone golden.ms -n 2",
+        "run linux --rootfs root -m 64M",
+        "run -m 256M -i root/init",
+        "run root/init --boot flat64 --timeout 1",
+    ];
+    let run = |limit: u32, command: &str| {
+        let line = format!("ulimit -v {limit}; cd \"$1\" && exec \"$0\" {command}");
+        Program::new("sh").args(["-c", &line, env!("CARGO_BIN_EXE_matchstick")]).args([dir.path()]).run()
+    };
+    // With less it cannot even be loaded.
+    let least = (4000..400_000).step_by(1000).find(|&limit| run(limit, "guests").status == Some(0)).unwrap();
+    for command in commands {
+        for limit in (least..least + 70_000).step_by(3500) {
+            let ended = run(limit, command);
+            let is_clear = ended.status == Some(0) || ended.stderr.starts_with("error: ");
+            assert!(
+                is_clear && !ended.stderr.contains("memory allocation of"),
+                "{limit}, {command}: {ended:?}"
+            );
         }
     }
 }
@@ -406,8 +515,8 @@ fn what_makes_no_sense_of_an_image_is_refused() {
         return;
     }
     let (dir, path) = golden_file("ready");
-    for more in [&["-m", "64"][..], &["-c", "2"], &["--boot", "elf"], &["-p", "quiet"], &["--", "word"]] {
-        matchstick(["run", &path]).args(more).run().fails(125, "a golden image has its memory", "--timeout");
+    for more in [&["--boot", "elf"][..], &["-p", "quiet"], &["--", "word"]] {
+        matchstick(["run", &path]).args(more).run().fails(125, "a golden image has its kernel", "--timeout");
     }
     matchstick(["snapshot", "hello", "-o", &path]).run().status(125).says("the guest ended before");
     matchstick(["snapshot", "hello"]).run().fails(125, "-o FILE", "");
@@ -650,7 +759,7 @@ fn who_is_killed_while_writing_leaves_nothing_under_the_name_or_all_of_it() {
         running.signal(libc::SIGKILL);
         running.end();
         if path.exists() {
-            Snapshot::open(&path).unwrap().verify().unwrap();
+            Snapshot::open(&path, &Limits::NONE).unwrap().verify().unwrap();
             fs::remove_file(&path).unwrap();
         }
     }
