@@ -21,7 +21,7 @@
     )
 )]
 
-use super::memory::{self, PAGE};
+use super::memory::{self, PAGE, zeroes};
 use crate::device::Space;
 use crate::error::ImageError;
 use crate::kvm::{MAX_MEMORY, Memory, StatePart, VcpuState};
@@ -176,14 +176,6 @@ pub fn read(file: &File, limits: &Limits) -> Result<(Header, State), ReadError> 
         file.read_exact_at(&mut bytes, 0)?;
     }
     decode(&bytes, len, limits)
-}
-
-/// Room for `len` bytes, which a file decides on.
-pub fn zeroes(len: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(len)?;
-    bytes.resize(len, 0);
-    Ok(bytes)
 }
 
 /// A copy of bytes of a file.

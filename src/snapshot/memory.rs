@@ -18,6 +18,14 @@ pub const PAGE: usize = 4096;
 /// Pages that are moved at once.
 const CHUNK: usize = 64;
 
+/// Room for `len` bytes, which a file decides on.
+pub fn zeroes(len: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(len)?;
+    bytes.resize(len, 0);
+    Ok(bytes)
+}
+
 /// The guest-physical address of a page.
 pub fn address(page: u64) -> u64 {
     let at = page * PAGE as u64;
@@ -124,7 +132,7 @@ pub fn digest(file: &File, offset: u64, bytes: u64) -> io::Result<(u64, u64)> {
 
 /// Copies an image whose memory lies at `offset`, with its holes, until `is_over`.
 pub fn copy(from: &File, to: &File, offset: u64, bytes: u64, is_over: fn() -> bool) -> io::Result<()> {
-    let mut head = super::format::zeroes(offset as usize)?;
+    let mut head = zeroes(offset as usize)?;
     from.read_exact_at(&mut head, 0)?;
     to.write_all_at(&head, 0)?;
     each_page(from, offset, bytes, |number, page| match is_over() {
