@@ -60,16 +60,6 @@ pub enum Parsed<T> {
     Help,
 }
 
-impl<T> Parsed<T> {
-    /// The same with other arguments.
-    pub fn map<U>(self, to: impl FnOnce(T) -> U) -> Parsed<U> {
-        match self {
-            Parsed::Arguments(arguments) => Parsed::Arguments(to(arguments)),
-            Parsed::Help => Parsed::Help,
-        }
-    }
-}
-
 /// One thing that was typed.
 #[derive(Debug, PartialEq)]
 pub enum Given {

@@ -12,7 +12,7 @@ use super::run;
 use super::run_options::RunArgs;
 use super::snapshot::{self, SnapshotArgs};
 use super::suggest;
-use super::table::{self, COMMANDS, LEFT_OUT};
+use super::table::{COMMANDS, LEFT_OUT, command};
 #[cfg(feature = "trace")]
 use super::trace::{self, TraceArgs};
 use crate::guest::Guest;
@@ -87,51 +87,55 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Usage> {
         Ok(Some(Given::Word(word))) => word,
         Err(error) => return Err(no_command(suggest::complaint(&error, OPTIONS))),
     };
-    let name = word.to_str();
-    let Some(command) = name.and_then(table::command) else {
-        return Err(match name {
-            Some(name) if name == linux::NAME || Guest::find(name).is_some() => Usage {
-                what: format!("{name} is a guest, not a command"),
-                hint: "`matchstick run GUEST` starts it",
-            },
-            Some(name) if LEFT_OUT.contains(&name) => Usage {
-                what: format!("this matchstick was built without {name}"),
-                hint: "`cargo build --release`, with the default features, makes one that has it",
-            },
-            _ => no_command(suggest::no_command(&word, COMMANDS.iter().map(|command| command.name))),
-        });
-    };
-    parse_command(command, &mut parser)
-        .map_err(|error| Usage { what: suggest::complaint(&error, command.options), hint: command.hint })
+    let parser = &mut parser;
+    match word.to_str() {
+        Some("run") => read(&run::COMMAND, run::parse(parser), Command::Run),
+        #[cfg(feature = "trace")]
+        Some("trace") => {
+            read(&trace::COMMAND, trace::parse(parser), |(run, trace)| Command::Trace(run, trace))
+        }
+        Some("snapshot") => {
+            let snapshot = |(run, snapshot)| Command::Snapshot(run, snapshot);
+            read(&snapshot::COMMAND, snapshot::parse(parser), snapshot)
+        }
+        Some("clone") => read(&clone::COMMAND, clone::parse(parser), Command::Clone),
+        Some("diff") => read(&diff::COMMAND, diff::parse(parser), Command::Diff),
+        Some("guests") => read(&guests::COMMAND, guests::parse(parser), |()| Command::Guests),
+        Some("host") => read(&host::COMMAND, host::parse(parser), |json| Command::Host { json }),
+        #[cfg(feature = "race")]
+        Some("bench") => read(&bench::COMMAND, bench::parse(parser), |args| Command::Bench(Box::new(args))),
+        Some("explain") => read(&explain::COMMAND, explain::parse(parser), Command::Explain),
+        Some("help") => parse_help(parser).map(Command::Help).map_err(|error| no_command(error.to_string())),
+        Some(name) if name == linux::NAME || Guest::find(name).is_some() => Err(Usage {
+            what: format!("{name} is a guest, not a command"),
+            hint: "`matchstick run GUEST` starts it",
+        }),
+        Some(name) if LEFT_OUT.contains(&name) => Err(Usage {
+            what: format!("this matchstick was built without {name}"),
+            hint: "`cargo build --release`, with the default features, makes one that has it",
+        }),
+        _ => Err(no_command(suggest::no_command(&word, COMMANDS.iter().map(|command| command.name)))),
+    }
 }
 
-/// Reads what follows the word for `command`.
-fn parse_command(command: &'static CommandHelp, parser: &mut Parser) -> Result<Command, lexopt::Error> {
-    let parsed = match command.name {
-        "run" => run::parse(parser)?.map(Command::Run),
-        #[cfg(feature = "trace")]
-        "trace" => trace::parse(parser)?.map(|(run, trace)| Command::Trace(run, trace)),
-        "snapshot" => snapshot::parse(parser)?.map(|(run, snapshot)| Command::Snapshot(run, snapshot)),
-        "clone" => clone::parse(parser)?.map(Command::Clone),
-        "diff" => diff::parse(parser)?.map(Command::Diff),
-        "guests" => guests::parse(parser)?.map(|()| Command::Guests),
-        "host" => host::parse(parser)?.map(|json| Command::Host { json }),
-        #[cfg(feature = "race")]
-        "bench" => bench::parse(parser)?.map(|args| Command::Bench(Box::new(args))),
-        "explain" => explain::parse(parser)?.map(Command::Explain),
-        _ => return Ok(Command::Help(parse_help(parser)?)),
-    };
-    Ok(match parsed {
-        Parsed::Arguments(command) => command,
-        Parsed::Help => Command::Help(Some(command)),
-    })
+/// What was read of `command`, as what the user wants.
+fn read<T>(
+    command: &'static CommandHelp,
+    parsed: Result<Parsed<T>, lexopt::Error>,
+    to: impl FnOnce(T) -> Command,
+) -> Result<Command, Usage> {
+    match parsed {
+        Ok(Parsed::Arguments(arguments)) => Ok(to(arguments)),
+        Ok(Parsed::Help) => Ok(Command::Help(Some(command))),
+        Err(error) => Err(Usage { what: suggest::complaint(&error, command.options), hint: command.hint }),
+    }
 }
 
 /// Reads what follows `help`; that command itself is explained with everything else.
 fn parse_help(parser: &mut Parser) -> Result<Option<&'static CommandHelp>, lexopt::Error> {
     let command = match parser.next()? {
         None => None,
-        Some(Arg::Value(word)) => match word.to_str().and_then(table::command) {
+        Some(Arg::Value(word)) => match word.to_str().and_then(command) {
             None => {
                 let names = COMMANDS.iter().map(|command| command.name);
                 return Err(suggest::no_command(&word, names).into());

@@ -5,5 +5,6 @@
 mod support;
 
 mod docs;
+mod layout;
 mod options;
 mod rules;
