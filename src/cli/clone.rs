@@ -105,7 +105,7 @@ impl Probe for FirstByte {
 /// A machine at its first byte, and when that came.
 type Clone = (Machine, Option<Duration>);
 
-/// So many are started before those that count: what the first ones cost is the process's own.
+/// The number of machines started before those that count. The first ones also pay for what the process does once.
 const UNCOUNTED: usize = 3;
 
 /// Starts machines from an image and tells how long it took.
@@ -125,7 +125,7 @@ pub fn run(args: &CloneArgs) -> Result<u8> {
     let mut clones: Vec<Clone> = (0..UNCOUNTED).map(|_| start_one()).collect::<Result<_>>()?;
     let before = memory_in_use();
     let begin = Instant::now();
-    // A thread with nothing to do is none.
+    // No thread is started that would have nothing to do.
     let parallel = args.parallel.min(args.clones);
     let share = |n: u32| args.clones / parallel + u32::from(n < args.clones % parallel);
     let is_refused = AtomicBool::new(false);

@@ -18,7 +18,7 @@ pub const COMMAND: CommandHelp = CommandHelp {
     hint: "`matchstick diff IMAGE IMAGE` compares two, `matchstick diff IMAGE pid:N` a machine that runs",
 };
 
-/// Its only option is not worth a list.
+/// Its only option, which its help does not list.
 const OPTIONS: &[OptionHelp] = &[HELP];
 
 /// What the help of `diff` begins with.

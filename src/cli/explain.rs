@@ -30,7 +30,7 @@ const INTRO: &str = "Explain what a hypervisor is, what a container is, and how 
 pub struct Request {
     /// `--lang`; `None` goes by the locale.
     language: Option<&'static str>,
-    /// Nothing is a list of all.
+    /// The word for the lesson; `None` lists all lessons.
     topic: Option<&'static str>,
 }
 
@@ -68,11 +68,11 @@ pub fn text(request: &Request, terminal: &Terminal) -> String {
     let by_locale = || locale_language(|name| std::env::var(name).ok());
     let language = match request.language {
         Some(code) => Language::find(code),
-        // A language that such a terminal cannot show would be no help.
+        // A terminal that shows ASCII only gets the lessons in English.
         None => Language::find(&by_locale()).filter(|language| terminal.unicode || language.code == "en"),
     };
     let language = language.unwrap_or(&LANGUAGES[0]);
-    // Whoever asks for it by name gets its letters, whatever the locale says.
+    // A language that is asked for by name is shown in its letters, whatever the locale says.
     let terminal = &Terminal { unicode: terminal.unicode || language.code != "en", ..*terminal };
     let lines = match request.topic.and_then(|topic| language.lesson(topic)) {
         Some(lesson) => read(lesson, terminal),

@@ -16,10 +16,10 @@ pub const COMMAND: CommandHelp = CommandHelp {
     hint: "`matchstick guests` takes no options",
 };
 
-/// Its only option is not worth a list.
+/// Its only option, which its help does not list.
 const OPTIONS: &[OptionHelp] = &[HELP];
 
-/// Name, line, and what the guest needs beyond the ordinary; then Linux, whose kernel is not ours.
+/// A line for each guest: its name, what it does, and what it needs. Linux is last: its kernel is not ours.
 pub fn list() -> String {
     let width = GALLERY.iter().map(|guest| guest.name.len()).max().unwrap_or(0);
     let line = |guest: &crate::guest::Guest| {

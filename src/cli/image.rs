@@ -51,7 +51,7 @@ impl Image {
         }
     }
 
-    /// What is left to say of a machine that comes from a golden image.
+    /// A golden image: its memory and CPUs are its own, and what limits it is in `args`.
     fn of_snapshot(snapshot: Snapshot, args: &RunArgs) -> Image {
         let config = Config {
             memory: snapshot.state().memory,
@@ -72,7 +72,7 @@ fn snapshot(args: &RunArgs) -> Result<Option<Snapshot>> {
         (None, Some(target)) if target.to_str().and_then(Guest::find).is_none() => Path::new(target),
         _ => return Ok(None),
     };
-    // To open a pipe would be to take from it; what cannot be opened is for others to complain about.
+    // A pipe is not opened here: reading from it would take bytes away. What cannot be opened is reported by `read`.
     let is_file = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
     let file = if is_file { File::open(path).ok() } else { None };
     let Some(file) = file.filter(Snapshot::is_one) else { return Ok(None) };
@@ -105,9 +105,9 @@ fn kernel(args: &RunArgs) -> Result<Image> {
         Some(guest) => (guest.name.into(), guest.image.into(), guest.config()),
         None => {
             let path = args.kernel.as_deref().unwrap_or(Path::new(target));
-            // What it is, and so how much memory it gets, is known when it has been read.
+            // How much memory it gets depends on what it is, and that is known when it has been read.
             let bytes = read(path, args.memory.unwrap_or(linux::MEMORY)).map_err(|error| match error {
-                // A word alone is more likely a guest's name than a file's.
+                // A word without a slash is more likely the name of a guest than that of a file.
                 error::Error::NotFound { .. }
                     if args.kernel.is_none() && !target.as_bytes().contains(&b'/') =>
                 {
@@ -115,7 +115,7 @@ fn kernel(args: &RunArgs) -> Result<Image> {
                 }
                 error => error.into(),
             })?;
-            // One in a regular file was known as such before.
+            // A golden image in a regular file was found before; this one comes through a pipe.
             if Snapshot::begins(&bytes) {
                 let source = io::Error::other("a golden image is mapped, and so no pipe");
                 return Err(error::Error::Unreadable { path: path.into(), source }.into());
@@ -130,7 +130,7 @@ fn kernel(args: &RunArgs) -> Result<Image> {
     config.memory = args.memory.unwrap_or(config.memory);
     config.cpus = args.cpus.unwrap_or(config.cpus);
     config.protocol = args.boot;
-    // What a guest needs was found out for the protocol that its image asks for.
+    // What a guest of the gallery needs is known for its image's own protocol only.
     config.cpuid |= args.boot.is_some();
     config.timeout = args.timeout;
     config.max_output = args.max_output;
@@ -157,7 +157,7 @@ fn linux_image(args: &RunArgs, kernel: Option<(String, Contents)>) -> Result<Ima
         terminal,
         strings: !io::stdout().is_terminal(),
     };
-    // The root first: a wrong file is worth saying even where there is no kernel.
+    // The root file system first: a mistake in it is reported even where there is no kernel.
     let userland = match (&args.initrd, &kernel) {
         (Some(path), _) => Userland::given(Some(initrd(path, memory)?), &options),
         (None, Some(_)) => Userland::given(None, &options),
@@ -231,7 +231,7 @@ fn read(path: &Path, limit: u64) -> error::Result<Contents> {
     if metadata.is_file() && metadata.len() >= MAPPED_MIN {
         return Contents::mapped(&file, metadata.len() as usize).map_err(unreadable);
     }
-    // A pipe does not know how much will come.
+    // A pipe has no length.
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     fits(bytes.len() as u64)?;

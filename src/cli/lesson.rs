@@ -76,7 +76,7 @@ fn span(text: &str) -> Option<(String, &str)> {
         return Some((format!("{BOLD}{bold}{PLAIN}"), after));
     }
     if let Some(inner) = text.strip_prefix('*') {
-        // Emphasis by a single star has no look of its own here.
+        // Text between single stars is shown as plain text.
         let (words, after) = inner.split_once('*').filter(|_| !inner.starts_with(' '))?;
         return Some((words.to_owned(), after));
     }

@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 pub(super) struct OutputFile {
     path: PathBuf,
     file: File,
-    /// Asked at once, as the sandbox of a story asks nothing.
+    /// Read at once: in the sandbox of `trace` no file may be asked about.
     metadata: Metadata,
-    /// It is of our making, and there is nothing in it.
+    /// We made it, and nothing has been written to it.
     is_empty: bool,
 }
 
@@ -61,7 +61,7 @@ impl OutputFile {
                 self.file.set_len(0)?;
             }
             self.file.write_all(text.as_bytes()).inspect_err(|_| {
-                // Half of it would be taken for all of it.
+                // A part of the text could be taken for the whole.
                 let _ = if has_length { self.file.set_len(0) } else { Ok(()) };
             })
         };

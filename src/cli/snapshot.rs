@@ -111,7 +111,7 @@ impl Probe for Until {
 /// Runs a guest to its moment and writes it to a file.
 pub fn run(run: &RunArgs, args: &SnapshotArgs) -> Result<u8> {
     let Some(path) = &args.output else { return Ok(status::FAILURE) };
-    // What a link names is meant, not the link.
+    // A link is followed: the file it names is replaced, not the link.
     let path = &fs::canonicalize(path).unwrap_or_else(|_| path.clone());
     Snapshot::can_be_saved(path)?;
     let (image, mut machine) = start::prepare(run, |config| match args.at {
@@ -129,7 +129,7 @@ pub fn run(run: &RunArgs, args: &SnapshotArgs) -> Result<u8> {
         _ => matches!(outcome, Outcome::Stopped),
     };
     if !has_come {
-        // How it ended, where that says more; an end that is none of its faults is one here.
+        // Too early. A crash says more than that; an end that is no failure for `run` is one here.
         return match start::conclude(&image, &outcome, run) {
             0 => Err(Error::TooEarly),
             _ if matches!(outcome, Outcome::Exited(_)) => Err(Error::TooEarly),
@@ -139,7 +139,7 @@ pub fn run(run: &RunArgs, args: &SnapshotArgs) -> Result<u8> {
     let snapshot = machine.snapshot()?;
     sys::die_if_noted();
     let saved = snapshot.save_unless(path, console::is_ending);
-    // What was written by then is gone again.
+    // What had been written when the signal came has been removed.
     sys::die_if_noted();
     saved?;
     if !run.quiet {

@@ -42,7 +42,7 @@ fn machine_of<P: Probe>(image: &Image, probe: &mut P) -> Result<Machine> {
     }
 }
 
-/// For who wants to know what is started.
+/// `--verbose`: what is started.
 fn announce(image: &Image, args: &RunArgs) {
     if args.verbose && !args.quiet {
         let Config { memory, cpus, .. } = image.config;
@@ -57,7 +57,7 @@ pub fn run<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<u8> {
     Ok(conclude(&image, &outcome?, args))
 }
 
-/// Runs a guest to its end. Should a signal have ended it, that is left to the caller to say.
+/// Runs a guest to its end. If a signal ended it, the caller says so (`sys::die_if_noted`).
 pub fn start<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<(Image, error::Result<Outcome>)> {
     let mut image = Image::find(args)?;
     let sandbox = args.sandbox.unwrap_or(Sandbox::Strict);

@@ -21,7 +21,7 @@ pub const WARN: char = '\u{4}';
 pub const BAD: char = '\u{5}';
 /// What follows is of less weight.
 pub const DIM: char = '\u{6}';
-/// What follows is nothing of these.
+/// What follows has no emphasis.
 pub const PLAIN: char = '\u{7}';
 
 /// Each of them as an escape sequence.
@@ -35,11 +35,11 @@ const SEQUENCES: [(char, &str); 7] = [
     (PLAIN, "\x1b[0m"),
 ];
 
-/// Lines longer than this are tiring to read.
+/// The longest line: longer ones are tiring to read.
 const WIDTH_MAX: usize = 100;
-/// Without a terminal, or one that does not say.
+/// The width where there is no terminal, or one that does not tell its width.
 const WIDTH_DEFAULT: usize = 80;
-/// Below this there is no room for a frame around text.
+/// The narrowest frame.
 const FRAME_MIN: usize = 24;
 
 /// Where text goes.
@@ -106,7 +106,7 @@ impl Terminal {
 
     /// `head`, then `text` wrapped behind it; on a terminal too narrow for that, below it.
     pub fn hang(&self, head: &str, text: &str) -> Vec<String> {
-        /// Less room for the text than this, and it is better off below.
+        /// With less room than this, the text goes below.
         const ROOM: usize = 16;
         let head = self.fit(head);
         let indent = columns(&head);

@@ -1,4 +1,4 @@
-//! `matchstick trace`: the same as `run`, and then the story of it.
+//! `matchstick trace`: runs a guest as `run` does, and tells what happened.
 
 use super::error::Result;
 #[cfg(feature = "debugger")]
@@ -144,7 +144,7 @@ pub fn run(run: &RunArgs, args: &TraceArgs) -> Result<u8> {
     let mut tracer = Tracer::new();
     let (image, outcome) = start::start(&confined(run), &mut tracer)?;
     let recording = tracer.finish(&image.name);
-    // One that cannot be written is no reason to keep the others back, nor how the guest ended.
+    // If one cannot be written, the others still are, and how the guest ended is still told.
     let written = [
         chrome.map_or(Ok(()), |chrome| chrome.write(&json::chrome(&recording))),
         html.map_or(Ok(()), |page| page.write(&html::page(&recording))),
@@ -185,7 +185,7 @@ fn walk(run: &RunArgs, args: &TraceArgs, output: Option<OutputFile>) -> Result<u
 fn hand_over(run: &RunArgs, output: Option<OutputFile>, text: String) -> error::Result<()> {
     match output {
         Some(output) => output.write(&text)?,
-        // Should nobody read it there, that is no reason to lose the guest's status.
+        // An error here must not hide the guest's status.
         None if !run.quiet => drop(io::stderr().write_all(text.as_bytes())),
         None => {}
     }

@@ -10,15 +10,14 @@ use std::os::unix::ffi::OsStrExt;
 /// nothing is lost of what comes faster than any line (`r`). A panic is a warm reboot, by which it can be told
 /// from any other. The kernel does not test its cryptography first: that is most of the start of a distribution's.
 const CMDLINE: &str = "console=ttyS0,115200n8r panic=-1 reboot=panic_warm cryptomgr.notests";
-/// The same for one whose first program is ours, and which is there to be quick: it does not look first at each function
-/// that can be traced, whether another one replaces it. That is a fifth of a distribution's start. Without it, such
-/// functions are listed all the same, but the kernel warns in its log of the first one that it finds when it lists them.
+/// Added if the first program is ours: ftrace does not look for weak functions, those that another one replaces. The
+/// search is a fifth of a distribution's start. Without it the list of functions that can be traced has such functions
+/// too, and the kernel warns in its log of the first one.
 const NO_WEAK_FUNCTIONS: &str = "initcall_blacklist=ftrace_check_for_weak_functions";
-/// The same for one that is there to run programs: what it has to say itself does not mix with what they say, unless
-/// it panics.
+/// Added if the kernel is there to run programs: its own messages do not mix with theirs.
 const QUIET: &str = "loglevel=0";
-/// The same for one with less memory than [`LITTLE`]: next to nothing of tracefs, whose directories for events take nine
-/// megabytes for good. Without them a distribution's kernel comes up in 64 MiB, and with them it does not.
+/// Added if there is less memory than [`LITTLE`]: tracefs is left out, whose directories for events take nine megabytes.
+/// Without them a distribution's kernel starts in 64 MiB, and with them it does not.
 const NO_TRACEFS: &str = "initcall_blacklist=tracer_init_tracefs";
 const LITTLE: u64 = 128 << 20;
 

@@ -157,7 +157,7 @@ impl Initramfs {
         metadata: &Metadata,
         links: &mut BTreeMap<(u64, u64), u32>,
     ) -> Packed<()> {
-        // One that is named like the end is not the end.
+        // A file with the name of the last entry gets another name, or the archive would end here.
         let name = if name == TRAILER { b"./TRAILER!!!" } else { name };
         let mut header = Header::of(metadata, self.next_inode());
         let kind = metadata.file_type();
@@ -218,7 +218,7 @@ impl Initramfs {
 
         let begin = self.bytes.len();
         self.check(expected)?;
-        // One byte more than fits shows that it does not fit, should the file have grown.
+        // The file may have grown: one byte more than fits is read, which shows that it does not fit.
         let room = (self.limit - begin as u64).min(u32::MAX.into());
         data.take(room + 1).read_to_end(&mut self.bytes)?;
         let end = self.bytes.len();

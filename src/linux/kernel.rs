@@ -22,7 +22,7 @@ pub fn newest(directory: &Path) -> Option<PathBuf> {
     let names = fs::read_dir(directory).ok()?.filter_map(|entry| Some(entry.ok()?.file_name()));
     let of_kernel = |name: OsString| {
         let version = name.to_str()?.strip_prefix("vmlinuz-")?;
-        // What a package manager or a user kept aside.
+        // A copy that a package manager or a user kept.
         let is_kept = [".old", ".bak", "~"].iter().any(|end| version.ends_with(end));
         (!is_kept).then(|| (version_key(version), directory.join(&name)))
     };

@@ -46,7 +46,7 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// Nothing is asked.
+    /// Our own init, with nothing to do.
     fn default() -> Options {
         Options {
             init: None,

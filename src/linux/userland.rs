@@ -1,7 +1,7 @@
 //! What a Linux kernel finds when it has started: a root file system, and the first program in it.
 //!
-//! Without a word more the root has one file, our own [`INIT`]. With an `init` it runs that program, which is packed
-//! as well; with a `rootfs` the root is a copy of a directory.
+//! Without options the root has one program, our own [`INIT`]. With `init` that one runs another program, which is packed
+//! as well. With `rootfs` the root is a copy of a directory.
 
 use super::error::{LinuxError, PackError, Result};
 use super::initramfs::Initramfs;
@@ -15,7 +15,7 @@ use std::path::Path;
 
 /// Where our init looks for the program that it is to run, see `guest-kernels/linux/init.rs`.
 const ARGS: &str = ".matchstick/args";
-/// Where it looks whether the serial port takes strings, and so what that program writes.
+/// A file that tells our init that the serial port takes strings.
 const STRINGS: &str = ".matchstick/strings";
 /// Our init in a directory that may have an /init of its own.
 const INIT_BESIDE: &str = ".matchstick/init";
@@ -87,7 +87,7 @@ pub fn userland(options: &Options) -> Result<Userland> {
 fn init_of(root: &Path) -> Result<Option<&'static str>> {
     let pack = |source| LinuxError::Pack { path: root.into(), source };
     fs::read_dir(root).map_err(|error| pack(error.into()))?;
-    // Links may be good in the guest only: that there is something has to do.
+    // A link may lead somewhere in the guest only, so it is not followed here.
     let has = |path| fs::symlink_metadata(root.join(path)).is_ok();
     match (has("init"), has("sbin/init")) {
         (true, _) => Ok(None),
