@@ -4,7 +4,7 @@
 
 mod probe;
 
-pub use probe::{Phase, Probe};
+pub use probe::{Companion, Phase, Probe};
 
 use crate::kvm::Exit;
 use crate::sys;

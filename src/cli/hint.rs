@@ -256,6 +256,7 @@ fn hint_of_debugger(error: &DebuggerError) -> Option<&'static str> {
         DebuggerError::Listen(source) if matches!(source.kind(), NotFound | PermissionDenied) => {
             Some("--gdb takes a port from 1024 on, or unix:PATH in a directory that you may write to")
         }
+        DebuggerError::StaleSocket(_) => Some("a run that was killed has left it there: remove it with rm"),
         DebuggerError::Listen(_) => None,
         DebuggerError::Talk(_) => Some("in gdb: `target remote :PORT` or `target remote PATH`"),
     }

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use std::io;
+use std::path::PathBuf;
 
 /// A result of talking to a debugger.
 pub type Result<T> = std::result::Result<T, DebuggerError>;
@@ -13,6 +14,10 @@ pub enum DebuggerError {
     /// No debugger can call at that port or path.
     #[error("cannot listen for a debugger")]
     Listen(#[source] io::Error),
+
+    /// There is a socket at that path, which a process has left behind that was killed.
+    #[error("nobody listens at the socket {} any more, and it is in the way", .0.display())]
+    StaleSocket(PathBuf),
 
     /// It called, and what it says cannot be heard or understood.
     #[error("cannot talk to the debugger")]

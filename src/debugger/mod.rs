@@ -1,8 +1,8 @@
 //! A debugger on the guest: the GDB remote protocol, over TCP or a Unix socket.
 //!
-//! [`Debugger`] is a probe: before the vCPU goes into the guest it looks whether the guest is to stop, and talks to
-//! the client for as long as it is stopped. To wait, it lets the vCPU go to KVM and back without the guest, so that
-//! time limits and signals are looked after as ever. One vCPU, number 0, is debugged.
+//! [`Debugger`] is a probe. The first vCPU's thread talks to the client for as long as the guest is stopped; the other vCPUs
+//! stop and go on with it ([`seat`]). A vCPU that waits goes to KVM and back without the guest, again and again, so that
+//! time limits and signals are looked after as ever.
 
 #![deny(
     clippy::arithmetic_side_effects,
@@ -22,100 +22,37 @@
     )
 )]
 
+mod conversation;
 mod error;
 mod guest;
+mod listener;
+mod points;
+mod registers;
 mod rehearsal;
+mod seat;
 
+pub use error::DebuggerError;
+pub use listener::Address;
 pub use rehearsal::rehearse;
 
 use crate::kvm::{Exit, StopPoint, Vcpu};
-use crate::timeline::Probe;
-pub use error::DebuggerError;
-use gdbstub::common::Signal;
-use gdbstub::conn::Connection;
-use gdbstub::stub::state_machine::GdbStubStateMachine;
-use gdbstub::stub::{DisconnectReason, GdbStub, SingleThreadStopReason};
-use gdbstub::target::ext::breakpoints::WatchKind;
-use guest::Guest;
-
+use crate::timeline::{Companion, Probe};
+use conversation::{Conversation, Heard};
 use error::Result;
-use std::fmt;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use gdbstub::common::Signal;
+use guest::{Guest, StopReason, tid};
+use listener::Listener;
+use seat::{Passenger, Seat, Shared};
+use std::io;
 use std::ops::ControlFlow;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
-/// How long to wait for a client's next word before looking around.
-const PATIENCE: Duration = Duration::from_millis(10);
-
-/// Where a client finds us.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Address {
-    /// A TCP port of this host, reached from this host only; 0 is any that is free.
-    Port(u16),
-    /// A Unix socket.
-    Unix(PathBuf),
+/// A lock whose holder panicked still guards something usable.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// Someone who waits to be called.
-enum Listener {
-    Tcp(TcpListener),
-    Unix(UnixListener, PathBuf),
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let Listener::Unix(_, path) = self {
-            // It was ours; should it be gone, somebody else was quicker.
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
-/// What both kinds of sockets can do.
-trait Stream: Read + Write + Send {
-    /// Whether a read waits for a while, or only takes what is there.
-    fn wait(&self, wait: bool) -> io::Result<()>;
-}
-
-impl Stream for TcpStream {
-    fn wait(&self, wait: bool) -> io::Result<()> {
-        self.set_nonblocking(!wait)
-    }
-}
-
-impl Stream for UnixStream {
-    fn wait(&self, wait: bool) -> io::Result<()> {
-        self.set_nonblocking(!wait)
-    }
-}
-
-/// A client, with what is to be sent in one piece.
-struct Client {
-    stream: Box<dyn Stream>,
-    unsent: Vec<u8>,
-}
-
-impl Connection for Client {
-    type Error = io::Error;
-
-    fn write(&mut self, byte: u8) -> io::Result<()> {
-        self.unsent.push(byte);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.stream.write_all(&self.unsent)?;
-        self.unsent.clear();
-        Ok(())
-    }
-}
-
-type Session = GdbStubStateMachine<'static, Guest, Client>;
-
-/// What the vCPU is to do now.
+/// What the first vCPU is to do now.
 #[derive(Clone, Copy, PartialEq)]
 enum Next {
     /// The guest may run.
@@ -129,284 +66,154 @@ enum Next {
 /// A probe through which a client of the GDB remote protocol steers the guest.
 pub struct Debugger {
     listener: Listener,
-    session: Option<Session>,
-    guest: Option<Guest>,
-    stopped_at: StopPoint,
-    /// Whether the guest stops after each instruction.
-    is_stepping: bool,
-    /// The client has left and wants the guest to go on without it.
-    is_detached: bool,
+    conversation: Option<Conversation>,
+    shared: Arc<Shared>,
+    seat: Seat,
     /// Says where a client may call, once that is so.
     announce: Option<fn(&str)>,
-    /// Whether somebody wants the process to end.
-    is_over: fn() -> bool,
-    failure: Option<DebuggerError>,
-}
-
-impl fmt::Display for Debugger {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.listener {
-            Listener::Tcp(listener) => match listener.local_addr() {
-                Ok(address) => write!(f, "{address}"),
-                Err(_) => write!(f, "a port"),
-            },
-            Listener::Unix(_, path) => write!(f, "{}", path.display()),
-        }
-    }
 }
 
 impl Debugger {
     /// Listens at `address`, and announces that when the guest is ready. `is_over` is asked while there is only
     /// the client to wait for.
     pub fn listen(address: &Address, announce: Option<fn(&str)>, is_over: fn() -> bool) -> Result<Debugger> {
-        let refused = DebuggerError::Listen;
-        let listener = match address {
-            Address::Port(port) => {
-                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).map_err(refused)?;
-                listener.set_nonblocking(true).map_err(refused)?;
-                Listener::Tcp(listener)
-            }
-            Address::Unix(path) => {
-                let listener = UnixListener::bind(path).map_err(refused)?;
-                listener.set_nonblocking(true).map_err(refused)?;
-                Listener::Unix(listener, path.clone())
-            }
-        };
-        Ok(Debugger {
-            listener,
-            session: None,
-            guest: None,
-            stopped_at: StopPoint::BeforeInstruction,
-            is_stepping: false,
-            is_detached: false,
-            announce,
-            is_over,
-            failure: None,
-        })
+        let listener = Listener::bind(address)?;
+        let (guest, failure) = (Mutex::new(Guest::new()), Mutex::new(None));
+        let shared = Arc::new(Shared { guest, goes_on: Condvar::new(), is_over, failure });
+        Ok(Debugger { listener, conversation: None, shared, seat: Seat::new(0), announce })
     }
 
     /// Tells the client how the guest ended.
     pub fn finish(mut self, status: u8) -> Result<()> {
-        if let (Some(GdbStubStateMachine::Running(running)), Some(guest)) =
-            (self.session.take(), &mut self.guest)
-        {
-            let reason = match self.stopped_at {
-                StopPoint::Down => SingleThreadStopReason::Terminated(Signal::SIGSEGV),
-                _ => SingleThreadStopReason::Exited(status),
+        let mut guest = lock(&self.shared.guest);
+        if let Some(conversation) = self.conversation.as_mut().filter(|it| it.is_running()) {
+            let reason = match guest.has_crashed {
+                true => StopReason::Terminated(Signal::SIGSEGV),
+                false => StopReason::Exited(status),
             };
             // A client that is not there any more need not be told.
-            let _ = running.report_stop(guest, reason);
+            let _ = conversation.report(&mut guest, reason);
         }
-        self.failure.map_or(Ok(()), Err)
+        lock(&self.shared.failure).take().map_or(Ok(()), Err)
     }
 
     /// Looks whether the guest has to stop, and talks to the client for as long as it is stopped.
     fn attend(&mut self, vcpu: &mut Vcpu) -> Result<Next> {
-        let stopped_at = std::mem::replace(&mut self.stopped_at, StopPoint::BeforeInstruction);
-        if stopped_at == StopPoint::WithinInstruction && self.is_stepping {
-            vcpu.run_empty();
+        let shared = Arc::clone(&self.shared);
+        // Whether it was called back without having executed an instruction: then there is time to hear the client.
+        let was_called = self.seat.stopped_at == StopPoint::BeforeInstruction;
+        let mut guest = lock(&shared.guest);
+        if !self.seat.arrive(vcpu, &mut guest)? {
+            return Ok(Next::Wait);
         }
-        let guest = match &mut self.guest {
-            Some(guest) => guest,
-            none => none.insert(Guest::new(vcpu.memory().clone())),
-        };
-        let session = match self.session.take() {
-            Some(session) => session,
-            None => {
-                let Some(client) = accept(&self.listener)? else { return Ok(Next::Wait) };
-                stopped(vcpu, guest)?;
-                GdbStub::new(client).run_state_machine(guest).map_err(|_| broken())?
+        if guest.is_detached {
+            return Ok(if self.seat.go_on(vcpu, &mut guest)? { Next::Run } else { Next::Wait });
+        }
+        let conversation = match &mut self.conversation {
+            Some(conversation) => conversation,
+            none => {
+                drop(guest);
+                let Some(stream) = self.listener.accept()? else { return Ok(Next::Wait) };
+                guest = lock(&shared.guest);
+                guest.memory = vcpu.memory().clone();
+                none.insert(Conversation::new(stream, &mut guest)?)
             }
         };
-        let session = match session {
-            GdbStubStateMachine::Running(running) => match reason(vcpu, guest, stopped_at)? {
-                Some(reason) => running.report_stop(guest, reason).map_err(|_| gone())?,
-                None => running.into(),
-            },
-            other => other,
-        };
-        let (session, next) = talk(vcpu, guest, session, stopped_at)?;
-        let wants = guest.has_points();
-        let was_set = std::mem::take(&mut guest.is_changed);
-        if was_set && next != Next::End {
-            vcpu.set_general(&guest.registers.general)?;
-        }
-        self.is_detached = session.is_none();
-        if next == Next::Run {
-            let wants = wants && !self.is_detached;
-            if wants && (was_set || !self.is_stepping) {
-                vcpu.run_empty();
+        if conversation.is_running() && was_called && !guest.is_stopped {
+            conversation.receive(false)?;
+            if conversation.take_interrupt() {
+                guest.stop_all(StopReason::SignalWithThread { tid: tid(0), signal: Signal::SIGINT });
             }
-            if wants || self.is_stepping {
-                vcpu.single_step(wants)?;
-            }
-            self.is_stepping = wants;
         }
-        self.session = session;
-        Ok(next)
+        loop {
+            // Nobody goes on while the client has not been told, and no vCPU's registers are shown while it runs.
+            if self.seat.go_on(vcpu, &mut guest)? {
+                return Ok(Next::Run);
+            }
+            if !guest.is_stopped {
+                // The client lets others run, but not this vCPU.
+                shared.wait_a_moment(guest);
+                return Ok(Next::Wait);
+            }
+            if !guest.is_all_parked() {
+                guest.kick_all();
+                shared.wait_a_moment(guest);
+                return Ok(Next::Wait);
+            }
+            if let (true, Some(reason)) = (conversation.is_running(), guest.stop.take()) {
+                conversation.report(&mut guest, reason)?;
+            }
+            drop(guest);
+            conversation.receive(true)?;
+            guest = lock(&shared.guest);
+            match conversation.answer(&mut guest)? {
+                Heard::Nothing => return Ok(Next::Wait),
+                Heard::Answered if guest.is_stopped => {}
+                Heard::Answered => shared.goes_on.notify_all(),
+                Heard::Left => {
+                    guest.is_detached = true;
+                    shared.goes_on.notify_all();
+                }
+                Heard::Killed => return Ok(Next::End),
+            }
+        }
     }
-}
 
-fn broken() -> DebuggerError {
-    DebuggerError::Talk(io::Error::other("it does not keep to the protocol"))
+    fn fail(&self, failure: DebuggerError) {
+        lock(&self.shared.failure).get_or_insert(failure);
+        self.shared.give_up();
+    }
 }
 
 fn gone() -> DebuggerError {
     DebuggerError::Talk(io::Error::other("it has gone"))
 }
 
-/// Takes the first client that comes. `None` while there is none.
-fn accept(listener: &Listener) -> Result<Option<Client>> {
-    let stream: io::Result<Box<dyn Stream>> = match listener {
-        Listener::Tcp(listener) => listener.accept().and_then(|(stream, _)| {
-            stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            Ok(Box::new(stream) as Box<dyn Stream>)
-        }),
-        Listener::Unix(listener, _) => listener.accept().and_then(|(stream, _)| {
-            stream.set_read_timeout(Some(PATIENCE))?;
-            Ok(Box::new(stream) as Box<dyn Stream>)
-        }),
-    };
-    match stream {
-        Ok(stream) => Ok(Some(Client { stream, unsent: Vec::new() })),
-        Err(error) if is_patience(&error) => {
-            std::thread::sleep(PATIENCE);
-            Ok(None)
-        }
-        Err(error) => Err(DebuggerError::Talk(error)),
-    }
-}
-
-/// Nothing has come yet; that is no failure.
-fn is_patience(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
-}
-
-/// The client's next byte, if it comes in time.
-fn next_byte(client: &mut Client, wait: bool) -> Result<Option<u8>> {
-    let mut byte = [0];
-    match client.stream.wait(wait).and_then(|()| client.stream.read(&mut byte)) {
-        Ok(0) => Err(gone()),
-        Ok(_) => Ok(Some(byte[0])),
-        Err(error) if is_patience(&error) => Ok(None),
-        Err(_) => Err(gone()),
-    }
-}
-
-/// Shows the client the guest as it is now.
-fn stopped(vcpu: &mut Vcpu, guest: &mut Guest) -> Result<()> {
-    guest.registers = vcpu.registers_at_exit()?;
-    guest.fpu = vcpu.fpu()?;
-    Ok(())
-}
-
-/// Why a guest that runs has to stop here, if it has to.
-fn reason(
-    vcpu: &mut Vcpu,
-    guest: &mut Guest,
-    stopped_at: StopPoint,
-) -> Result<Option<SingleThreadStopReason<u64>>> {
-    if stopped_at == StopPoint::BeforeInstruction {
-        return Ok(None);
-    }
-    guest.registers = vcpu.registers_at_exit()?;
-    let reason = why(guest, stopped_at);
-    if reason.is_some() {
-        stopped(vcpu, guest)?;
-    }
-    Ok(reason)
-}
-
-/// The same, as far as registers and memory tell.
-fn why(guest: &mut Guest, stopped_at: StopPoint) -> Option<SingleThreadStopReason<u64>> {
-    match guest.changed_watch() {
-        _ if stopped_at == StopPoint::Down => Some(SingleThreadStopReason::Signal(Signal::SIGSEGV)),
-        Some(addr) => Some(SingleThreadStopReason::Watch { tid: (), kind: WatchKind::Write, addr }),
-        None if guest.is_at_breakpoint() => Some(SingleThreadStopReason::SwBreak(())),
-        None if guest.one_step => Some(SingleThreadStopReason::DoneStep),
-        None => None,
-    }
-}
-
-/// Hears the client out. The session is gone when the client has left.
-fn talk(
-    vcpu: &mut Vcpu,
-    guest: &mut Guest,
-    mut session: Session,
-    stopped_at: StopPoint,
-) -> Result<(Option<Session>, Next)> {
-    loop {
-        session = match session {
-            GdbStubStateMachine::Idle(mut idle) => match next_byte(idle.borrow_conn(), true)? {
-                Some(byte) => idle.incoming_data(guest, byte).map_err(|_| broken())?,
-                None => return Ok((Some(idle.into()), Next::Wait)),
-            },
-            GdbStubStateMachine::Running(mut running) => {
-                // Ctrl-C is worth a look when the vCPU was called back anyway.
-                let byte = match stopped_at {
-                    StopPoint::BeforeInstruction => next_byte(running.borrow_conn(), false)?,
-                    _ => None,
-                };
-                match byte {
-                    Some(byte) => running.incoming_data(guest, byte).map_err(|_| broken())?,
-                    None => return Ok((Some(running.into()), Next::Run)),
-                }
-            }
-            GdbStubStateMachine::CtrlCInterrupt(interrupt) => {
-                stopped(vcpu, guest)?;
-                let reason = SingleThreadStopReason::Signal(Signal::SIGINT);
-                interrupt.interrupt_handled(guest, Some(reason)).map_err(|_| gone())?
-            }
-            GdbStubStateMachine::Disconnected(left) => {
-                let is_killed = matches!(left.get_reason(), DisconnectReason::Kill);
-                return Ok((None, if is_killed { Next::End } else { Next::Run }));
-            }
-        };
-    }
-}
-
 impl Probe for Debugger {
+    fn companion(&mut self, index: usize) -> Option<Box<dyn Companion>> {
+        lock(&self.shared.guest).add_cpu(index);
+        Some(Box::new(Passenger { seat: Seat::new(index), shared: Arc::clone(&self.shared) }))
+    }
+
     fn enter(&mut self, vcpu: &mut Vcpu) -> ControlFlow<()> {
-        if self.is_detached {
-            return ControlFlow::Continue(());
-        }
+        self.seat.take(&mut lock(&self.shared.guest));
         if let Some(announce) = self.announce.take() {
-            announce(&self.to_string());
+            announce(&self.listener.to_string());
         }
         match self.attend(vcpu) {
-            Ok(Next::Run) => ControlFlow::Continue(()),
-            Ok(Next::Wait) => {
-                vcpu.skip_next_run();
-                ControlFlow::Continue(())
+            Ok(Next::Run) => {}
+            Ok(Next::Wait) => vcpu.skip_next_run(),
+            Ok(Next::End) => {
+                self.shared.give_up();
+                return ControlFlow::Break(());
             }
-            Ok(Next::End) => ControlFlow::Break(()),
             Err(failure) => {
-                self.failure = Some(failure);
-                ControlFlow::Break(())
+                self.fail(failure);
+                return ControlFlow::Break(());
             }
         }
+        ControlFlow::Continue(())
     }
 
     fn exit(&mut self, exit: &Exit<'_>) {
-        self.stopped_at = exit.stop_point();
+        self.seat.stopped_at = exit.stop_point();
     }
 
     /// A guest that went down can be looked at once more.
     fn left(&mut self, vcpu: &mut Vcpu) {
-        if self.stopped_at != StopPoint::Down || self.is_detached || self.session.is_none() {
-            return;
-        }
-        loop {
-            match self.attend(vcpu) {
-                Ok(Next::Wait) if !(self.is_over)() => {}
-                Ok(_) => break,
-                Err(failure) => {
-                    self.failure = Some(failure);
-                    break;
+        if self.seat.stopped_at == StopPoint::Down && self.conversation.is_some() {
+            loop {
+                match self.attend(vcpu) {
+                    Ok(Next::Wait) if !(self.shared.is_over)() => {}
+                    Ok(_) => break,
+                    Err(failure) => {
+                        self.fail(failure);
+                        break;
+                    }
                 }
             }
         }
-        self.stopped_at = StopPoint::Down;
+        self.seat.leave(&mut lock(&self.shared.guest));
+        self.shared.give_up();
     }
 }

@@ -23,11 +23,13 @@ pub(super) fn run<P: Probe>(shared: &Shared, vcpus: &mut [Vcpu], probe: &mut P) 
     thread::scope(|scope| {
         let run = &run;
         let spawned = others.iter_mut().zip(1..).try_for_each(|(vcpu, index)| {
+            let companion = probe.companion(index);
             let body = move || {
                 sys::block_signals();
-                match run.shared.sandbox.limit(Role::OtherVcpu) {
-                    Ok(()) => run.run_vcpu(index, vcpu, &mut ()),
-                    Err(error) => run.end(Err(error)),
+                match (run.shared.sandbox.limit(Role::OtherVcpu), companion) {
+                    (Ok(()), None) => run.run_vcpu(index, vcpu, &mut ()),
+                    (Ok(()), Some(mut companion)) => run.run_vcpu(index, vcpu, &mut companion),
+                    (Err(error), _) => run.end(Err(error)),
                 }
             };
             thread::Builder::new().spawn_scoped(scope, body).map(drop)

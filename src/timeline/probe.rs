@@ -44,7 +44,7 @@ pub enum Phase {
     Reap,
 }
 
-/// Something that watches a machine start and run. Only vCPU 0 reports.
+/// Something that watches a machine start and run. It sees vCPU 0; a [`Companion`] sees another one.
 ///
 /// ```text
 ///   mark, call … mark ┊ enter ─▶ KVM_RUN ─▶ exit ─▶ served ─┐ mark
@@ -72,6 +72,37 @@ pub trait Probe {
 
     /// The run is over: the vCPU has left the guest for good.
     fn left(&mut self, _vcpu: &mut Vcpu) {}
+
+    /// What is to watch vCPU `_index`, which is not the first, on its own thread. Asked before any vCPU runs.
+    fn companion(&mut self, _index: usize) -> Option<Box<dyn Companion>> {
+        None
+    }
+}
+
+/// Something that watches a vCPU other than the first, for a [`Probe`]. Its methods are those of the probe.
+pub trait Companion: Send {
+    /// See [`Probe::enter`].
+    fn enter(&mut self, vcpu: &mut Vcpu) -> ControlFlow<()>;
+
+    /// See [`Probe::exit`].
+    fn exit(&mut self, exit: &Exit<'_>);
+
+    /// See [`Probe::left`].
+    fn left(&mut self, vcpu: &mut Vcpu);
+}
+
+impl Probe for Box<dyn Companion> {
+    fn enter(&mut self, vcpu: &mut Vcpu) -> ControlFlow<()> {
+        (**self).enter(vcpu)
+    }
+
+    fn exit(&mut self, exit: &Exit<'_>) {
+        (**self).exit(exit);
+    }
+
+    fn left(&mut self, vcpu: &mut Vcpu) {
+        (**self).left(vcpu);
+    }
 }
 
 impl Probe for () {}

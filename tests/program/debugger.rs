@@ -89,6 +89,145 @@ fn socket() -> (tempfile::TempDir, std::path::PathBuf) {
     (dir, socket)
 }
 
+/// Has a gdb carry out `commands`. It has to say the texts of `expected`, in their order.
+#[track_caller]
+fn gdb_says(commands: &[&str], expected: &[&str]) {
+    let mut gdb = Command::new("timeout");
+    gdb.args(["60", "gdb", "-nx", "-batch"]).stdin(Stdio::null());
+    for command in commands {
+        gdb.args(["-ex", command]);
+    }
+    let said = gdb.output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+    let mut rest = said.as_str();
+    for text in expected {
+        let at = rest.find(text).unwrap_or_else(|| panic!("{text:?} is not in its place in\n{said}"));
+        rest = &rest[at + text.len()..];
+    }
+}
+
+#[test]
+fn a_gdb_sees_every_cpu_stops_them_together_and_breaks_on_each() {
+    if !has_kvm() || !has_gdb() {
+        return;
+    }
+    let (_dir, socket) = socket();
+    let address = format!("unix:{}", socket.display());
+    let running = matchstick(["trace", "--gdb", &address, "smp", "-c", "4"]).start();
+    running.stderr.wait_for("waiting for gdb at ");
+    // The second instruction of each other CPU, in real mode at CS = 0x800.
+    let commands = [
+        "set pagination off",
+        &format!("target remote {}", socket.display()),
+        "info threads",
+        "p/x $cr3",
+        "p $cr4",
+        "p $efer",
+        "p/x $fs_base",
+        "p/x $gs_base",
+        "break *0x8003",
+        "continue",
+        "info threads",
+        "p $cr0",
+        "stepi",
+        "continue",
+        "continue",
+        "thread 1",
+        "p $cr0",
+        "set $cr3 = 0x1000",
+        "p/x $cr3",
+        "delete",
+        "continue",
+    ];
+    let expected = [
+        "Thread 1.1 (CPU 0, long, 64-bit code)",
+        "Thread 1.4 (CPU 3",
+        "= 0x9000",
+        "= [ PAE ]",
+        "= [ LME LMA ]",
+        "= 0x0",
+        "= 0x0",
+        "Thread 2 hit Breakpoint 1, 0x0000000000008003",
+        "* 2    Thread 1.2 (CPU 1, real, 16-bit)",
+        "= [ ET NW CD ]",
+        "0x0000000000008005",
+        "Thread 3 hit Breakpoint 1, 0x0000000000008003",
+        "Thread 4 hit Breakpoint 1, 0x0000000000008003",
+        "= [ PE ET PG ]",
+        "= 0x9000",
+        "exited normally",
+    ];
+    gdb_says(&commands, &expected);
+    let lines = "cpu 0 is up, and there are 3 more\ncpu 1 is up\ncpu 2 is up\ncpu 3 is up\n";
+    running.end().status(0).printed(lines);
+}
+
+#[test]
+fn what_cannot_be_parsed_is_not_supported_and_the_guest_goes_on() {
+    if !has_kvm() {
+        return;
+    }
+    let (_dir, socket) = socket();
+    let image = boot_sector(&[&code::exit(7)]);
+    let (_image, running) = waiting(&image, &socket, &["--timeout", "20"]);
+    let mut client = Client::connect(&socket);
+    for packet in
+        ["qSupported", "qXfer:features:read:other.xml:0,10", "qXfer:what:read::0,10", "m", "vCont;x", "!"]
+    {
+        assert_eq!(client.ask(packet), "", "{packet}");
+    }
+    // As debuggers do that are not gdb: a list of one feature that nobody knows.
+    assert!(client.ask("qSupported:what+").contains("qXfer:features:read+"));
+    client.0.write_all(b"$?#00").unwrap();
+    let mut byte = [0];
+    client.0.read_exact(&mut byte).unwrap();
+    assert_eq!(byte, *b"-", "a wrong sum is asked for again");
+    assert!(client.ask("?").starts_with("T05"));
+    client.send("c");
+    assert_eq!(client.answer(), "W07");
+    running.end().status(7);
+}
+
+#[test]
+fn ctrl_c_stops_every_cpu() {
+    if !has_kvm() {
+        return;
+    }
+    let (_dir, socket) = socket();
+    let image = boot_sector(&[code::SERIAL, code::PUT_A, code::LOOP]);
+    let (_image, running) = waiting(&image, &socket, &["--timeout", "20", "-c", "3"]);
+    let mut client = Client::connect(&socket);
+    assert!(client.ask("?").starts_with("T05"));
+    client.send("c");
+    running.stdout.wait_for("A");
+    client.0.write_all(&[3]).unwrap();
+    assert_eq!(client.answer(), "T02thread:01;");
+    assert_eq!(client.ask("qfThreadInfo"), "m01,02,03");
+    // Registers of a CPU that nobody has started: RIP is where a reset leaves it.
+    assert_eq!(client.ask("Hg3"), "OK");
+    let registers = client.ask("g");
+    assert_eq!(&registers[256..272], "f0ffffff00000000", "{registers}");
+    client.send("k");
+    running.end().status(0);
+}
+
+#[test]
+fn a_socket_that_a_killed_run_has_left_is_named() {
+    let (_dir, socket) = socket();
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    let address = format!("unix:{}", socket.display());
+    let text = format!("nobody listens at the socket {} any more", socket.display());
+    matchstick(["trace", "--gdb", &address, "hello"]).run().fails(125, &text, "remove it with rm");
+    assert!(socket.exists(), "it is not ours to remove");
+    let _listener = std::os::unix::net::UnixListener::bind(socket.with_extension("used")).unwrap();
+    let address = format!("{address}.used");
+    matchstick(["trace", "--gdb", &address, "hello"]).run().fails(
+        125,
+        "cannot listen for a debugger",
+        "where there is nothing yet",
+    );
+}
+
 #[test]
 fn a_gdb_breaks_steps_watches_reads_and_writes() {
     if !has_kvm() || !has_gdb() {
@@ -121,15 +260,7 @@ fn a_gdb_breaks_steps_watches_reads_and_writes() {
         "delete",
         "continue",
     ];
-    let mut gdb = Command::new("timeout");
-    gdb.args(["60", "gdb", "-nx", "-batch"]).stdin(Stdio::null());
-    for command in commands {
-        gdb.args(["-ex", command]);
-    }
-    let said = gdb.output().unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
-    let mut rest = said.as_str();
-    for text in [
+    let expected = [
         "= 0x7c00",
         "= 0x7c03",
         "Breakpoint 1, 0x0000000000007c0f",
@@ -141,10 +272,8 @@ fn a_gdb_breaks_steps_watches_reads_and_writes() {
         "= 0x18",
         "= 1",
         "exited normally",
-    ] {
-        let at = rest.find(text).unwrap_or_else(|| panic!("{text:?} is not in its place in\n{said}"));
-        rest = &rest[at + text.len()..];
-    }
+    ];
+    gdb_says(&commands, &expected);
     // What gdb wrote into the guest's memory is what the guest prints.
     running.end().status(0).printed("Long mode: 64 bits, paging\n");
     assert!(!socket.exists());
