@@ -1,90 +1,127 @@
 //! A file that a command writes when it is through, and that is known to be writable before it begins.
 //!
-//! Not a golden image, which has another name until it is whole (`Snapshot::save`).
+//! What was there before stays until there is something better: the new file is another one, and takes its place when
+//! it is whole (`sys::replace`). In the sandbox, where no name can be given, a process outside does that
+//! (`sys::publisher`). A pipe, a terminal, a device and a descriptor of ours (/dev/stdout) are just written to.
 
-use crate::error::{Error, Result};
-use crate::sandbox;
-use std::fs::{self, File, Metadata};
-use std::io::{self, Write};
+use crate::error::{Error, Result, Step};
+use crate::sys::publisher::Publisher;
+use crate::sys::replace::{Access, Replacement, directory_of, follow_links, is_descriptor};
+use crate::sys::write_all;
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-/// The file, open. What is in it stays there until there is something better.
-pub(super) struct OutputFile {
+/// The file.
+pub struct OutputFile {
     path: PathBuf,
-    file: File,
-    /// Read at once: in the sandbox of `trace` no file may be asked about.
-    metadata: Metadata,
-    /// We made it, and nothing has been written to it.
-    is_empty: bool,
+    place: Place,
+    /// Who puts it in its place, and its number there; `None` if that is us.
+    publisher: Option<(Rc<RefCell<Publisher>>, u8)>,
 }
 
+/// Where it goes.
+enum Place {
+    /// It is written to as it is.
+    Stream(File),
+    /// A new file is written, and put there.
+    Replaced(Replacement),
+}
+
+/// What tells two files apart: device and inode of the file or, of one that is not there yet, of its directory, and its
+/// name in that.
+type Identity = (u64, u64, Option<OsString>);
+
 impl OutputFile {
-    /// Opens `path`, and makes it if need be.
-    pub(super) fn open(path: PathBuf) -> Result<OutputFile> {
-        let open = || {
-            let (file, is_empty) = match File::options().write(true).create_new(true).open(&path) {
-                Ok(file) => (file, true),
-                Err(_) => (File::options().write(true).create(true).truncate(false).open(&path)?, false),
-            };
-            Ok((file.metadata()?, file, is_empty))
-        };
-        match open() {
-            Ok((metadata, file, is_empty)) => Ok(OutputFile { path, file, metadata, is_empty }),
+    /// Looks whether `path` can be written.
+    pub fn open(path: PathBuf) -> Result<OutputFile> {
+        match Place::of(&path) {
+            Ok(place) => Ok(OutputFile { path, place, publisher: None }),
             Err(source) => Err(Error::Export { path, source }),
         }
     }
 
     /// Refuses two that are one file, and one that is the guest's `image`.
-    pub(super) fn all_differ<'a>(
+    pub fn all_differ<'a>(
         files: impl IntoIterator<Item = &'a OutputFile>,
         image: Option<&Path>,
     ) -> Result<()> {
-        let mut taken: Vec<Metadata> = image.and_then(|image| fs::metadata(image).ok()).into_iter().collect();
-        for file in files {
-            let is = &file.metadata;
-            if is.is_file() && taken.iter().any(|other| (other.dev(), other.ino()) == (is.dev(), is.ino())) {
+        let mut taken: Vec<Identity> = image.and_then(identity).into_iter().collect();
+        for file in files.into_iter().filter(|file| !matches!(file.place, Place::Stream(_))) {
+            let Some(own) = identity(&file.path) else { continue };
+            if taken.contains(&own) {
                 let source = io::Error::other("it is the image, or meant for two things");
                 return Err(Error::Export { path: file.path.clone(), source });
             }
-            taken.push(is.clone());
+            taken.push(own);
         }
         Ok(())
     }
 
-    /// Puts `text` in the place of what was there: all of it, or nothing where that can be had. A pipe or a
-    /// terminal has no length.
-    pub(super) fn write(mut self, text: &str) -> Result<()> {
-        let has_length = self.metadata.is_file();
-        let mut write = || -> io::Result<()> {
-            if has_length {
-                self.file.set_len(0)?;
+    /// Has another process put them in their places, from which this one is about to shut itself off. This one must have
+    /// only one thread.
+    pub fn publish_from_outside<'a>(files: impl IntoIterator<Item = &'a mut OutputFile>) -> Result<()> {
+        let (mut publishers, mut replaced) = (Vec::new(), Vec::new());
+        for OutputFile { place, publisher, .. } in files {
+            if let Place::Replaced(new) = place {
+                replaced.push(new);
+                publishers.push(publisher);
             }
-            self.file.write_all(text.as_bytes()).inspect_err(|_| {
-                // A part of the text could be taken for the whole.
-                let _ = if has_length { self.file.set_len(0) } else { Ok(()) };
-            })
-        };
-        match write() {
-            Ok(()) => {
-                self.is_empty = false;
-                Ok(())
-            }
-            Err(source) => Err(self.failed(source)),
         }
+        if replaced.is_empty() {
+            return Ok(());
+        }
+        let started = Publisher::start(&mut replaced);
+        let publisher = started.map_err(|source| Error::Host { step: Step::StartProcess, source })?;
+        let publisher = Rc::new(RefCell::new(publisher));
+        for (own, number) in publishers.into_iter().zip(0..) {
+            *own = Some((Rc::clone(&publisher), number));
+        }
+        Ok(())
+    }
+
+    /// Puts `text` in the place of what was there: all of it, or nothing. To a stream it is written as far as it goes.
+    pub fn write(self, text: &str) -> Result<()> {
+        let write = || match self.place {
+            Place::Stream(file) => write_all(&file, text.as_bytes()),
+            Place::Replaced(new) => {
+                write_all(new.file(), text.as_bytes())?;
+                match self.publisher {
+                    Some((publisher, number)) => publisher.borrow_mut().publish(number),
+                    None => new.publish(),
+                }
+            }
+        };
+        write().map_err(|source| Error::Export { path: self.path, source })
     }
 
     /// Why the file is not written.
-    pub(super) fn failed(self, source: io::Error) -> Error {
-        Error::Export { path: self.path.clone(), source }
+    pub fn failed(self, source: io::Error) -> Error {
+        Error::Export { path: self.path, source }
     }
 }
 
-impl Drop for OutputFile {
-    /// What holds nothing is not left behind. In the sandbox it is: there no name can be taken away.
-    fn drop(&mut self) {
-        if self.is_empty && !sandbox::is_in_force() {
-            let _ = fs::remove_file(&self.path);
+impl Place {
+    fn of(path: &Path) -> io::Result<Place> {
+        let path = follow_links(path)?;
+        if is_descriptor(&path) || fs::metadata(&path).is_ok_and(|old| !old.is_file() && !old.is_dir()) {
+            return Ok(Place::Stream(File::options().append(true).open(&path)?));
+        }
+        Replacement::of(&path, Access::AsBefore).map(Place::Replaced)
+    }
+}
+
+fn identity(path: &Path) -> Option<Identity> {
+    let path = follow_links(path).ok()?;
+    match fs::metadata(&path) {
+        Ok(is) => Some((is.dev(), is.ino(), None)),
+        Err(_) => {
+            let directory = fs::metadata(directory_of(&path)).ok()?;
+            Some((directory.dev(), directory.ino(), path.file_name().map(OsString::from)))
         }
     }
 }

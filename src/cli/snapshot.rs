@@ -13,7 +13,6 @@ use crate::snapshot::{PAGE, Snapshot};
 use crate::sys;
 use crate::timeline::Probe;
 use lexopt::{Parser, ValueExt};
-use std::fs;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
@@ -111,8 +110,6 @@ impl Probe for Until {
 /// Runs a guest to its moment and writes it to a file.
 pub fn run(run: &RunArgs, args: &SnapshotArgs) -> Result<u8> {
     let Some(path) = &args.output else { return Ok(status::FAILURE) };
-    // A link is followed: the file it names is replaced, not the link.
-    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.clone());
     Snapshot::can_be_saved(path)?;
     let (image, mut machine) = start::prepare(run, |config| match args.at {
         Moment::After(time) => config.timeout = Some(time),

@@ -132,12 +132,13 @@ pub fn run(run: &RunArgs, args: &TraceArgs) -> Result<u8> {
     }
     // Before the guest starts: what cannot be written is known at once.
     let open = |path: &Option<PathBuf>| path.clone().map(OutputFile::open).transpose();
-    let output = open(&args.output)?;
-    let chrome = open(&args.chrome)?;
-    let html = open(&args.html)?;
+    let mut output = open(&args.output)?;
+    let mut chrome = open(&args.chrome)?;
+    let mut html = open(&args.html)?;
     let path = run.target.as_deref().filter(|name| name.to_str().and_then(Guest::find).is_none());
     let image = run.kernel.as_deref().or(path.map(Path::new));
     OutputFile::all_differ([&output, &chrome, &html].into_iter().flatten(), image)?;
+    OutputFile::publish_from_outside([&mut output, &mut chrome, &mut html].into_iter().flatten())?;
     if args.step {
         return walk(run, args, output);
     }

@@ -79,8 +79,8 @@ pub const FIRST: Rules = Rules {
     ],
 };
 
-/// The first vCPU's thread where a story is told: it may go instruction by instruction, and a file that could not be
-/// written whole is emptied.
+/// The first vCPU's thread where a story is told: it may go instruction by instruction, and hears from the process that puts
+/// the files in their places.
 pub const TRACED: Rules = Rules {
     role: "TRACED",
     calls: &[
@@ -88,7 +88,7 @@ pub const TRACED: Rules = Rules {
         libc::SYS_timer_delete,
         libc::SYS_close,
         libc::SYS_rt_sigaction,
-        libc::SYS_ftruncate,
+        libc::SYS_read,
     ],
     requests: &[
         KVM_RUN,

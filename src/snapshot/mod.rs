@@ -20,12 +20,13 @@ use crate::error::{Error, ImageError, Result, Step};
 use crate::kvm::{Call, Kvm, Memory, allocate, map_file};
 use crate::machine::{Config, Machine, State, StateError};
 use crate::sys;
+use crate::sys::replace::{Access, Replacement};
 use crate::timeline::{Phase, Probe};
 use crate::x86::cpuid;
 use format::{Header, ReadError};
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use vm_memory::{Bytes, GuestAddress};
@@ -152,49 +153,28 @@ impl Snapshot {
         Err(Error::Image { name: self.name.clone(), source })
     }
 
-    /// Writes the image to `path`. Only its owner may read it, as it holds all that the guest's memory held. Until it is
-    /// whole it has another name, so that nobody finds half an image.
+    /// Writes the image to `path`. Only its owner may read it, as it holds all that the guest's memory held. It is there when
+    /// it is whole; what was there before stays until then.
     pub fn save(&self, path: &Path) -> Result<()> {
         self.save_unless(path, || false)
     }
 
-    /// The same. If `is_over` becomes true meanwhile, it ends with an error, and leaves no file.
+    /// The same. If `is_over` becomes true meanwhile, it ends with an error, and leaves what was there.
     pub fn save_unless(&self, path: &Path, is_over: fn() -> bool) -> Result<()> {
-        may_replace(path)?;
-        let mut unfinished = path.as_os_str().to_owned();
-        unfinished.push(format!(".{}", std::process::id()));
-        let unfinished = Path::new(&unfinished);
-        let written =
-            File::options().write(true).create_new(true).mode(0o600).open(unfinished).and_then(|file| {
-                memory::copy(&self.file, &file, self.header.memory_offset, self.state.memory, is_over)?;
-                file.sync_all()?;
-                if is_over() {
-                    return Err(io::ErrorKind::Interrupted.into());
-                }
-                fs::rename(unfinished, path)
-            });
-        written.map_err(|source| {
-            // Unless a file of that name was there before: it is not ours.
-            if source.kind() != io::ErrorKind::AlreadyExists {
-                let _ = fs::remove_file(unfinished);
-            }
-            Error::Export { path: path.into(), source }
-        })
+        let failed = |source| Error::Export { path: path.into(), source };
+        let new = Replacement::of(path, Access::Private).map_err(failed)?;
+        let (offset, size) = (self.header.memory_offset, self.state.memory);
+        memory::copy(&self.file, new.file(), offset, size, is_over).map_err(failed)?;
+        match is_over() {
+            true => Err(failed(io::ErrorKind::Interrupted.into())),
+            false => new.publish().map_err(failed),
+        }
     }
 
     /// Whether [`save`](Self::save) could write its file. To be asked before the guest runs.
     pub fn can_be_saved(path: &Path) -> Result<()> {
-        may_replace(path)?;
-        let directory =
-            path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // A file without a name: the kernel removes it, also if we are killed.
-        match File::options().write(true).custom_flags(libc::O_TMPFILE).open(directory) {
-            // Some file systems do not have files without a name.
-            Err(source) if source.raw_os_error() != Some(libc::EOPNOTSUPP) => {
-                Err(Error::Export { path: path.into(), source })
-            }
-            _ => Ok(()),
-        }
+        let new = Replacement::of(path, Access::Private);
+        new.map(drop).map_err(|source| Error::Export { path: path.into(), source })
     }
 
     /// A new machine on `kvm` that goes on from here. Of `config` its limits and its sandbox count.
@@ -296,13 +276,4 @@ impl Snapshot {
     pub fn pages(&self) -> u64 {
         self.header.pages
     }
-}
-
-/// Root could replace a device, such as /dev/null, by a file.
-fn may_replace(path: &Path) -> Result<()> {
-    if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
-        let source = io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
-        return Err(Error::Export { path: path.into(), source });
-    }
-    Ok(())
 }

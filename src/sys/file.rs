@@ -4,7 +4,7 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{self, PipeReader, PipeWriter};
+use std::io::{self, PipeReader, PipeWriter, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -42,6 +42,28 @@ pub fn next_data(file: &mut File, offset: u64) -> io::Result<Option<u64>> {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(Some(offset)),
         data => data,
     }
+}
+
+/// Writes all of `bytes`. A pipe or a terminal that somebody else made non-blocking is waited for when it is full
+/// (EAGAIN), as if it were not.
+pub fn write_all(mut file: &File, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match file.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_for(file, libc::POLLOUT),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Waits until a descriptor is ready for `events` (poll(2)), or a signal comes.
+pub(super) fn wait_for(descriptor: &impl AsRawFd, events: libc::c_short) {
+    let mut poll = libc::pollfd { fd: descriptor.as_raw_fd(), events, revents: 0 };
+    // SAFETY: one pollfd, and it is ours.
+    unsafe { libc::poll(&mut poll, 1, -1) };
 }
 
 /// Which of `pages` pages from `address` on are the process's own, and no longer those of the file that is mapped

@@ -342,7 +342,7 @@ fn a_limit_of_the_user_is_an_error() {
 
 /// Runs a shell command in a mount namespace of its own, where `$1` is the program and `$0` a directory to
 /// work with. `None` where that is not permitted.
-fn in_namespace(script: &str) -> Option<support::Ended> {
+pub fn in_namespace(script: &str) -> Option<support::Ended> {
     if !runs(&["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"]) {
         skip("no mount namespace of our own");
         return None;

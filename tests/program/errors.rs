@@ -128,7 +128,7 @@ fn each_file_that_cannot_be_written_has_its_own_hint() {
             (&["trace", "hello", "-o", "a", "--chrome", "a"], 125, "meant for two things", None),
             (&["trace", "sector", "-o", "sector"], 125, "it is the image", None),
             (&["snapshot", "primes", "-o", "no/such"], 125, "cannot write no/such: No such file", writable),
-            (&["snapshot", "primes", "-o", "root"], 125, "it is not a regular file", writable),
+            (&["snapshot", "primes", "-o", "root"], 125, "cannot write root: Is a directory", writable),
             (&["bench", "--export-json", "no/such"], 125, "cannot write no/such: No such file", writable),
             (
                 &["trace", "--gdb", "unix:text", "hello"],

@@ -3,12 +3,15 @@
 //!
 //! A seccomp filter around the whole process lets one system call, or one request of ioctl(2), end with an errno.
 
+use crate::cli::in_namespace;
 use crate::support;
 use crate::support::{Ended, has_kvm, matchstick};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     TargetArch,
 };
+use std::fs;
+use std::path::Path;
 
 /// The number of an argument and its value, if only a call with that is to fail.
 type Argument = Option<(u8, u64)>;
@@ -136,51 +139,155 @@ fn golden_image() -> (tempfile::TempDir, String) {
     (dir, path)
 }
 
-#[test]
-fn a_golden_image_that_does_not_fit_leaves_nothing() {
-    if !has_kvm() {
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("golden.ms").display().to_string();
-    let snapshot = || matchstick(["snapshot", "primes", "-o", &path]);
-    // The first is written to memory before, by the same calls: so it is the name on the disk that fails, and then
-    // bringing it there.
-    for (call, errno, hint) in
-        [(libc::SYS_rename, libc::ENOSPC, "make room"), (libc::SYS_fsync, libc::ENOSPC, "make room")]
-    {
-        let ended = snapshot().filtered(failing(call, None, errno)).run();
-        ended.fails(125, "cannot write", hint);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "call {call}");
-    }
-    let broken = snapshot().filtered(failing(libc::SYS_fsync, None, libc::EIO)).run();
-    broken.fails_without_hint(125, "cannot write");
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-    let limited = format!("ulimit -f 64; exec \"$0\" snapshot primes -m 64 -o {path}");
-    let shell = support::Program::new("bash").args(["-c", &limited, env!("CARGO_BIN_EXE_matchstick")]);
-    is_a_clear_error(&shell.run(), "file size", Some("`ulimit -f`"));
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-    snapshot().run().status(0);
+/// The names in a directory.
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
 }
 
 #[test]
-fn a_story_that_cannot_be_written_whole_is_not_written_at_all() {
+fn a_golden_image_that_cannot_be_written_leaves_what_was_there() {
     if !has_kvm() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("story").display().to_string();
-    // A disk that is full after one block.
-    let limited = format!("ulimit -f 1; exec \"$0\" trace \"$@\" {path}");
-    for args in [
-        &["smp", "--json", "-o"][..],
-        &["smp", "-o", "/dev/null", "--html"],
-        &["smp", "-o", "/dev/null", "--chrome"],
-    ] {
+    let path = dir.path().join("golden.ms");
+    let snapshot = || matchstick(["snapshot", "primes", "-o"]).args([&path]);
+    let limited = format!("ulimit -f 64; exec \"$0\" snapshot primes -m 64 -o {}", path.display());
+    let no_space = |call| snapshot().filtered(failing(call, None, libc::ENOSPC)).run();
+    for old in [None, Some("an older image")] {
+        if let Some(old) = old {
+            fs::write(&path, old).unwrap();
+        }
+        let is_as_before = || {
+            assert_eq!(fs::read_to_string(&path).ok().as_deref(), old);
+            assert_eq!(names(dir.path()).len(), old.map_or(0, |_| 1), "{:?}", names(dir.path()));
+        };
+        for call in [libc::SYS_linkat, libc::SYS_fsync] {
+            no_space(call).fails(125, "cannot write", "make room where the file goes");
+            is_as_before();
+        }
+        if old.is_some() {
+            no_space(libc::SYS_rename).fails(125, "cannot write", "make room where the file goes");
+            is_as_before();
+        }
+        let broken = snapshot().filtered(failing(libc::SYS_fsync, None, libc::EIO)).run();
+        broken.fails_without_hint(125, "cannot write");
+        is_as_before();
         let shell = support::Program::new("bash").args(["-c", &limited, env!("CARGO_BIN_EXE_matchstick")]);
-        let ended = shell.args(args).run();
-        is_a_clear_error(&ended, "file size", Some("`ulimit -f`"));
-        assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "{args:?}");
+        is_a_clear_error(&shell.run(), "file size", Some("`ulimit -f`"));
+        is_as_before();
+    }
+    snapshot().run().status(0);
+    matchstick(["run"]).args([&path]).run().status(0);
+    // A file system that has only files with names.
+    let nameless = Some((2, (libc::O_WRONLY | libc::O_CLOEXEC | libc::O_TMPFILE) as u64));
+    let named = |call, argument, errno| {
+        let also = failing(libc::SYS_openat, nameless, libc::EOPNOTSUPP);
+        snapshot().filtered(also).filtered(failing(call, argument, errno)).run()
+    };
+    named(libc::SYS_fsync, None, libc::ENOSPC).fails(125, "cannot write", "make room");
+    assert_eq!(names(dir.path()), ["golden.ms"]);
+    named(libc::SYS_linkat, None, libc::ENOSPC).status(0);
+    assert_eq!(names(dir.path()), ["golden.ms"]);
+    matchstick(["run"]).args([&path]).run().status(0);
+}
+
+#[test]
+fn a_story_that_cannot_be_written_leaves_what_was_there() {
+    if !has_kvm() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("story");
+    // A disk that is full after one block.
+    let limited = format!("ulimit -f 1; exec \"$0\" trace \"$@\" {}", path.display());
+    for old in [None, Some("an older story")] {
+        if let Some(old) = old {
+            fs::write(&path, old).unwrap();
+        }
+        for args in [
+            &["smp", "--json", "-o"][..],
+            &["smp", "-o", "/dev/null", "--html"],
+            &["smp", "-o", "/dev/null", "--chrome"],
+            &["smp", "--step", "-o"],
+            &["smp", "--sandbox", "off", "--json", "-o"],
+        ] {
+            let shell =
+                support::Program::new("bash").args(["-c", &limited, env!("CARGO_BIN_EXE_matchstick")]);
+            is_a_clear_error(&shell.args(args).run(), "file size", Some("`ulimit -f`"));
+            // It is written by this process, and put in its place by another one.
+            for call in [libc::SYS_fsync, libc::SYS_linkat] {
+                let filter = failing(call, None, libc::ENOSPC);
+                let ended = matchstick(["trace"]).args(args).args([&path]).filtered(filter).run();
+                ended.status(125).says("cannot write").says("make room where the file goes");
+            }
+            assert_eq!(fs::read_to_string(&path).ok().as_deref(), old, "{args:?}");
+            assert_eq!(names(dir.path()).len(), old.map_or(0, |_| 1), "{args:?}: {:?}", names(dir.path()));
+        }
+    }
+}
+
+#[test]
+fn a_report_on_a_full_disk_leaves_the_older_one() {
+    if !has_kvm() {
+        return;
+    }
+    for command in [
+        "trace hello -q -o",
+        "trace hello -q --step -o",
+        "trace hello -q --html",
+        "trace hello -q --chrome",
+        "snapshot primes -o",
+        "bench --runs 1 --warmup 0 --only process --export-json",
+        "bench --runs 1 --warmup 0 --only process --export-html",
+        "bench --runs 1 --warmup 0 --only process --export-csv",
+    ] {
+        let script = format!(
+            r#"mount -t tmpfs -o size=8k none /mnt; echo older >/mnt/report; head -c 1M </dev/zero >/mnt/rest || true
+            "$1" {command} /mnt/report >/dev/null || echo failed $?; cat /mnt/report; ls /mnt"#
+        );
+        let Some(ended) = in_namespace(&script) else { return };
+        ended.says("No space left").printed("failed 125\nolder\nreport\nrest\n");
+    }
+}
+
+#[test]
+fn a_kill_leaves_nothing_unfinished() {
+    if !has_kvm() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    for (round, args) in [&["snapshot", "primes", "-m", "256"][..], &["trace", "echo"]]
+        .into_iter()
+        .cycle()
+        .take(12)
+        .enumerate()
+    {
+        let old = (round % 4 < 2).then_some("older");
+        let _ = fs::remove_file(&path);
+        if let Some(old) = old {
+            fs::write(&path, old).unwrap();
+        }
+        let running = matchstick(args).args(["-o"]).args([&path]).open_input().start();
+        // The nameless file is there, or everything is over.
+        let descriptors = format!("/proc/{}/fd", running.id());
+        let is_writing = || {
+            let Ok(entries) = fs::read_dir(&descriptors) else { return true };
+            let links = entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+            let links: Vec<_> = links.collect();
+            links.is_empty() || links.iter().any(|link| link.starts_with(dir.path()))
+        };
+        while !is_writing() {
+            std::thread::yield_now();
+        }
+        running.signal(libc::SIGKILL);
+        running.end();
+        let is = fs::read(&path).ok();
+        let is_whole = is.as_ref().is_some_and(|bytes| bytes.len() > 4096);
+        assert!(is_whole || is.as_deref() == old.map(str::as_bytes), "{args:?}");
+        assert!(names(dir.path()).iter().all(|name| name == "file"), "{:?}", names(dir.path()));
     }
 }
 
