@@ -168,7 +168,7 @@ fn each_wrong_golden_image_has_its_own_hint() {
     hold(
         &[
             (
-                &["run", "golden.ms", "-m", "4M"],
+                &["run", "golden.ms", "-p", "quiet"],
                 125,
                 "a golden image has its memory",
                 Some("`matchstick snapshot` decides"),
