@@ -22,6 +22,7 @@
     )
 )]
 
+mod breakpoints;
 mod conversation;
 mod error;
 mod guest;
