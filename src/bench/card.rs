@@ -31,7 +31,7 @@ pub struct Card {
     /// The clock that Linux reads.
     pub clock: String,
     /// The load average of the last minute, before the race.
-    pub load: f64,
+    pub load: Option<f64>,
     /// How our own program is linked and built.
     pub binary: String,
     /// Seconds since the start of 1970, UTC.
@@ -53,10 +53,10 @@ impl Card {
             processor: facts.processor.model,
             processors: facts.processor.count,
             kernel: facts.kernel.release,
-            kvm: facts.kvm.modules.join(" "),
+            kvm: facts.kvm.modules.unwrap_or_default().join(" "),
             hypervisor: hypervisor.unwrap_or_default(),
             hz: sys::timer_frequency(),
-            cgroups: layout(&facts.cgroups).into(),
+            cgroups: facts.cgroups.as_ref().map_or("", layout).into(),
             governor: facts.timing.governor,
             clock: facts.timing.clocksource,
             load: facts.timing.load,
@@ -85,7 +85,7 @@ impl Card {
                 ),
             ),
             ("KVM", or(&self.kvm, "none")),
-            ("load", format!("{:.2} before the race", self.load)),
+            ("load", self.load.map_or("unknown".into(), |load| format!("{load:.2} before the race"))),
             ("matchstick", self.binary.clone()),
         ]
     }

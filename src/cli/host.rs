@@ -132,6 +132,7 @@ fn missing(requirements: &[Requirement], terminal: &Terminal) -> Vec<String> {
             State::Good => (GOOD, "ok  "),
             State::Advice => (WARN, "note"),
             State::Missing => (BAD, "MISS"),
+            State::Unknown => (WARN, "?   "),
         };
         let head = format!("{colour}{word}{PLAIN}  {:<width$}  ", requirement.what);
         lines.extend(terminal.hang(&head, &requirement.found));
@@ -149,10 +150,14 @@ fn missing(requirements: &[Requirement], terminal: &Terminal) -> Vec<String> {
 
 fn timings(host: &Host, terminal: &Terminal) -> Vec<String> {
     let mut lines = heading("Whether times measured here hold elsewhere", terminal);
-    if host.timings.is_empty() {
+    if host.timings.is_empty() && host.timings_unknown.is_empty() {
         lines.extend(terminal.wrap("Nothing speaks against it.", terminal.width));
     }
     lines.extend(host.timings.iter().flat_map(|reason| terminal.hang("- ", reason)));
+    if !host.timings_unknown.is_empty() {
+        let unknown = format!("not known, as it cannot be read: {}", host.timings_unknown.join("; "));
+        lines.extend(terminal.hang("- ", &unknown));
+    }
     lines
 }
 

@@ -103,12 +103,12 @@ impl Figures {
                 Some(all.map(|(name, number)| format!("{name} {number}")).collect::<Vec<_>>().join(", "))
             }
             "own_namespaces" => Some(host.own_namespaces.join(", ")),
-            "cgroup_mount" => Some(facts.cgroups.unified.clone()),
+            "cgroup_mount" => Some(facts.cgroups.as_ref()?.unified.clone()),
             "cgroup_path" => facts.marks.cgroups.first().cloned(),
             "cgroup_controllers" => {
-                let of_unified =
-                    fs::read_to_string(Path::new(&facts.cgroups.unified).join("cgroup.controllers"));
-                let mut all = facts.cgroups.legacy.clone();
+                let cgroups = facts.cgroups.as_ref()?;
+                let of_unified = fs::read_to_string(Path::new(&cgroups.unified).join("cgroup.controllers"));
+                let mut all = cgroups.legacy.clone();
                 all.extend(of_unified.unwrap_or_default().split_whitespace().map(str::to_owned));
                 Some(all.join(", "))
             }

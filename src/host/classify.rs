@@ -7,7 +7,7 @@
 use super::container::{self, Container};
 use super::engine::{self, Engine, extension, vendor_module};
 use super::facts::{Device, Facts};
-use super::hypervisor::{self, Hypervisor, Platform, Role};
+use super::hypervisor::{self, Hypervisor, Platform, Role, has_flag};
 use super::timing;
 use serde::Serialize;
 
@@ -26,8 +26,10 @@ pub struct Host {
     pub own_namespaces: Vec<&'static str>,
     /// What is Type 1 and Type 2 here, and why.
     pub types: Vec<Typed>,
-    /// Why times measured here do not hold elsewhere; empty if nothing speaks against them.
+    /// Why times measured here do not hold elsewhere.
     pub timings: Vec<String>,
+    /// What else might speak against them and could not be read. Nothing speaks against them only if both are empty.
+    pub timings_unknown: Vec<&'static str>,
 }
 
 impl Host {
@@ -112,9 +114,9 @@ impl Mark {
 /// What `facts` say about a host.
 pub fn classify(facts: &Facts) -> Host {
     let hypervisor = hypervisor::find(facts);
-    let (container, stale) = match container::find(facts) {
+    let (container, notes_on_none) = match container::find(facts) {
         Ok(container) => (Some(container), Vec::new()),
-        Err(stale) => (None, stale),
+        Err(notes) => (None, notes),
     };
     let engine = engine::find(facts, hypervisor.as_ref());
     let mut stack = vec![hardware(facts, hypervisor.as_ref())];
@@ -127,11 +129,12 @@ pub fn classify(facts: &Facts) -> Host {
         notes: [&container.evidence[..], &["it shares the host kernel, and is no machine".into()]].concat(),
     }));
     let Layer { kind, name, mut notes } = vmm(facts);
-    notes.extend(stale);
+    notes.extend(notes_on_none);
     stack.push(Layer { kind, name, notes });
     stack.push(guest(engine, &facts.kvm.device));
     Host {
         types: types(facts, hypervisor.as_ref(), engine),
+        timings_unknown: timing::unknown(facts),
         timings: timing::unlike_others(facts, hypervisor.as_ref(), engine),
         own_namespaces: container::own_namespaces(&facts.marks),
         stack,
@@ -152,6 +155,9 @@ fn hardware(facts: &Facts, hypervisor: Option<&Hypervisor>) -> Layer {
         notes.push(format!("{of}{} processor(s), {gib:.1} GiB of memory", processor.count));
     }
     notes.push(match (extension(facts), hypervisor) {
+        (None, _) if processor.flags.is_none() => {
+            "whether it has VMX or SVM is not known: /proc/cpuinfo cannot be read".into()
+        }
         (Some(name), None) => format!("it has {name}"),
         (Some(name), Some(_)) => format!("{name} is offered to us by the hypervisor"),
         (None, Some(_)) => "neither VMX nor SVM is offered to us".into(),
@@ -177,6 +183,9 @@ fn kernel(facts: &Facts, hypervisor: Option<&Hypervisor>) -> Layer {
         Some((Role::Root, Platform::Xen)) => notes.push("it is Xen's domain 0".into()),
         Some((Role::Root, _)) => notes.push("it is the root partition".into()),
         Some((Role::Guest, _)) => notes.push("it is itself a guest".into()),
+        None if has_flag(facts).is_none() => {
+            notes.push("whether a hypervisor is below is not known: /proc/cpuinfo cannot be read".into());
+        }
         None => notes.push("it has the hardware to itself".into()),
     }
     let name = match release.to_ascii_lowercase() {
@@ -211,6 +220,7 @@ fn kvm(facts: &Facts, engine: Engine) -> Layer {
             (module, "without VMX or SVM: a guest's ring 3 runs directly, its ring 0 in software")
         }
         Engine::None => ("none", "no module of this kernel runs guests"),
+        Engine::Unknown => ("unknown", "how it would run a guest is not known: /sys/module cannot be read"),
     };
     Layer { kind: LayerKind::Kvm, name: name.into(), notes: vec![note.into()] }
 }
@@ -226,6 +236,7 @@ fn guest(engine: Engine, device: &Device) -> Layer {
     let note = match (engine, device) {
         (_, Device::Open) => match engine {
             Engine::Software => "would stand here; its ring 0 in software, its ring 3 on the processor",
+            Engine::Unknown => "would stand here",
             _ => "would stand here, and run on the processor itself",
         },
         (_, Device::Absent) => "cannot stand here: there is no /dev/kvm",
@@ -256,7 +267,7 @@ fn type_of_kvm(facts: &Facts, hypervisor: Option<&Hypervisor>, engine: Engine) -
         |mark, why: &str, evidence| Some(Typed { layer: LayerKind::Kvm, mark, why: why.into(), evidence });
     let in_kernel = format!("{module} is part of the host kernel, and enters the guest from its ring 0");
     match (engine, hypervisor) {
-        (Engine::None, _) => None,
+        (Engine::None | Engine::Unknown, _) => None,
         (Engine::Hardware, _) => typed(
             Mark::Disputed,
             "it makes a hypervisor of the kernel, and that kernel is on the bare machine",

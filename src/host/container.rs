@@ -2,8 +2,9 @@
 //!
 //! A container is not a thing that the kernel knows, only namespaces and control groups; so its runtime is known by
 //! the marks it leaves, and that there is one at all by the namespaces. The kernel's first namespaces have fixed
-//! numbers (include/linux/proc_ns.h), and one that shares them all is in no container, whatever an image left lying
-//! around.
+//! numbers (include/uapi/linux/nsfs.h), those of mounts and networks only since Linux 6.18; root can also ask kthreadd,
+//! which is in all of them. A process that shares the first mount namespace is in no container, whatever files an image
+//! left there.
 //!
 //! Sources: systemd's CONTAINER_INTERFACE; podman-run(1) on /run/.containerenv; lxc(7);
 //! kubernetes.io/docs/concepts/architecture/cgroups; namespaces(7).
@@ -21,38 +22,63 @@ pub struct Container {
 }
 
 /// The numbers of the first namespaces.
-const FIRST: [(&str, u64); 6] = [
+const FIRST: [(&str, u64); 8] = [
     ("ipc", 0xefff_ffff),
     ("uts", 0xefff_fffe),
     ("user", 0xefff_fffd),
     ("pid", 0xefff_fffc),
     ("cgroup", 0xefff_fffb),
     ("time", 0xefff_fffa),
+    ("net", 0xefff_fff9),
+    ("mnt", 0xefff_fff8),
 ];
+/// Before Linux 6.18, the first mount namespace had the first number that was given out, or the second, after the first
+/// network's. Those two are never given back.
+const FIRST_GIVEN_OUT: [u64; 2] = [0xf000_0000, 0xf000_0001];
 
-/// The namespaces that are not the kernel's first ones, of those whose first numbers are known.
+/// Whether our namespace `name` is another than the kernel's first; `None` if that cannot be known.
+fn is_own(marks: &Marks, name: &str, first: u64) -> Option<bool> {
+    let inode = *marks.namespaces.get(name)?;
+    if inode == first {
+        return Some(false);
+    }
+    if let Some(&first) = marks.first_namespaces.get(name) {
+        return Some(inode != first);
+    }
+    match name {
+        "mnt" => Some(!FIRST_GIVEN_OUT.contains(&inode)),
+        // Its first number has been another one in many kernels.
+        "net" => None,
+        _ => Some(true),
+    }
+}
+
+/// The namespaces that are not the kernel's first ones, as far as that can be known.
 pub fn own_namespaces(marks: &Marks) -> Vec<&'static str> {
-    let is_own =
-        |&&(name, first): &&(&str, u64)| marks.namespaces.get(name).is_some_and(|&inode| inode != first);
-    FIRST.iter().filter(is_own).map(|&(name, _)| name).collect()
+    let own = FIRST.iter().filter(|(name, first)| is_own(marks, name, *first) == Some(true));
+    own.map(|&(name, _)| name).collect()
 }
 
-/// Whether the namespaces say that there is no container: all are known, and none is our own.
-fn shares_everything(marks: &Marks) -> bool {
-    let is_known = |name: &&str| marks.namespaces.contains_key(*name);
-    ["ipc", "uts", "pid"].iter().all(is_known) && own_namespaces(marks).is_empty()
-}
-
-/// Looks for a container, and for marks that one left without being there.
+/// Looks for a container. Without one, returns what there is to say: marks that one left, or that it cannot be known.
 pub fn find(facts: &Facts) -> Result<Container, Vec<String>> {
     let marks = &facts.marks;
     let (runtime, mut evidence) = from_marks(marks).unzip();
     let in_cgroup = cgroup_runtime(marks).is_some();
     let own = own_namespaces(marks);
-    if shares_everything(marks) && !in_cgroup {
-        let stale =
-            |found: String| format!("{found}, but all namespaces are the kernel's first: an image left it");
+    // Every container has mounts of its own; what else it has of its own differs.
+    let shares_mounts = marks.namespaces.contains_key("mnt") && !own.contains(&"mnt");
+    let is_known = |name: &&str| marks.namespaces.contains_key(*name);
+    let shares_the_rest = ["ipc", "uts", "pid"].iter().all(is_known) && own.iter().all(|name| *name == "mnt");
+    if (shares_mounts || shares_the_rest) && !in_cgroup {
+        let why =
+            if shares_mounts { "mounts are the host's" } else { "processes and host name are the host's" };
+        let stale = |found: String| format!("{found}, but our {why}: an image left it there");
         return Err(evidence.unwrap_or_default().into_iter().map(stale).collect());
+    }
+    // Not every kernel has namespaces in its /proc; each has the root of the file system there.
+    if marks.namespaces.is_empty() && marks.root.is_empty() && !has_more_than_files(marks) {
+        let unknown = "whether a container is around it is not known: /proc cannot be read";
+        return Err(evidence.unwrap_or_default().into_iter().chain([unknown.into()]).collect());
     }
     if !own.is_empty() {
         evidence.get_or_insert_default().push(format!("namespaces of its own: {}", own.join(", ")));
@@ -69,6 +95,11 @@ pub fn find(facts: &Facts) -> Result<Container, Vec<String>> {
         }
         None => Err(Vec::new()),
     }
+}
+
+/// Whether there are other marks than files that an image may have left.
+fn has_more_than_files(marks: &Marks) -> bool {
+    from_marks(&Marks { dockerenv: false, containerenv: None, ..marks.clone() }).is_some()
 }
 
 fn is_wsl(facts: &Facts) -> bool {

@@ -18,14 +18,16 @@ pub enum Engine {
     Software,
     /// There is none.
     None,
+    /// It cannot be known: neither the modules nor the processor's flags could be read.
+    Unknown,
 }
 
 fn has(facts: &Facts, flag: &str) -> bool {
-    facts.processor.flags.iter().any(|known| known == flag)
+    facts.processor.flags.iter().flatten().any(|known| known == flag)
 }
 
 fn module<'a>(facts: &'a Facts, name: &str) -> Option<&'a str> {
-    facts.kvm.modules.iter().map(String::as_str).find(|module| *module == name)
+    facts.kvm.modules.iter().flatten().map(String::as_str).find(|module| *module == name)
 }
 
 /// The module that does the work, where there is one.
@@ -49,6 +51,7 @@ pub(super) fn find(facts: &Facts, hypervisor: Option<&Hypervisor>) -> Engine {
         Some(_) => by_hardware,
         // KVM may be part of the kernel and show no module.
         None if facts.kvm.device == Device::Open && extension(facts).is_some() => by_hardware,
+        None if facts.kvm.modules.is_none() => Engine::Unknown,
         None => Engine::None,
     }
 }

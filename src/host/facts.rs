@@ -1,7 +1,7 @@
 //! What a host shows of itself, as plain data: nothing here is concluded, only noted.
 //!
-//! A [`Facts`] can be written down as JSON and read back, so that a host can be looked at on another one;
-//! every field has a value that means "not seen". [`gather`](super::gather) fills it in.
+//! A [`Facts`] can be written down as JSON and read back, so that a host can be looked at on another one. What could not be
+//! read is `None` where it could be taken for "is not there"; elsewhere it is empty or 0. [`gather`](super::gather) fills it in.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -22,8 +22,8 @@ pub struct Facts {
     pub kvm: Kvm,
     /// Marks that containers leave.
     pub marks: Marks,
-    /// How control groups are mounted, and what they allow us.
-    pub cgroups: Cgroups,
+    /// How control groups are mounted, and what they allow us; `None` if /proc/self/mountinfo could not be read.
+    pub cgroups: Option<Cgroups>,
     /// Memory and huge pages.
     pub memory: Memory,
     /// What moves a clock's figures.
@@ -42,8 +42,10 @@ pub struct Processor {
     pub model: String,
     /// How many Linux uses.
     pub count: usize,
-    /// Those of the `flags` that matter here, see [`FLAGS`].
-    pub flags: Vec<String>,
+    /// Those of the `flags` that matter here, see [`FLAGS`]; `None` if /proc/cpuinfo could not be read.
+    pub flags: Option<Vec<String>>,
+    /// Bit 31 of ECX of CPUID leaf 1, which hypervisors set: the same as flag `hypervisor`, asked of the processor itself.
+    pub hypervisor_bit: Option<bool>,
     /// Hypervisors that answer at CPUID leaf 0x4000_0000 and at each 0x100 above, where flag `hypervisor` is set.
     pub hypervisors: Vec<HypervisorLeaf>,
     /// EBX of leaf 0x4000_0003: what Hyper-V lets this partition do.
@@ -111,8 +113,8 @@ pub struct Xen {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Kvm {
-    /// What of /sys/module begins with kvm.
-    pub modules: Vec<String>,
+    /// What of /sys/module begins with kvm; `None` if that could not be read.
+    pub modules: Option<Vec<String>>,
     /// What came of opening /dev/kvm.
     pub device: Device,
     /// The permission bits of /dev/kvm; 0 where it is not there.
@@ -163,8 +165,10 @@ pub struct Marks {
     pub etc_mounts: Vec<String>,
     /// The type of the root file system.
     pub root: String,
-    /// Inode numbers of /proc/self/ns, which name the namespaces.
+    /// Inode numbers of /proc/self/ns, which name the namespaces; empty if they could not be read.
     pub namespaces: BTreeMap<String, u64>,
+    /// The same of the kernel's own thread kthreadd, which has the first namespaces; only root can read them.
+    pub first_namespaces: BTreeMap<String, u64>,
 }
 
 /// How control groups are mounted.
@@ -175,7 +179,7 @@ pub struct Cgroups {
     pub unified: String,
     /// Mount options of version 2.
     pub options: String,
-    /// The controllers mounted as version 1.
+    /// The controllers whose trees are mounted as version 1.
     pub legacy: Vec<String>,
     /// `cpu.max` of our group, or the quota and period of version 1, in microseconds: `200000 100000`.
     pub cpu_max: String,
@@ -191,8 +195,9 @@ pub struct Memory {
     pub available_kib: u64,
     /// `HugePages_Free`, of the default size.
     pub huge_pages_free: u64,
-    /// /sys/kernel/mm/transparent_hugepage/enabled, the word in brackets.
-    pub transparent: String,
+    /// /sys/kernel/mm/transparent_hugepage/enabled, the word in brackets; empty if this kernel has none, and `None` if that
+    /// could not be read.
+    pub transparent: Option<String>,
 }
 
 /// What moves a clock's figures.
@@ -204,9 +209,9 @@ pub struct Timing {
     /// The clock that Linux reads.
     pub clocksource: String,
     /// The load average of the last minute.
-    pub load: f64,
+    pub load: Option<f64>,
     /// Of all processor time since the start, the share that the hypervisor below gave to others, in per mille.
-    pub stolen: u64,
+    pub stolen: Option<u64>,
 }
 
 /// This process.

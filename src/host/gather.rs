@@ -7,14 +7,16 @@ use super::facts::{
     Cgroups, Device, FLAGS, Facts, Firmware, HypervisorLeaf, Kernel, Kvm, Marks, Memory, Process, Processor,
     Timing, Xen,
 };
+use super::hypervisor;
 use crate::container::proc::{Membership, Mount};
 use crate::error::{Error, Step};
 use crate::{kvm, sys};
+use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The first of the leaves that hypervisors answer, and how far apart those of several are.
 const HYPERVISOR_LEAF: u32 = 0x4000_0000;
@@ -33,7 +35,9 @@ pub fn gather() -> Facts {
     if facts.marks.word.is_empty() {
         facts.marks.word = std::env::var("container").unwrap_or_default();
     }
-    if facts.processor.flags.iter().any(|flag| flag == "hypervisor") {
+    // SDM, volume 2A, CPUID: bit 31 of ECX is not used by processors, and set by hypervisors.
+    facts.processor.hypervisor_bit = Some(sys::cpuid(1)[2] >> 31 == 1);
+    if hypervisor::has_flag(&facts) == Some(true) {
         facts.processor.hypervisors = hypervisors(sys::cpuid);
         let is_hyperv = |leaf: &HypervisorLeaf| leaf.signature == "Microsoft Hv";
         facts.processor.hyperv_privileges =
@@ -115,7 +119,8 @@ impl Files {
     }
 
     fn facts(&self) -> Facts {
-        let mounts = Mount::all(&self.text("/proc/self/mountinfo"));
+        let mountinfo = self.read("/proc/self/mountinfo").ok();
+        let mounts = Mount::all(mountinfo.as_deref().unwrap_or_default());
         Facts {
             processor: self.processor(),
             firmware: self.firmware(),
@@ -126,7 +131,7 @@ impl Files {
             xen: self.xen(),
             kvm: self.kvm(),
             marks: self.marks(&mounts),
-            cgroups: self.cgroups(&mounts),
+            cgroups: mountinfo.map(|_| self.cgroups(&mounts)),
             memory: self.memory(),
             timing: self.timing(),
             process: Process::default(),
@@ -146,7 +151,8 @@ impl Files {
             vendor: value("vendor_id"),
             model: value("model name"),
             count: lines.iter().filter(|(name, _)| name.trim() == "processor").count(),
-            flags: FLAGS.iter().filter(|flag| is_there(flag)).map(|flag| flag.to_string()).collect(),
+            flags: (!text.is_empty())
+                .then(|| FLAGS.iter().filter(|flag| is_there(flag)).map(|flag| flag.to_string()).collect()),
             ..Processor::default()
         }
     }
@@ -182,7 +188,9 @@ impl Files {
     }
 
     fn kvm(&self) -> Kvm {
-        let modules = self.names("/sys/module").into_iter().filter(|name| name.starts_with("kvm")).collect();
+        // There always is one, if there is a /sys.
+        let modules = Some(self.names("/sys/module")).filter(|names| !names.is_empty());
+        let modules = modules.map(|names| names.into_iter().filter(|name| name.starts_with("kvm")).collect());
         let parameter = |path: &str| self.text(&format!("/sys/module/{path}"));
         let nested = [parameter("kvm_intel/parameters/nested"), parameter("kvm_amd/parameters/nested")];
         let mode = fs::metadata(self.path("/dev/kvm")).map_or(0, |metadata| metadata.mode() & 0o777);
@@ -222,24 +230,36 @@ impl Files {
                 .filter_map(|path| Some(on(path)?.root.clone()))
                 .collect(),
             root: on("/").map(|mount| mount.kind.clone()).unwrap_or_default(),
-            namespaces: self
-                .names("/proc/self/ns")
-                .into_iter()
-                .filter_map(|name| self.namespace(name))
-                .collect(),
+            namespaces: self.namespaces("self"),
+            // In another pid namespace, process 2 is some other one.
+            first_namespaces: match self.text("/proc/2/comm").as_str() {
+                "kthreadd" => self.namespaces("2"),
+                _ => BTreeMap::new(),
+            },
         }
     }
 
-    fn namespace(&self, name: String) -> Option<(String, u64)> {
-        let inode = fs::metadata(self.path("/proc/self/ns").join(&name)).ok()?.ino();
-        (!name.ends_with("_for_children")).then_some((name, inode))
+    /// The namespaces of a process, by their names and inodes.
+    fn namespaces(&self, process: &str) -> BTreeMap<String, u64> {
+        let directory = format!("/proc/{process}/ns");
+        let inode = |name: String| {
+            let inode = fs::metadata(self.path(&directory).join(&name)).ok()?.ino();
+            (!name.ends_with("_for_children")).then_some((name, inode))
+        };
+        self.names(&directory).into_iter().filter_map(inode).collect()
     }
 
     fn cgroups(&self, mounts: &[Mount]) -> Cgroups {
         let unified = mounts.iter().rfind(|mount| mount.kind == "cgroup2");
         let legacy = mounts.iter().filter(|mount| mount.kind == "cgroup");
-        let name = |mount: &Mount| Path::new(&mount.point).file_name()?.to_str().map(str::to_owned);
         let groups = self.text("/proc/self/cgroup");
+        // A tree with a name of its own has no controller: `name=systemd`.
+        let controllers = |mount: &Mount| -> Vec<String> {
+            let all = Membership::all(&groups).flat_map(|group| group.controllers.split(','));
+            all.filter(|name| !name.is_empty() && !name.starts_with("name=") && mount.has_super_option(name))
+                .map(str::to_owned)
+                .collect()
+        };
         let own = |controller: &str| {
             let group = Membership::all(&groups).find(|group| group.has(controller));
             group.map_or("", |group| group.path)
@@ -257,7 +277,7 @@ impl Files {
         Cgroups {
             unified: unified.map(|mount| mount.point.clone()).unwrap_or_default(),
             options: unified.map(options).unwrap_or_default(),
-            legacy: legacy.filter_map(name).collect(),
+            legacy: legacy.flat_map(controllers).collect(),
             cpu_max: if cpu_max.is_empty() {
                 legacy_max.unwrap_or_default().trim().to_owned()
             } else {
@@ -278,7 +298,9 @@ impl Files {
             total_kib: number("MemTotal"),
             available_kib: number("MemAvailable"),
             huge_pages_free: number("HugePages_Free"),
-            transparent: chosen.map(|(word, _)| word.to_owned()).unwrap_or_default(),
+            transparent: self
+                .exists("/sys/kernel/mm")
+                .then(|| chosen.map(|(word, _)| word.to_owned()).unwrap_or_default()),
         }
     }
 
@@ -299,8 +321,8 @@ impl Files {
         Timing {
             governor: self.text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
             clocksource: self.text("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
-            load: load.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0.0),
-            stolen: times.get(7).map_or(0, |stolen| stolen * 1000 / total.max(1)),
+            load: load.split(' ').next().and_then(|n| n.parse().ok()),
+            stolen: times.get(7).map(|stolen| stolen * 1000 / total.max(1)),
         }
     }
 }
@@ -334,7 +356,7 @@ mod tests {
         let (_dir, files) = host(&[("proc/cpuinfo", cpuinfo)]);
         let processor = files.processor();
         assert_eq!((processor.count, processor.model.as_str()), (2, "A Xeon"));
-        assert_eq!(processor.flags, ["hypervisor"]);
+        assert_eq!(processor.flags.unwrap(), ["hypervisor"]);
     }
 
     #[test]
@@ -353,25 +375,27 @@ mod tests {
         assert_eq!(facts.marks.root, "overlay");
         assert_eq!(facts.marks.etc_mounts, ["/var/lib/docker/containers/0af1/hosts"]);
         assert_eq!(facts.marks.cgroups, ["/", "/../x"]);
-        assert_eq!(facts.cgroups.unified, "/sys/fs/cgroup");
-        assert!(facts.cgroups.options.ends_with("favordynmods"));
-        assert_eq!(facts.cgroups.cpu_max, "50000 100000");
+        let cgroups = facts.cgroups.unwrap();
+        assert_eq!(cgroups.unified, "/sys/fs/cgroup");
+        assert!(cgroups.options.ends_with("favordynmods"));
+        assert_eq!(cgroups.cpu_max, "50000 100000");
     }
 
     #[test]
     fn cgroups_of_version_1_are_named_and_their_quota_is_found() {
-        let mountinfo = "32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
+        let mountinfo = "32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n\
+            40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n\
             41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
         let (_dir, files) = host(&[
             ("proc/self/mountinfo", mountinfo),
-            ("proc/self/cgroup", "1:cpu:/job\n0::/\n"),
+            ("proc/self/cgroup", "9:name=systemd:/\n1:cpu,cpuacct:/job\n0::/\n"),
             ("sys/fs/cgroup/cpu/job/cpu.cfs_quota_us", "-1\n"),
             ("sys/fs/cgroup/cpu/job/cpu.cfs_period_us", "100000\n"),
         ]);
-        let cgroups = files.facts().cgroups;
+        let cgroups = files.facts().cgroups.unwrap();
         assert_eq!(
             (cgroups.unified.as_str(), cgroups.legacy),
-            ("/sys/fs/cgroup/unified", vec!["cpu".to_owned()])
+            ("/sys/fs/cgroup/unified", ["cpu", "cpuacct"].map(str::to_owned).to_vec())
         );
         assert_eq!(cgroups.cpu_max, "-1 100000");
     }
@@ -404,6 +428,6 @@ mod tests {
         ]);
         let facts = files.facts();
         assert_eq!(facts.marks.word, "lxc");
-        assert_eq!((facts.timing.stolen, facts.timing.load), (100, 0.42));
+        assert_eq!((facts.timing.stolen, facts.timing.load), (Some(100), Some(0.42)));
     }
 }

@@ -127,13 +127,19 @@ const CPU_MANAGEMENT: u32 = 1 << 12;
 /// XENFEAT_dom0.
 const DOM0: u64 = 1 << 11;
 
+/// Whether the processor says that there is a hypervisor; `None` if it could not be asked.
+pub(super) fn has_flag(facts: &Facts) -> Option<bool> {
+    let flags = facts.processor.flags.as_ref();
+    flags.map(|flags| flags.iter().any(|flag| flag == "hypervisor")).or(facts.processor.hypervisor_bit)
+}
+
 /// Looks for a hypervisor below.
 pub fn find(facts: &Facts) -> Option<Hypervisor> {
     let firmware = from_firmware(facts);
     let monitor = firmware.map(|found| found.monitor.to_owned());
     let named =
         |platform, role, evidence| Some(Hypervisor { platform, role, monitor: monitor.clone(), evidence });
-    let has_flag = facts.processor.flags.iter().any(|flag| flag == "hypervisor");
+    let has_flag = has_flag(facts) == Some(true);
     let mut evidence = signatures(facts);
     evidence.extend(firmware.map(|found| format!("{} says {}", found.whence, found.words)));
     if has_flag && evidence.is_empty() {

@@ -7,6 +7,7 @@ use super::classify::Host;
 use super::engine::{Engine, extension, vendor_module};
 use super::facts::{Device, Facts};
 use super::hypervisor::{Hypervisor, Platform, Role};
+use crate::machine::Config;
 use serde::Serialize;
 
 /// Something that matchstick needs, or is quicker with.
@@ -32,6 +33,8 @@ pub enum State {
     Advice,
     /// It is not, and no guest runs.
     Missing,
+    /// It could not be found out.
+    Unknown,
 }
 
 /// Everything that matters, the most basic first.
@@ -56,6 +59,10 @@ fn missing(what: &'static str, found: impl Into<String>, fix: impl Into<String>)
     Requirement { what, state: State::Missing, found: found.into(), fix: Some(fix.into()) }
 }
 
+fn unknown(what: &'static str, why: &str) -> Requirement {
+    Requirement { what, state: State::Unknown, found: why.into(), fix: None }
+}
+
 fn advice(what: &'static str, found: impl Into<String>, fix: Option<&str>) -> Requirement {
     Requirement { what, state: State::Advice, found: found.into(), fix: fix.map(str::to_owned) }
 }
@@ -75,7 +82,7 @@ fn kernel(facts: &Facts) -> Requirement {
     match version(release) {
         Some(version) if version >= (4, 17) => good(WHAT, release),
         Some(_) => missing(WHAT, release, "a newer kernel: KVM_CAP_SYNC_REGS came with 4.17"),
-        None => advice(WHAT, "its version cannot be read", None),
+        None => unknown(WHAT, "its version cannot be read: /proc/sys/kernel/osrelease"),
     }
 }
 
@@ -91,6 +98,7 @@ fn processor(facts: &Facts, host: &Host) -> Requirement {
         return good(WHAT, "KVM says so");
     }
     match &host.hypervisor {
+        _ if facts.processor.flags.is_none() => unknown(WHAT, "/proc/cpuinfo cannot be read"),
         Some(hypervisor) => missing(WHAT, "nested virtualisation is off below", nested(hypervisor, facts)),
         None => missing(
             WHAT,
@@ -146,6 +154,7 @@ fn module(facts: &Facts, host: &Host) -> Requirement {
     const WHAT: &str = "a KVM module";
     match vendor_module(facts) {
         Some(module) => good(WHAT, module),
+        None if facts.kvm.modules.is_none() => unknown(WHAT, "/sys/module cannot be read"),
         None if facts.kvm.device == Device::Open => good(WHAT, "part of the kernel"),
         None => {
             let fix = match facts.processor.vendor.as_str() {
@@ -221,7 +230,10 @@ fn let_in(runtime: Option<&str>) -> &'static str {
 fn capabilities(facts: &Facts) -> Requirement {
     const WHAT: &str = "what KVM can do";
     match facts.kvm.missing.as_slice() {
-        [] => good(WHAT, format!("all that is needed; up to {} vCPUs", facts.kvm.vcpus_max)),
+        [] => {
+            let cpus = facts.kvm.vcpus_max.min(Config::MAX_CPUS);
+            good(WHAT, format!("all that is needed; up to {cpus} CPUs in a machine of ours"))
+        }
         capabilities => missing(WHAT, format!("it lacks {}", capabilities.join(", ")), "a newer kernel"),
     }
 }
@@ -232,7 +244,7 @@ fn memory(facts: &Facts) -> Requirement {
     const COMFORTABLE: u64 = 1 << 20;
     let mib = facts.memory.available_kib >> 10;
     match facts.memory.available_kib {
-        0 => advice(WHAT, "/proc/meminfo cannot be read", None),
+        0 => unknown(WHAT, "/proc/meminfo cannot be read"),
         kib if kib >= COMFORTABLE => good(WHAT, format!("{mib} MiB are available")),
         _ => advice(
             WHAT,
@@ -245,7 +257,10 @@ fn memory(facts: &Facts) -> Requirement {
 fn huge_pages(facts: &Facts) -> Requirement {
     const WHAT: &str = "huge pages";
     let memory = &facts.memory;
-    match memory.transparent.as_str() {
+    let Some(transparent) = &memory.transparent else {
+        return unknown(WHAT, "/sys/kernel/mm cannot be read");
+    };
+    match transparent.as_str() {
         "" if memory.huge_pages_free == 0 => advice(WHAT, "this kernel has none", None),
         "never" => advice(
             WHAT,
@@ -269,6 +284,9 @@ fn nx_huge_pages(facts: &Facts) -> Option<Requirement> {
         word if is_safe => {
             Some(advice(WHAT, format!("{word}, and this processor has not the fault it is for"), Some(FIX)))
         }
+        word if facts.kvm.itlb_multihit.is_empty() => {
+            Some(good(WHAT, format!("{word}; whether this processor has the fault it is for is not known")))
+        }
         word => {
             Some(good(WHAT, format!("{word}: it protects from a fault of this processor (iTLB multihit)")))
         }
@@ -277,7 +295,9 @@ fn nx_huge_pages(facts: &Facts) -> Option<Requirement> {
 
 fn cgroups(facts: &Facts) -> Vec<Requirement> {
     const WHAT: &str = "control groups";
-    let cgroups = &facts.cgroups;
+    let Some(cgroups) = &facts.cgroups else {
+        return vec![unknown(WHAT, "/proc/self/mountinfo cannot be read")];
+    };
     let only_unified = "systemd.unified_cgroup_hierarchy=1 on the kernel's command line; some container runtimes (crun) need it, VMs do not";
     let layout = match (cgroups.unified.is_empty(), cgroups.legacy.as_slice()) {
         (true, []) => advice(

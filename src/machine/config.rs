@@ -63,6 +63,8 @@ impl Default for Config {
 impl Config {
     /// The smallest memory, in bytes: below it there is no room for the boot structures and a kernel at 1 MiB.
     pub const MIN_MEMORY: u64 = 2 << 20;
+    /// The most CPUs: APIC ids are 8 bits wide, and the last one means "everyone" (SDM 11.6.2.1).
+    pub const MAX_CPUS: u32 = 255;
 
     /// Whether such a machine can be built here.
     pub(super) fn check(&self, kvm: &Kvm) -> Result<()> {
@@ -72,8 +74,7 @@ impl Config {
         match self.cpus {
             1 => Ok(()),
             0 => Err(ConfigError::NoCpu.into()),
-            // APIC ids are 8 bits wide, and the last one means "everyone" (SDM 11.6.2.1).
-            cpus => match kvm.max_vcpus().min(255) {
+            cpus => match kvm.max_vcpus().min(Config::MAX_CPUS) {
                 limit if cpus > limit => Err(ConfigError::TooManyCpus { cpus, limit }.into()),
                 _ => Ok(()),
             },

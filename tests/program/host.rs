@@ -4,7 +4,7 @@
 
 use crate::support::terminal::Terminal;
 use crate::support::{Program, matchstick, runs, skip};
-use matchstick::host::{Facts, Host, Requirement, State, classify, requirements};
+use matchstick::host::{Device, Facts, Host, LayerKind, Requirement, State, classify, requirements};
 use serde_json::{Value, json, to_value};
 use std::fs;
 use std::path::Path;
@@ -97,6 +97,113 @@ fn everything_that_is_missing_is_found_and_has_a_fix() {
                 "{name}: {expected:?} is not in {fixes:#?}"
             );
         }
+    }
+}
+
+/// What one may say of a host only after having looked.
+const CLAIMS: [&str; 8] = [
+    "it has the hardware to itself",
+    "neither vmx nor svm",
+    "neither VMX nor SVM: it has none",
+    "no module of this kernel runs guests",
+    "none is loaded",
+    "none are mounted",
+    "this kernel has none",
+    "it protects from a fault of this processor",
+];
+
+/// Everything that is said of a host, as one text.
+fn said(host: &Host, requirements: &[Requirement]) -> String {
+    let layers = host.stack.iter().flat_map(|layer| [&layer.name].into_iter().chain(&layer.notes));
+    let found = requirements.iter().map(|requirement| &requirement.found);
+    layers.chain(found).cloned().collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn what_could_not_be_read_is_unknown_and_not_absent() {
+    let mut claims_made = 0;
+    for Fixture { name, facts, host, requirements: all, .. } in fixtures() {
+        let before = said(&host, &all);
+        claims_made += CLAIMS.iter().filter(|claim| before.contains(*claim)).count();
+        let mut blind = facts.clone();
+        blind.processor.flags = None;
+        blind.processor.hypervisor_bit = None;
+        blind.kvm.modules = None;
+        blind.kvm.itlb_multihit.clear();
+        blind.cgroups = None;
+        blind.memory = Default::default();
+        blind.timing = Default::default();
+        blind.marks = Default::default();
+        let host = classify(&blind);
+        let all = requirements(&blind, &host);
+        let text = said(&host, &all);
+        for claim in CLAIMS {
+            assert!(!text.contains(claim), "{name}: {claim:?} in\n{text}");
+        }
+        assert!(text.contains("whether a container is around it is not known"), "{name}: {text}");
+        assert!(host.timings_unknown.len() >= 5, "{name}: {:?}", host.timings_unknown);
+        let unknown = all.iter().filter(|requirement| requirement.state == State::Unknown).count();
+        assert!(unknown >= 3, "{name}: {all:#?}");
+    }
+    assert!(claims_made > 40, "{claims_made}: the claims are no longer made in these words");
+}
+
+/// The flag of Linux and the bit of CPUID are the same; where the one cannot be read, the other can.
+#[test]
+fn the_processor_itself_says_whether_there_is_a_hypervisor() {
+    for Fixture { name, mut facts, .. } in fixtures() {
+        facts.processor.flags = None;
+        for (bit, words) in
+            [(Some(false), "it has the hardware to itself"), (None, "whether a hypervisor is below")]
+        {
+            facts.processor.hypervisor_bit = bit;
+            let host = classify(&facts);
+            if host.hypervisor.is_none()
+                && !host.layer(LayerKind::Kernel).unwrap().name.starts_with("Windows")
+            {
+                assert!(said(&host, &[]).contains(words), "{name}: {}", said(&host, &[]));
+            }
+        }
+    }
+}
+
+#[test]
+fn no_more_cpus_are_promised_than_a_machine_may_have() {
+    for Fixture { name, mut facts, host, .. } in fixtures() {
+        facts.kvm.device = Device::Open;
+        facts.kvm.vcpus_max = 1024;
+        facts.kvm.missing.clear();
+        let text = said(&host, &requirements(&facts, &host));
+        assert!(text.contains("up to 255 CPUs") && !text.contains("1024"), "{name}: {text}");
+    }
+    matchstick(["run", "-c", "256", "hello"]).run().status(125).says("255");
+}
+
+#[test]
+fn a_file_that_an_image_left_makes_no_container_and_own_namespaces_are_named() {
+    let Fixture { host, .. } = fixtures().into_iter().find(|host| host.name == "unshare-net-uts").unwrap();
+    assert_eq!((host.container.as_ref(), &host.own_namespaces[..]), (None, &["uts", "net"][..]));
+    let text = said(&host, &[]);
+    assert!(text.contains("there is a /.dockerenv, but our mounts are the host's"), "{text}");
+    // The same of this host, where `unshare` may.
+    for (option, namespace) in [("--net", "net"), ("--uts", "uts"), ("--mount", "mnt")] {
+        if !runs(&["unshare", option, "true"]) {
+            skip("no namespaces of our own");
+            continue;
+        }
+        let report = |program: Program| -> Value { serde_json::from_str(&program.run().text()).unwrap() };
+        let outside = report(matchstick(["host", "--json"]));
+        let own =
+            |report: &Value| report["host"]["own_namespaces"].as_array().unwrap().contains(&json!(namespace));
+        if own(&outside) {
+            skip("this is a namespace of our own already");
+            continue;
+        }
+        let inside =
+            Program::new("unshare").args([option, env!("CARGO_BIN_EXE_matchstick"), "host", "--json"]);
+        let inside = report(inside);
+        assert!(own(&inside), "{option}: {}", inside["host"]["own_namespaces"]);
+        assert_eq!(inside["host"]["container"], outside["host"]["container"], "{option}");
     }
 }
 
@@ -239,4 +346,14 @@ fn a_host_without_anything_to_read_is_still_described() {
     let text = ended.text();
     assert!(text.contains("there is no /dev/kvm"), "{text}");
     assert!(text.contains("Guests cannot run on this host yet"), "{text}");
+    assert!(!text.contains("container: "), "{text}");
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("whether a container is around it is not known"), "{text}");
+    assert!(text.contains("not known, as it cannot be read: "), "{text}");
+    let claims = CLAIMS.iter().filter(|claim| text.contains(**claim));
+    // Of the hypervisor the processor itself speaks, without a /proc.
+    let claims: Vec<_> = claims.filter(|claim| **claim != CLAIMS[0]).collect();
+    assert!(claims.is_empty() && !text.contains("Nothing speaks against it"), "{claims:?} in {text}");
+    let has_flag = fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains(" hypervisor"));
+    assert_eq!(text.contains(CLAIMS[0]), !has_flag, "{text}");
 }
