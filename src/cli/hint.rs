@@ -40,6 +40,7 @@ impl Error {
             }
             Error::Snapshot(SnapshotError::Process { .. }) => status::REFUSED,
             Error::Snapshot(_) => status::FAILURE,
+            Error::Linux(LinuxError::Pack { source: PackError::TimedOut, .. }) => status::TIMEOUT,
             Error::Linux(LinuxError::Pack { source: PackError::Io(source), .. })
                 if source.kind() == NotFound =>
             {
@@ -216,6 +217,7 @@ fn hint_of_pack(error: &PackError) -> Option<&'static str> {
             "--init takes a program, --rootfs a directory whose files you may read"
         }
         PackError::Full { .. } => MORE_MEMORY,
+        PackError::TimedOut => "--timeout TIME is the limit, for packing and running",
         PackError::TooLarge { .. } | PackError::NameTooLong => "a root file system without it",
         PackError::Interpreter { .. } => {
             "link it statically, or put it into a directory with its libraries: --rootfs DIR --init PATH-IN-DIR"

@@ -1,6 +1,7 @@
 //! What is started: from what was typed to the bytes of an image and the machine that it wants.
 
 use super::error::{Error, Result};
+use super::print::complain;
 use super::run_options::RunArgs;
 use super::suggest;
 use crate::boot;
@@ -18,6 +19,7 @@ use std::io::{self, ErrorKind, IsTerminal, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// An image with the machine it wants.
 pub struct Image {
@@ -141,6 +143,7 @@ fn kernel(args: &RunArgs) -> Result<Image> {
 
 /// The same for Linux: a kernel that was read, or one whose root file system is made here.
 fn linux_image(args: &RunArgs, kernel: Option<(String, Contents)>) -> Result<Image> {
+    let begin = Instant::now();
     let memory = args.memory.unwrap_or(linux::MEMORY);
     let terminal = match sys::stdin_kind() {
         sys::Input::Terminal => std::env::var("TERM").ok(),
@@ -153,6 +156,7 @@ fn linux_image(args: &RunArgs, kernel: Option<(String, Contents)>) -> Result<Ima
         cmdline: args.cmdline.clone(),
         cmdline_only: args.cmdline_only.clone(),
         quiet: args.is_linux(),
+        deadline: args.timeout.and_then(|timeout| begin.checked_add(timeout)),
         memory,
         terminal,
         strings: !io::stdout().is_terminal(),
@@ -163,6 +167,9 @@ fn linux_image(args: &RunArgs, kernel: Option<(String, Contents)>) -> Result<Ima
         (None, Some(_)) => Userland::given(None, &options),
         (None, None) => userland(&options)?,
     };
+    if !args.quiet {
+        remark_on_skipped(&userland.skipped);
+    }
     let (name, bytes) = match kernel {
         Some(kernel) => kernel,
         None => {
@@ -176,11 +183,26 @@ fn linux_image(args: &RunArgs, kernel: Option<(String, Contents)>) -> Result<Ima
         protocol: args.boot,
         cmdline: linux::cmdline::cmdline(&options, &userland),
         initrd: userland.initramfs,
-        timeout: args.timeout,
+        // Packing took a part of the time. Nothing at all would be no limit.
+        timeout: args.timeout.map(|timeout| timeout.saturating_sub(begin.elapsed()).max(LEAST_TIME)),
         max_output: args.max_output,
         ..Config::default()
     };
     Ok(Image { name, source: Source::Bytes(bytes), config, holds_input: userland.is_ours })
+}
+
+/// What is left of a --timeout that is over.
+const LEAST_TIME: Duration = Duration::from_millis(1);
+
+/// One line about files that are not in the guest, although they were listed.
+fn remark_on_skipped(skipped: &[PathBuf]) {
+    let others = match skipped.len() {
+        0 => return,
+        1 => String::new(),
+        count => format!(" and {} more", count - 1),
+    };
+    let first = skipped.first().map_or(String::new(), |path| path.display().to_string());
+    complain(&format!("left out: {first}{others}, gone or replaced while it was read"), None);
 }
 
 /// The path of the Linux that `args` name, or of the newest one installed.

@@ -53,6 +53,10 @@ pub enum PackError {
         limit: u64,
     },
 
+    /// The time for it is over.
+    #[error("it did not end within its time")]
+    TimedOut,
+
     /// Its path is one that Linux does not take.
     #[error("its path is longer than 4095 bytes")]
     NameTooLong,

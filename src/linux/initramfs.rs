@@ -8,13 +8,15 @@
 //! Source: kernel, driver-api/early-userspace/buffer-format.rst; the kernel's reader is init/initramfs.c.
 
 use super::error::{LinuxError, PackError, Result};
+use super::tree::{Found, Name, Tree, open_regular};
 use std::collections::BTreeMap;
-use std::fs::{self, File, Metadata};
+use std::fs::Metadata;
 use std::io::Read;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// The name of the last entry.
 const TRAILER: &[u8] = b"TRAILER!!!";
@@ -24,6 +26,9 @@ const HEADER: usize = 6 + 13 * 8;
 const SIZE: Range<usize> = 6 + 6 * 8..6 + 7 * 8;
 /// A longer name, with its zero, is dropped by the kernel without a word (PATH_MAX).
 const NAME_MAX: usize = 4096;
+
+/// So much is read at a time, in bytes: then the deadline is looked at.
+const CHUNK: u64 = 1 << 20;
 
 // What kind of file it is, in the upper bits of its mode: inode(7).
 const REGULAR: u32 = 0o100000;
@@ -37,6 +42,8 @@ type Packed<T> = std::result::Result<T, PackError>;
 pub struct Initramfs {
     bytes: Vec<u8>,
     limit: u64,
+    deadline: Option<Instant>,
+    skipped: Vec<PathBuf>,
     /// The number of the last file; names with the same number are names of one file.
     inode: u32,
 }
@@ -81,7 +88,17 @@ fn device_numbers(device: u64) -> (u32, u32) {
 impl Initramfs {
     /// An archive that must not grow beyond `limit` bytes: there is no use in more than the guest's memory.
     pub fn new(limit: u64) -> Initramfs {
-        Initramfs { bytes: Vec::new(), limit, inode: 0 }
+        Initramfs { bytes: Vec::new(), limit, deadline: None, skipped: Vec::new(), inode: 0 }
+    }
+
+    /// The same, and nothing is added to it after `deadline`.
+    pub fn until(self, deadline: Option<Instant>) -> Initramfs {
+        Initramfs { deadline, ..self }
+    }
+
+    /// The files of a [`tree`](Self::tree) that were gone, or replaced, when they were to be read.
+    pub fn skipped(&self) -> &[PathBuf] {
+        &self.skipped
     }
 
     /// Adds a directory. Its parent comes before it, as with every other entry.
@@ -110,72 +127,67 @@ impl Initramfs {
     /// Adds the file `source` as `path` and returns its contents. It is read once, straight into the archive.
     pub fn copy(&mut self, path: &Path, mode: u32, source: &Path) -> Result<&[u8]> {
         let pack = |error| LinuxError::Pack { path: source.into(), source: error };
-        let metadata = fs::metadata(source).map_err(|error| pack(error.into()))?;
-        if !metadata.is_file() {
-            return Err(pack(PackError::NotAFile));
-        }
+        let opened = open_regular(source).map_err(|error| pack(error.into()))?;
+        let (file, metadata) = opened.ok_or_else(|| pack(PackError::NotAFile))?;
         let header = Header { mode: REGULAR | mode, links: 1, ..Header::of(&metadata, self.next_inode()) };
-        let file = File::open(source).map_err(|error| pack(error.into()))?;
         let data = self.add(header, path.as_os_str().as_bytes(), metadata.len(), file).map_err(pack)?;
         Ok(&self.bytes[data])
     }
 
     /// Adds everything below `root`, sorted by name: modes, owners, times, symbolic and hard links, devices,
-    /// pipes and sockets as they are. Where another file system is mounted, there is an empty directory.
+    /// pipes and sockets as they are. Where another file system is mounted, there is an empty directory. What vanishes
+    /// meanwhile is left out, see [`Initramfs::skipped`].
     pub fn tree(&mut self, root: &Path) -> Result<()> {
-        let entries = walk(root)?;
-        // One allocation for everything, and no reading of what cannot fit. A file with several names has its
-        // data once, and counts with a part of it at each.
-        let size = |(path, file): &(PathBuf, Metadata)| {
-            let data = if file.is_dir() { 0 } else { file.len() / file.nlink().max(1) };
-            data.saturating_add((HEADER + path.as_os_str().len() + 8) as u64)
-        };
-        let total = entries.iter().map(size).fold(0, u64::saturating_add);
+        let pack = |path: &Path, source| LinuxError::Pack { path: root.join(path), source };
+        let mut tree = Tree::open(root).map_err(|error| pack(Path::new(""), error.into()))?;
+        let names = tree.names(|| self.in_time());
+        let (names, gone) = names.map_err(|(path, source)| LinuxError::Pack { path, source })?;
+        self.skipped.extend(gone.iter().map(|path| root.join(path)));
+        // One allocation for everything, and no reading of what cannot fit.
+        let size = |name: &Name| name.size.saturating_add((HEADER + name.path.as_os_str().len() + 8) as u64);
+        let total = names.iter().map(size).fold(0, u64::saturating_add);
         if total > self.limit {
-            return Err(LinuxError::Pack {
-                path: root.into(),
-                source: PackError::Full { limit: self.limit },
-            });
+            return Err(pack(Path::new(""), PackError::Full { limit: self.limit }));
         }
         let memory = self.bytes.try_reserve(total as usize).map_err(std::io::Error::from);
-        memory.map_err(|error| LinuxError::Pack { path: root.into(), source: error.into() })?;
+        memory.map_err(|error| pack(Path::new(""), error.into()))?;
 
         let mut links = BTreeMap::new();
-        for (path, metadata) in entries {
-            let name = path.strip_prefix(root).unwrap_or(&path).as_os_str().as_bytes();
-            self.found(name, &path, &metadata, &mut links)
-                .map_err(|source| LinuxError::Pack { path, source })?;
+        for Name { path, .. } in names {
+            match tree.find(&path).map_err(|error| pack(&path, error.into()))? {
+                None => self.skipped.push(root.join(path)),
+                Some(found) => {
+                    let name = path.as_os_str().as_bytes();
+                    self.found(name, found, &mut links).map_err(|source| pack(&path, source))?;
+                }
+            }
         }
         Ok(())
     }
 
     /// Adds one file of a tree. `links` has those with several names that are in the archive already.
-    fn found(
-        &mut self,
-        name: &[u8],
-        path: &Path,
-        metadata: &Metadata,
-        links: &mut BTreeMap<(u64, u64), u32>,
-    ) -> Packed<()> {
+    fn found(&mut self, name: &[u8], found: Found, links: &mut BTreeMap<(u64, u64), u32>) -> Packed<()> {
         // A file with the name of the last entry gets another name, or the archive would end here.
         let name = if name == TRAILER { b"./TRAILER!!!" } else { name };
-        let mut header = Header::of(metadata, self.next_inode());
-        let kind = metadata.file_type();
-        if kind.is_symlink() {
-            let target = fs::read_link(path)?;
-            let target = target.as_os_str().as_bytes();
-            self.add(header, name, target.len() as u64, target)?;
-        } else if kind.is_file() {
-            let first = *links.entry((metadata.dev(), metadata.ino())).or_insert(header.inode);
-            if first == header.inode {
-                self.add(header, name, metadata.len(), File::open(path)?)?;
-            } else {
-                // The data came with the first of its names.
-                header.inode = first;
-                self.add(header, name, 0, &[][..])?;
+        let inode = self.next_inode();
+        match found {
+            Found::Link(target, metadata) => {
+                let size = target.len() as u64;
+                self.add(Header::of(&metadata, inode), name, size, &target[..])?;
             }
-        } else {
-            self.add(header, name, 0, &[][..])?;
+            Found::File(file, metadata) => {
+                let first = *links.entry((metadata.dev(), metadata.ino())).or_insert(inode);
+                let header = Header::of(&metadata, first);
+                if first == inode {
+                    self.add(header, name, metadata.len(), file)?;
+                } else {
+                    // The data came with the first of its names.
+                    self.add(header, name, 0, &[][..])?;
+                }
+            }
+            Found::Other(metadata) => {
+                self.add(Header::of(&metadata, inode), name, 0, &[][..])?;
+            }
         }
         Ok(())
     }
@@ -196,8 +208,9 @@ impl Initramfs {
         header: Header,
         name: &[u8],
         expected: u64,
-        data: impl Read,
+        mut data: impl Read,
     ) -> Packed<Range<usize>> {
+        self.in_time()?;
         if name.len() >= NAME_MAX {
             return Err(PackError::NameTooLong);
         }
@@ -220,7 +233,15 @@ impl Initramfs {
         self.check(expected)?;
         // The file may have grown: one byte more than fits is read, which shows that it does not fit.
         let room = (self.limit - begin as u64).min(u32::MAX.into());
-        data.take(room + 1).read_to_end(&mut self.bytes)?;
+        let mut left = room + 1;
+        loop {
+            let read = data.by_ref().take(left.min(CHUNK)).read_to_end(&mut self.bytes)?;
+            left -= read as u64;
+            if read == 0 {
+                break;
+            }
+            self.in_time()?;
+        }
         let end = self.bytes.len();
         self.bytes.try_reserve(4).map_err(std::io::Error::from)?;
         self.check(0)?;
@@ -240,6 +261,14 @@ impl Initramfs {
             return Err(PackError::Full { limit: self.limit });
         }
         Ok(())
+    }
+
+    /// Whether there is time left.
+    fn in_time(&self) -> Packed<()> {
+        match self.deadline {
+            Some(deadline) if Instant::now() >= deadline => Err(PackError::TimedOut),
+            _ => Ok(()),
+        }
     }
 
     fn align(&mut self) {
@@ -263,30 +292,6 @@ impl Initramfs {
 /// Eight hexadecimal digits.
 fn digits(number: u32) -> [u8; 8] {
     std::array::from_fn(|i| b"0123456789abcdef"[(number >> (28 - 4 * i) & 0xf) as usize])
-}
-
-/// All files below `root`, each directory before what is in it, with what is known about them.
-fn walk(root: &Path) -> Result<Vec<(PathBuf, Metadata)>> {
-    let pack = |path: &Path| {
-        let path = path.to_owned();
-        move |error: std::io::Error| LinuxError::Pack { path, source: error.into() }
-    };
-    let device = fs::metadata(root).map_err(pack(root))?.dev();
-    let mut found = Vec::new();
-    let mut directories = vec![root.to_owned()];
-    while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(&directory).map_err(pack(&directory))? {
-            let path = entry.map_err(pack(&directory))?.path();
-            let metadata = fs::symlink_metadata(&path).map_err(pack(&path))?;
-            if metadata.is_dir() && metadata.dev() == device {
-                directories.push(path.clone());
-            }
-            found.push((path, metadata));
-        }
-    }
-    // Path by path, a directory is less than what is in it.
-    found.sort_by(|(one, _), (other, _)| one.cmp(other));
-    Ok(found)
 }
 
 #[cfg(test)]

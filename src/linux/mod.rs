@@ -6,12 +6,14 @@ pub mod cmdline;
 mod error;
 pub mod initramfs;
 pub mod kernel;
+mod tree;
 pub mod userland;
 
 pub use error::{LinuxError, PackError};
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Instant;
 
 /// The name in place of an image's.
 pub const NAME: &str = "linux";
@@ -38,6 +40,8 @@ pub struct Options {
     pub quiet: bool,
     /// Its memory in bytes, which its root file system has to fit.
     pub memory: u64,
+    /// When making it has to be over, if there is a limit.
+    pub deadline: Option<Instant>,
     /// What TERM says of the terminal that its serial line ends at; `None` if that is a pipe.
     pub terminal: Option<String>,
     /// Whether what `init` writes comes through a pipe, and from there to the serial port in strings: only our port
@@ -56,6 +60,7 @@ impl Default for Options {
             cmdline_only: None,
             quiet: false,
             memory: MEMORY,
+            deadline: None,
             terminal: None,
             strings: false,
         }

@@ -11,7 +11,7 @@ use crate::sys::contents::Contents;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Where our init looks for the program that it is to run, see `guest-kernels/linux/init.rs`.
 const ARGS: &str = ".matchstick/args";
@@ -30,6 +30,8 @@ pub struct Userland {
     pub args: Vec<OsString>,
     /// Whether that program is [`INIT`], which says when it is ready for input.
     pub is_ours: bool,
+    /// The files of a `rootfs` that were gone, or replaced, when they were to be read.
+    pub skipped: Vec<PathBuf>,
 }
 
 /// Makes the root file system that `options` ask for.
@@ -41,7 +43,7 @@ pub fn userland(options: &Options) -> Result<Userland> {
         (None, Some(root)) => init_of(root)?,
         _ => None,
     };
-    let mut archive = Initramfs::new(options.memory);
+    let mut archive = Initramfs::new(options.memory).until(options.deadline);
     // The kernel opens it for its first program, before anybody could mount /dev.
     archive.directory("dev", 0o755)?;
     archive.character_device("dev/console", 0o600, (5, 1))?;
@@ -51,7 +53,8 @@ pub fn userland(options: &Options) -> Result<Userland> {
     archive.directory(".matchstick", 0o755)?;
     let to_kernel = |archive: Initramfs, init, is_ours| {
         let args = options.args.clone();
-        Ok(Userland { initramfs: Some(archive.finish()?.into()), init, args, is_ours })
+        let skipped = archive.skipped().to_vec();
+        Ok(Userland { initramfs: Some(archive.finish()?.into()), init, args, is_ours, skipped })
     };
     let (program, init) = match (&options.init, &options.rootfs) {
         (None, None) => {
@@ -79,8 +82,9 @@ pub fn userland(options: &Options) -> Result<Userland> {
     if options.strings {
         archive.file(STRINGS, 0o644, &[])?;
     }
+    let skipped = archive.skipped().to_vec();
     let initramfs = Some(archive.finish()?.into());
-    Ok(Userland { initramfs, init, args: Vec::new(), is_ours: true })
+    Ok(Userland { initramfs, init, args: Vec::new(), is_ours: true, skipped })
 }
 
 /// The program that starts the system in `root`, unless it is /init, for which the kernel looks by itself.
@@ -100,7 +104,7 @@ impl Userland {
     /// What the user gave, if anything: its first program is its own affair.
     pub fn given(initrd: Option<Contents>, options: &Options) -> Userland {
         let args = options.args.clone();
-        Userland { initramfs: initrd, init: None, args, is_ours: false }
+        Userland { initramfs: initrd, init: None, args, is_ours: false, skipped: Vec::new() }
     }
 }
 

@@ -1,13 +1,15 @@
 //! Files and pipes, beyond what std has.
 //!
-//! Sources: memfd_create(2), lseek(2), fcntl(2); kernel: admin-guide/mm/pagemap.rst.
+//! Sources: memfd_create(2), lseek(2), fcntl(2), openat(2), readlinkat(2); kernel: admin-guide/mm/pagemap.rst.
 
-use std::ffi::CString;
+use libc::c_int;
+use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use vmm_sys_util::seek_hole::SeekHole;
 
@@ -32,6 +34,37 @@ pub fn inherited_pipe(fd: i32) -> Option<File> {
     };
     // SAFETY: our parent opened it for us alone, and nothing in this process has asked for it before.
     is_pipe.then(|| unsafe { File::from_raw_fd(fd) })
+}
+
+/// Opens the file `name` in `directory`, with `flags` besides O_NOFOLLOW: a link is not followed.
+pub fn open_at(directory: BorrowedFd, name: &OsStr, flags: c_int) -> io::Result<File> {
+    let name = CString::new(name.as_bytes())?;
+    let flags = flags | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    // SAFETY: a descriptor that is open, a string that ends in zero, and a number.
+    match unsafe { libc::openat(directory.as_raw_fd(), name.as_ptr(), flags) } {
+        -1 => Err(io::Error::last_os_error()),
+        // SAFETY: it is new, and nobody else's.
+        fd => Ok(unsafe { File::from_raw_fd(fd) }),
+    }
+}
+
+/// Where the symbolic link leads that `link` is, opened with O_PATH.
+pub fn link_target(link: BorrowedFd) -> io::Result<Vec<u8>> {
+    let mut target = vec![0; libc::PATH_MAX as usize];
+    let (buffer, size) = (target.as_mut_ptr().cast(), target.len());
+    // SAFETY: the kernel writes at most `size` bytes to `target`; an empty path is the link itself.
+    match unsafe { libc::readlinkat(link.as_raw_fd(), c"".as_ptr(), buffer, size) } {
+        -1 => Err(io::Error::last_os_error()),
+        length => {
+            target.truncate(length as usize);
+            Ok(target)
+        }
+    }
+}
+
+/// Opens `path` for reading. A pipe that nobody writes to is not waited for.
+pub fn open_without_waiting(path: &Path) -> io::Result<File> {
+    File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
 /// Where the next data of a sparse file begin, from `offset` on; `None` if only a hole is left (lseek(2), SEEK_DATA).

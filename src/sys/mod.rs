@@ -25,7 +25,10 @@ mod time;
 pub use confine::{
     close_file_system, die_saying, drop_capabilities, limit_resources, on_forbidden_call, share_one_heap,
 };
-pub use file::{inherited_pipe, memory_file, next_data, own_pages, pipe_for_child, unmount, write_all};
+pub use file::{
+    inherited_pipe, link_target, memory_file, next_data, open_at, open_without_waiting, own_pages,
+    pipe_for_child, unmount, write_all,
+};
 pub use host::{cpuid, effective_user, random, ring, smallest_system_call};
 pub use process::{begin, bind_to, end_with_parent, process_exists, raise_open_files};
 pub use signal::{

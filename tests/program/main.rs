@@ -17,6 +17,7 @@ mod gallery;
 mod host;
 mod hostile;
 mod load;
+mod packing;
 mod postmortem;
 mod run;
 mod sandbox;
