@@ -6,5 +6,6 @@ mod support;
 
 mod docs;
 mod layout;
+mod names;
 mod options;
 mod rules;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-/// Where the built examples are. `cargo test` builds them along with this test, `cargo test --test examples` does not.
+/// Where the built examples are. `cargo test` builds them along with this test, `cargo test --test program` does not.
 static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--examples"]).current_dir(env!("CARGO_MANIFEST_DIR"));
