@@ -62,9 +62,9 @@ pub fn measure(config: &RaceConfig, progress: &mut dyn FnMut(f64, &str)) -> Resu
     let chosen = config.choose(subjects::all(&payload))?;
     // What is slow to prepare takes part only if it is named: each thread has to prepare its own.
     let takes_part =
-        |subject: &&Box<dyn Subject>| !subject.kind().is_slow_to_prepare() || is_asked_for(subject.name());
-    let names: Vec<String> =
-        chosen.iter().filter(takes_part).map(|subject| subject.name().to_owned()).collect();
+        |subject: &dyn Subject| !subject.kind().is_slow_to_prepare() || is_asked_for(subject.name());
+    let taking_part = chosen.iter().map(Box::as_ref).filter(|subject| takes_part(*subject));
+    let names: Vec<String> = taking_part.map(|subject| subject.name().to_owned()).collect();
     drop(chosen);
     let steps = steps(thread::available_parallelism().map_or(1, usize::from));
     let parts = names.len() * steps.len();

@@ -94,7 +94,7 @@ fn add_device(dsdt: &mut Sdt, slot: &Slot, before: &[Slot]) {
     let place = match (slot.space, u16::try_from(slot.base), u8::try_from(slot.len)) {
         (Space::Ports, Ok(base), Ok(len)) => bytes(&IO::new(base, base, 1, len)),
         (Space::Ports, ..) => bytes(&aml::AddressSpace::new_io(slot.base as u16, last as u16, None)),
-        (_, ..) => {
+        _ => {
             let cacheable = AddressSpaceCacheable::NotCacheable;
             bytes(&aml::AddressSpace::new_memory(cacheable, true, slot.base, last, None))
         }

@@ -198,7 +198,7 @@ pub fn decode(bytes: &[u8], len: u64, limits: &Limits) -> Result<(Header, State)
     if end > len {
         return Err(ImageError::Truncated { what: "the memory", end, len }.into());
     }
-    if header.pages > state.memory / PAGE as u64 {
+    if header.pages > state.memory.div_ceil(PAGE as u64) {
         let what = "the header of the golden image";
         return Err(damaged(what, "it counts more pages than its machine has").into());
     }
