@@ -1,15 +1,15 @@
 //! Compiles the sandbox's rules (`src/sandbox/rules.rs`) to seccomp filters, at build time: a start has no time
 //! for it.
 //!
-//! The result is `$OUT_DIR/filters.rs`: for each role a constant, the instructions of its filter as
-//! `(code, jt, jf, k)`. The kernel compiles them again, to machine code, at each start: that makes every
+//! The result is `$OUT_DIR/filters.rs`: for each role a function that makes its filter from the number of the process.
+//! The kernel compiles them again, to machine code, at each start: that makes every
 //! instruction cost a tenth of a microsecond, and is why this is not left to a library whose filters are four
 //! times as long (docs/security.md has the figures). Sources: seccomp(2); Linux, networking/filter.rst.
 
 #[path = "../src/sandbox/rules.rs"]
 mod rules;
 
-use rules::{ALL, COMMON, FCNTL, FORBIDDEN_PROTECTION, Rules, SIGNALS};
+use rules::{ALL, COMMON, COMMON_CHECKED, Checked, Must, Rules};
 use std::fmt::Write;
 
 /// `BPF_LD | BPF_W | BPF_ABS`: loads a word of `struct seccomp_data`.
@@ -44,31 +44,34 @@ enum To {
     Trap,
 }
 
+/// The constant of an instruction, as Rust's source has it: a number, or the name of what is known when it is made.
+type Constant = String;
+
 struct Instruction {
     code: u16,
     yes: To,
     no: To,
-    k: u32,
+    k: Constant,
 }
 
 fn load(k: u32) -> Instruction {
-    Instruction { code: LOAD, yes: To::Next, no: To::Next, k }
+    Instruction { code: LOAD, yes: To::Next, no: To::Next, k: format!("{k:#x}") }
 }
 
 fn equal(k: u32, yes: To, no: To) -> Instruction {
-    Instruction { code: EQUAL, yes, no, k }
+    Instruction { code: EQUAL, yes, no, k: format!("{k:#x}") }
 }
 
 /// The text of `filters.rs`.
 pub fn source() -> String {
     let mut text = String::new();
     for rules in &ALL {
-        let filter = assemble(&filter(rules));
-        let _ = writeln!(text, "const {}: [Instruction; {}] = [", rules.role, filter.len());
+        let (name, filter) = (rules.role.to_lowercase(), assemble(&filter(rules)));
+        let _ = writeln!(text, "fn {name}(process: u32) -> [sock_filter; {}] {{\n    [", filter.len());
         for (code, jt, jf, k) in filter {
-            let _ = writeln!(text, "    ({code:#x}, {jt}, {jf}, {k:#x}),");
+            let _ = writeln!(text, "        sock_filter {{ code: {code:#x}, jt: {jt}, jf: {jf}, k: {k} }},");
         }
-        text += "];\n";
+        text += "    ]\n}\n";
     }
     text
 }
@@ -82,32 +85,52 @@ fn filter(rules: &Rules) -> Vec<Instruction> {
         equal(AUDIT_ARCH_X86_64, To::Next, To::Trap),
         load(NUMBER),
     ];
-    one_of(&mut filter, libc::SYS_ioctl, 1, rules.requests);
+    filter.extend(rules.checked.iter().flat_map(by_arguments));
     filter.extend(rules.calls.iter().chain(COMMON).map(|&call| equal(call as u32, To::Allow, To::Next)));
-    one_of(&mut filter, libc::SYS_tgkill, 2, SIGNALS);
-    one_of(&mut filter, libc::SYS_fcntl, 1, FCNTL);
-    filter.extend([
-        equal(libc::SYS_mmap as u32, To::Skip(1), To::Next),
-        equal(libc::SYS_mprotect as u32, To::Next, To::Trap),
-        load(argument(2)),
-        Instruction { code: ANY_BIT, yes: To::Trap, no: To::Allow, k: FORBIDDEN_PROTECTION },
-    ]);
+    filter.extend(COMMON_CHECKED.iter().flat_map(by_arguments));
     filter
 }
 
-/// Allows `call` if its argument number `index` is one of `values`.
-fn one_of(filter: &mut Vec<Instruction>, call: i64, index: u32, values: &[u64]) {
-    let (Some((last, others)), Ok(rest)) = (values.split_last(), u8::try_from(values.len() + 1)) else {
-        panic!("system call {call} has no values, or too many");
-    };
-    filter.push(equal(call as u32, To::Next, To::Skip(rest)));
-    filter.push(load(argument(index)));
-    filter.extend(others.iter().map(|&value| equal(value as u32, To::Allow, To::Next)));
-    filter.push(equal(*last as u32, To::Allow, To::Trap));
+/// Allows a call if its arguments are as they must be, traps it if they are not, and goes on behind with any other.
+fn by_arguments(checked: &Checked) -> Vec<Instruction> {
+    let mut block = Vec::new();
+    for (index, (argument_index, must)) in checked.arguments.iter().enumerate() {
+        let is_last = index + 1 == checked.arguments.len();
+        let good = if is_last { To::Allow } else { To::Next };
+        block.push(load(argument(*argument_index)));
+        match must {
+            Must::BeOurselves => {
+                block.push(Instruction { code: EQUAL, yes: good, no: To::Trap, k: "process".into() })
+            }
+            Must::HaveNoneOf(bits) => {
+                block.push(Instruction {
+                    code: ANY_BIT,
+                    yes: To::Trap,
+                    no: good,
+                    k: format!("{:#x}", *bits as u32),
+                });
+            }
+            Must::BeOneOf(values) => {
+                let Some((last, others)) = values.split_last() else {
+                    panic!("call {} has no values", checked.call)
+                };
+                assert!(
+                    is_last || others.is_empty(),
+                    "call {}: several values, and then another argument",
+                    checked.call
+                );
+                block.extend(others.iter().map(|&value| equal(value as u32, To::Allow, To::Next)));
+                block.push(equal(*last as u32, good, To::Trap));
+            }
+        }
+    }
+    let skip = u8::try_from(block.len()).expect("a block is shorter than a jump");
+    block.insert(0, equal(checked.call as u32, To::Next, To::Skip(skip)));
+    block
 }
 
 /// Counts how far each jump goes, and adds the two ends.
-fn assemble(filter: &[Instruction]) -> Vec<(u16, u8, u8, u32)> {
+fn assemble(filter: &[Instruction]) -> Vec<(u16, u8, u8, Constant)> {
     let end = filter.len();
     let distance = |at: usize, to| match to {
         To::Next => 0,
@@ -118,8 +141,10 @@ fn assemble(filter: &[Instruction]) -> Vec<(u16, u8, u8, u32)> {
     let mut code: Vec<_> = filter
         .iter()
         .enumerate()
-        .map(|(at, &Instruction { code, yes, no, k })| (code, distance(at, yes), distance(at, no), k))
+        .map(|(at, Instruction { code, yes, no, k })| {
+            (*code, distance(at, *yes), distance(at, *no), k.clone())
+        })
         .collect();
-    code.extend([SECCOMP_RET_TRAP, SECCOMP_RET_ALLOW].map(|k| (RETURN, 0, 0, k)));
+    code.extend([SECCOMP_RET_TRAP, SECCOMP_RET_ALLOW].map(|k| (RETURN, 0, 0, format!("{k:#x}"))));
     code
 }

@@ -69,11 +69,10 @@ impl Console {
                 announce();
             }
         }
+        let awaited = remote.gate().expect(sandbox);
         let spawned = thread::Builder::new().name("stdin".into()).spawn(move || {
             sys::block_signals();
-            // Without its filter, this thread would be the one that an attacker wants. It would leave the guest
-            // without input, as if that had ended.
-            if sandbox.limit(Role::Input).is_ok() {
+            if awaited.confine(Role::Input) {
                 pump(io::stdin(), input == Input::Terminal, &cable, &remote);
             }
         });

@@ -15,6 +15,7 @@ mod help;
 mod hint;
 mod host;
 mod image;
+mod inherited;
 mod lesson;
 mod option;
 mod options;
@@ -51,9 +52,11 @@ use terminal::Terminal;
 /// To be the only thing that a process does: it changes how signals and panics end it, and its standard descriptors if
 /// they are closed.
 pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
+    let args: Vec<OsString> = args.collect();
     sys::begin();
+    inherited::close(&args);
     sandbox::end_on_panic(status::FAILURE);
-    let command = match options::parse(args) {
+    let command = match options::parse(args.into_iter()) {
         Ok(command) => command,
         Err(Usage { what, hint }) => {
             complain(&format!("error: {what}"), Some(hint));

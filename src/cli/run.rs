@@ -49,7 +49,7 @@ pub fn parse(parser: &mut Parser) -> std::result::Result<Parsed<RunArgs>, lexopt
 /// Runs a guest and returns the exit status.
 pub fn run(args: &RunArgs) -> Result<u8> {
     if args.timings {
-        return timings::run_if_inside(args).unwrap_or_else(timings::measure);
+        return timings::run_if_inside(args).unwrap_or_else(|| timings::measure(args));
     }
     start::run(args, &mut ())
 }

@@ -2,6 +2,7 @@
 
 use super::lock;
 use crate::kvm::kick_this_thread;
+use crate::sandbox::Gate;
 use crate::sys::Thread;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,11 +14,17 @@ pub struct Remote(Arc<RemoteState>);
 #[derive(Default)]
 struct RemoteState {
     asked: AtomicBool,
+    gate: Gate,
     /// The threads that run vCPUs now.
     running: Mutex<Vec<Thread>>,
 }
 
 impl Remote {
+    /// Where threads that belong to the machine are announced: the guest does not run before they are confined.
+    pub fn gate(&self) -> &Gate {
+        &self.0.gate
+    }
+
     /// Ends the run, at the latest after 50 ms.
     pub fn stop(&self) {
         self.ask();

@@ -20,29 +20,43 @@ pub(super) fn run<P: Probe>(shared: &Shared, vcpus: &mut [Vcpu], probe: &mut P) 
     sys::on_kick(kick_this_thread).map_err(|source| Error::Host { step: Step::Signals, source })?;
     let (first, others) = vcpus.split_at_mut(1);
     let run = Run::new(shared, others.len())?;
+    let gate = shared.remote.gate();
+    let own = gate.expect(shared.sandbox);
     thread::scope(|scope| {
         let run = &run;
         let spawned = others.iter_mut().zip(1..).try_for_each(|(vcpu, index)| {
+            let awaited = gate.expect(shared.sandbox);
             let companion = probe.companion(index);
             let body = move || {
                 sys::block_signals();
-                match (run.shared.sandbox.limit(Role::OtherVcpu), companion) {
-                    (Ok(()), None) => run.run_vcpu(index, vcpu, &mut ()),
-                    (Ok(()), Some(mut companion)) => run.run_vcpu(index, vcpu, &mut companion),
-                    (Err(error), _) => run.end(Err(error)),
+                if !awaited.confine(Role::OtherVcpu) || !gate.wait() {
+                    return;
+                }
+                match companion {
+                    None => run.run_vcpu(index, vcpu, &mut ()),
+                    Some(mut companion) => run.run_vcpu(index, vcpu, &mut companion),
                 }
             };
             thread::Builder::new().spawn_scoped(scope, body).map(drop)
         });
-        let spawned = spawned.map_err(|source| Error::Host { step: Step::StartThread, source });
-        match spawned.and_then(|()| run.shared.sandbox.limit(Role::FirstVcpu)) {
-            Ok(()) => {
-                probe.mark(Phase::Confine);
-                run.run_vcpu(0, &mut first[0], probe);
+        let is_confined = match spawned {
+            // Whoever cannot be confined says why at the gate.
+            Ok(()) => own.confine(Role::FirstVcpu) && gate.wait(),
+            Err(source) => {
+                // Those that wait at the gate find that it is over.
+                run.end(Err(Error::Host { step: Step::StartThread, source }));
+                drop(own);
+                false
             }
-            Err(error) => run.end(Err(error)),
+        };
+        if is_confined {
+            probe.mark(Phase::Confine);
+            run.run_vcpu(0, &mut first[0], probe);
         }
     });
+    if let Some(error) = gate.take_error() {
+        return Err(error);
+    }
     run.finish()?;
     probe.mark(Phase::Guest);
     lock(&run.ending).take().unwrap_or(Ok(Outcome::Stopped))

@@ -11,12 +11,36 @@ pub struct Rules {
     pub role: &'static str,
     /// System calls with whatever arguments.
     pub calls: &'static [i64],
-    /// Requests of ioctl(2).
-    pub requests: &'static [u64],
+    /// System calls by their arguments, beside [`COMMON_CHECKED`].
+    pub checked: &'static [Checked],
 }
 
-/// Signals that a thread may send with tgkill(2): the kick to another one, and what ended us to ourselves.
-pub const SIGNALS: &[u64] = &[KICK, SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGABRT];
+/// A system call that is allowed if each of these arguments is as it must be.
+pub struct Checked {
+    /// Its number.
+    pub call: i64,
+    /// The index of an argument, and what that must be. Of no argument looked at here does the kernel take more than
+    /// 32 bits.
+    pub arguments: &'static [(u32, Must)],
+}
+
+/// What an argument must be.
+pub enum Must {
+    /// The number of this process.
+    BeOurselves,
+    /// One of these.
+    BeOneOf(&'static [u64]),
+    /// A number with none of these bits.
+    HaveNoneOf(u64),
+}
+use Must::{BeOneOf, BeOurselves, HaveNoneOf};
+
+/// Signals that a thread may send to one of this process with tgkill(2): the kick to another one, and what ended us to
+/// ourselves.
+const SIGNALS: &[u64] = &[KICK, SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGABRT];
+/// Signals whose action may be changed, to die of them. Not SIGSYS: a forbidden call ends the process, whatever else
+/// an attacker can do.
+const MORTAL: &[u64] = &[SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGABRT];
 /// glibc keeps the first two real-time signals for itself; SIGRTMIN is the third.
 const KICK: u64 = 34;
 const SIGINT: u64 = libc::SIGINT as u64;
@@ -25,16 +49,38 @@ const SIGHUP: u64 = libc::SIGHUP as u64;
 const SIGQUIT: u64 = libc::SIGQUIT as u64;
 const SIGABRT: u64 = libc::SIGABRT as u64;
 
-/// What fcntl(2) may be asked: std checks a descriptor so before it closes it, where it checks itself.
-pub const FCNTL: &[u64] = &[libc::F_GETFD as u64];
+/// What futex(2) may be asked: to wait and to wake within this process, and to wait for the end of a thread.
+const FUTEX: &[u64] = &[
+    private(libc::FUTEX_WAIT),
+    private(libc::FUTEX_WAKE),
+    private(libc::FUTEX_WAIT_BITSET),
+    (libc::FUTEX_WAIT_BITSET | libc::FUTEX_CLOCK_REALTIME) as u64,
+];
 
-/// Memory that is asked for with mmap(2) or made from other memory with mprotect(2) must not have this bit.
-pub const FORBIDDEN_PROTECTION: u32 = libc::PROT_EXEC as u32;
+const fn private(operation: i32) -> u64 {
+    (operation | libc::FUTEX_PRIVATE_FLAG) as u64
+}
+
+/// The flags of memory of our own: neither a file's, nor shared, nor in place of what is mapped already.
+const FRESH: u64 = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
+
+/// System calls of every thread, by their arguments.
+pub const COMMON_CHECKED: &[Checked] = &[
+    Checked { call: libc::SYS_tgkill, arguments: &[(0, BeOurselves), (2, BeOneOf(SIGNALS))] },
+    // Locks.
+    Checked { call: libc::SYS_futex, arguments: &[(1, BeOneOf(FUTEX))] },
+    // The allocator.
+    Checked {
+        call: libc::SYS_mmap,
+        arguments: &[(2, HaveNoneOf(libc::PROT_EXEC as u64)), (3, BeOneOf(&[FRESH]))],
+    },
+    // std checks a descriptor so before it closes it, where it checks itself.
+    Checked { call: libc::SYS_fcntl, arguments: &[(1, BeOneOf(&[libc::F_GETFD as u64]))] },
+];
 
 /// System calls of every thread, by what needs them.
 pub const COMMON: &[i64] = &[
-    // Locks, and being called back from a system call that is gone on with.
-    libc::SYS_futex,
+    // Being called back from a system call that is gone on with.
     libc::SYS_rt_sigreturn,
     libc::SYS_restart_syscall,
     libc::SYS_getpid,
@@ -59,56 +105,73 @@ pub const COMMON: &[i64] = &[
 /// The first vCPU's thread: the loop, and what follows it until the process ends.
 pub const FIRST: Rules = Rules {
     role: "FIRST",
-    calls: &[
-        libc::SYS_timer_settime,
-        libc::SYS_timer_delete,
-        libc::SYS_close,
-        // To die of the signal that ended the run.
-        libc::SYS_rt_sigaction,
-    ],
-    requests: &[
-        KVM_RUN,
-        KVM_SIGNAL_MSI,
-        KVM_REGISTER_COALESCED_MMIO,
-        KVM_GET_MP_STATE,
-        KVM_GET_REGS,
-        KVM_GET_SREGS,
-        KVM_TRANSLATE,
-        TCGETS,
-        TCSETS,
-    ],
+    calls: &[libc::SYS_timer_settime, libc::SYS_timer_delete, libc::SYS_close],
+    checked: &[VCPU_REQUESTS, DIE_OF_A_SIGNAL],
 };
 
 /// The first vCPU's thread where a story is told: it may go instruction by instruction, and hears from the process that puts
 /// the files in their places.
 pub const TRACED: Rules = Rules {
     role: "TRACED",
-    calls: &[
-        libc::SYS_timer_settime,
-        libc::SYS_timer_delete,
-        libc::SYS_close,
-        libc::SYS_rt_sigaction,
-        libc::SYS_read,
-    ],
-    requests: &[
-        KVM_RUN,
-        KVM_SIGNAL_MSI,
-        KVM_REGISTER_COALESCED_MMIO,
-        KVM_GET_MP_STATE,
-        KVM_GET_REGS,
-        KVM_GET_SREGS,
-        KVM_TRANSLATE,
-        KVM_SET_GUEST_DEBUG,
-        TCGETS,
-        TCSETS,
-    ],
+    calls: &[libc::SYS_timer_settime, libc::SYS_timer_delete, libc::SYS_close, libc::SYS_read],
+    checked: &[TRACED_REQUESTS, DIE_OF_A_SIGNAL],
 };
 
 /// Each other vCPU's thread.
-pub const OTHER: Rules = Rules { role: "OTHER", calls: &[libc::SYS_timer_settime], requests: FIRST.requests };
+pub const OTHER: Rules =
+    Rules { role: "OTHER", calls: &[libc::SYS_timer_settime], checked: &[VCPU_REQUESTS] };
 
 /// The thread that reads standard input.
-pub const INPUT: Rules = Rules { role: "INPUT", calls: &[libc::SYS_read], requests: &[TCGETS, TCSETS] };
+pub const INPUT: Rules = Rules {
+    role: "INPUT",
+    calls: &[],
+    checked: &[
+        Checked { call: libc::SYS_read, arguments: &[(0, BeOneOf(&[libc::STDIN_FILENO as u64]))] },
+        TERMINAL_REQUESTS,
+    ],
+};
+
+/// Requests of ioctl(2).
+const VCPU_REQUESTS: Checked = Checked {
+    call: libc::SYS_ioctl,
+    arguments: &[(
+        1,
+        BeOneOf(&[
+            KVM_RUN,
+            KVM_SIGNAL_MSI,
+            KVM_REGISTER_COALESCED_MMIO,
+            KVM_GET_MP_STATE,
+            KVM_GET_REGS,
+            KVM_GET_SREGS,
+            KVM_TRANSLATE,
+            TCGETS,
+            TCSETS,
+        ]),
+    )],
+};
+const TRACED_REQUESTS: Checked = Checked {
+    call: libc::SYS_ioctl,
+    arguments: &[(
+        1,
+        BeOneOf(&[
+            KVM_RUN,
+            KVM_SIGNAL_MSI,
+            KVM_REGISTER_COALESCED_MMIO,
+            KVM_GET_MP_STATE,
+            KVM_GET_REGS,
+            KVM_GET_SREGS,
+            KVM_TRANSLATE,
+            KVM_SET_GUEST_DEBUG,
+            TCGETS,
+            TCSETS,
+        ]),
+    )],
+};
+const TERMINAL_REQUESTS: Checked =
+    Checked { call: libc::SYS_ioctl, arguments: &[(1, BeOneOf(&[TCGETS, TCSETS]))] };
+
+/// To die of the signal that ended the run.
+const DIE_OF_A_SIGNAL: Checked = Checked { call: libc::SYS_rt_sigaction, arguments: &[(0, BeOneOf(MORTAL))] };
 
 /// All of them.
 pub const ALL: [Rules; 4] = [FIRST, TRACED, OTHER, INPUT];

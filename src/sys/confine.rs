@@ -22,8 +22,11 @@ pub fn drop_capabilities() -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_capset, &header, none.as_ptr()) } as libc::c_int)
 }
 
-/// No path can be opened, made, changed or removed any more, and no TCP port bound or connected to, by the calling
-/// thread and those it will start (landlock(7)). Nothing happens where Linux has no landlock.
+/// No path can be opened, made, changed or removed any more, no TCP port bound or connected to, and no process
+/// signalled but those that have given up the same, by the calling thread and those it will start (landlock(7)).
+///
+/// How much of it depends on the kernel: paths since Linux 5.13, ports since 6.7, ioctls of devices that are opened
+/// later since 6.10, signals and abstract sockets since 6.12. Nothing happens where Linux has no landlock.
 ///
 /// Two system calls; the crate for it makes four, and the code that they lead through is memory of every start.
 pub fn close_file_system() -> io::Result<()> {
@@ -32,11 +35,15 @@ pub fn close_file_system() -> io::Result<()> {
     struct Ruleset {
         files: u64,
         ports: u64,
+        scoped: u64,
     }
-    /// Everything that the first version and the fourth and fifth know of.
-    const FIRST: (Ruleset, usize) = (Ruleset { files: (1 << 13) - 1, ports: 0 }, 8);
-    const FIFTH: (Ruleset, usize) = (Ruleset { files: (1 << 16) - 1, ports: 0b11 }, 16);
-    for (ruleset, size) in [FIFTH, FIRST] {
+    /// Everything that the sixth version knows of, the fourth and fifth, and the first.
+    const VERSIONS: [(Ruleset, usize); 3] = [
+        (Ruleset { files: (1 << 16) - 1, ports: 0b11, scoped: 0b11 }, 24),
+        (Ruleset { files: (1 << 16) - 1, ports: 0b11, scoped: 0 }, 16),
+        (Ruleset { files: (1 << 13) - 1, ports: 0, scoped: 0 }, 8),
+    ];
+    for (ruleset, size) in VERSIONS {
         // SAFETY: the struct is only read, as far as `size` says.
         let fd = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, &ruleset, size, 0) };
         let Ok(fd) = u32::try_from(fd) else {
@@ -58,15 +65,19 @@ pub fn close_file_system() -> io::Result<()> {
     Err(io::Error::last_os_error())
 }
 
-/// No file descriptor can be opened any more, except below `first`; and a crash of this process leaves no core
-/// file, which would hold the guest's memory (setrlimit(2)).
+/// No file descriptor can be opened any more, except below `first` (setrlimit(2)).
+///
+/// And a crash of this process leaves no core dump, which would hold the guest's memory: neither a file nor one that is
+/// handed to a program, for which the limit of core files does not count (core(5)); nor can another process of this user
+/// read its memory, but by root's rights (prctl(2), PR_SET_DUMPABLE).
 pub fn limit_resources(first: u64) -> io::Result<()> {
     for (resource, limit) in [(libc::RLIMIT_NOFILE, first), (libc::RLIMIT_CORE, 0)] {
         let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
         // SAFETY: the struct is only read.
         check(unsafe { libc::setrlimit(resource, &limit) })?;
     }
-    Ok(())
+    // SAFETY: plain numbers.
+    check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) })
 }
 
 /// From now on all threads take memory from one heap (mallopt(3)). A thread with a heap of its own would give that

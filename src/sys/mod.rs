@@ -30,7 +30,7 @@ pub use file::{
     pipe_for_child, unmount, write_all,
 };
 pub use host::{cpuid, effective_user, random, ring, smallest_system_call};
-pub use process::{begin, bind_to, end_with_parent, process_exists, raise_open_files};
+pub use process::{begin, bind_to, close_inherited, end_with_parent, process_exists, raise_open_files};
 pub use signal::{
     Thread, Timer, block_signals, die_if_noted, die_of, note_ending_signals, noted_signal, on_kick,
     send_signal,

@@ -25,6 +25,35 @@ pub fn begin() {
     }
 }
 
+/// Closes the descriptors that were inherited, but for the first three and those of `keep` (close_range(2), or one by
+/// one before Linux 5.9). Only for the beginning: whoever has opened one since then would lose it.
+pub fn close_inherited(keep: &mut [u32]) {
+    keep.sort_unstable();
+    let mut first = 3;
+    for &mut kept in keep {
+        if kept > first {
+            close_range(first, kept - 1);
+        }
+        first = first.max(kept.saturating_add(1));
+    }
+    close_range(first, u32::MAX);
+}
+
+fn close_range(first: u32, last: u32) {
+    // SAFETY: plain numbers. The descriptors are nobody's: our caller has opened none.
+    if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } == 0 {
+        return;
+    }
+    let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let numbers = open.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    // The directory that is read here is one of them, and closed when the list is whole.
+    let numbers: Vec<u32> = numbers.filter(|number| (first..=last).contains(number)).collect();
+    for number in numbers {
+        // SAFETY: as above.
+        unsafe { libc::close(number as libc::c_int) };
+    }
+}
+
 /// Has this process asked to end, by SIGTERM, when its parent ends (prctl(2)). `parent` is the parent's number: if it has
 /// ended already, nobody would send the signal, and this process ends at once.
 pub fn end_with_parent(parent: u32) {

@@ -440,6 +440,18 @@ fn a_signal_that_was_ignored_stays_ignored() {
     }
 }
 
+/// Else it would be a child without its pipe that starts another one, for ever.
+#[test]
+fn timings_without_their_pipe_are_not_measured_again() {
+    if !has_kvm() {
+        return;
+    }
+    for value in ["nonsense", "1,99,5", "1,1,5"] {
+        let ended = matchstick(["run", "--timings", "hello"]).env("MATCHSTICK_TIMINGS", value).run();
+        ended.printed("Hello from a virtual machine!\n").silent().status(0);
+    }
+}
+
 #[test]
 fn timings_show_every_phase_and_change_nothing_else() {
     if !has_kvm() {

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test program uses another part")]
 
 pub mod image;
+pub mod supervisor;
 pub mod terminal;
 
 use matchstick::guest::Guest;
