@@ -9,6 +9,7 @@ use crate::machine::Remote;
 use crate::sandbox::{Role, Sandbox};
 use crate::sys::{self, Input};
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::sync::OnceLock;
 use std::thread;
 
@@ -88,7 +89,7 @@ impl Drop for Console {
 }
 
 /// Moves bytes from `source` to the cable until it ends or the user leaves.
-fn pump(mut source: impl Read, terminal: bool, cable: &Cable, remote: &Remote) {
+fn pump(mut source: impl Read + AsFd, terminal: bool, cable: &Cable, remote: &Remote) {
     let mut keys = Keys::default();
     let mut buffer = [0; 4096];
     let mut is_open_line = false;
@@ -97,6 +98,11 @@ fn pump(mut source: impl Read, terminal: bool, cable: &Cable, remote: &Remote) {
             Ok(0) => break,
             Ok(count) => &buffer[..count],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            // Somebody made it non-blocking. Nothing is there yet; that is no end.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                sys::wait_for_input(&source);
+                continue;
+            }
             Err(_) => break,
         };
         if terminal {

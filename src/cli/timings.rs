@@ -4,13 +4,13 @@
 //! shell would, and watch: the child notes its phases on the same clock and hands them over a pipe.
 
 use super::error::Result;
-use super::print::complain;
+use super::print::{complain, print_beside};
 use super::run_options::RunArgs;
 use super::{start, status};
 use crate::error::{Error, Step};
 use crate::sys;
 use crate::timeline::{Phase, Timeline, waterfall};
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
@@ -93,12 +93,18 @@ pub fn measure(args: &RunArgs) -> Result<u8> {
             marks.push((phase.into(), Duration::from_nanos(end)));
         }
     }
-    if !marks.is_empty() {
-        marks.push((Phase::Reap.to_string(), reaped));
-        let _ = io::stderr().write_all(waterfall(&marks).as_bytes());
-    }
+    let told = match marks.is_empty() {
+        true => Ok(()),
+        false => {
+            marks.push((Phase::Reap.to_string(), reaped));
+            print_beside(&waterfall(&marks))
+        }
+    };
     match (status.code(), status.signal()) {
-        (Some(code), _) => Ok(code as u8),
+        (Some(code), _) => {
+            told?;
+            Ok(code as u8)
+        }
         (None, Some(signal)) => sys::die_of(signal),
         (None, None) => {
             complain("error: the measured process ended without a status", None);

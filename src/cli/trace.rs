@@ -5,6 +5,7 @@ use super::error::Result;
 use super::gdb;
 use super::option::{CommandHelp, OptionHelp, Parsed, option};
 use super::output_file::OutputFile;
+use super::print::print_beside;
 use super::run_options::{self, RUN_OPTIONS, RunArgs, beside_run};
 use super::start;
 #[cfg(feature = "debugger")]
@@ -15,7 +16,6 @@ use crate::sandbox::Sandbox;
 use crate::sys;
 use crate::trace::{Stepper, Tracer, html, json, step, story};
 use lexopt::Parser;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// The command.
@@ -186,8 +186,7 @@ fn walk(run: &RunArgs, args: &TraceArgs, output: Option<OutputFile>) -> Result<u
 fn hand_over(run: &RunArgs, output: Option<OutputFile>, text: String) -> error::Result<()> {
     match output {
         Some(output) => output.write(&text)?,
-        // An error here must not hide the guest's status.
-        None if !run.quiet => drop(io::stderr().write_all(text.as_bytes())),
+        None if !run.quiet => print_beside(&text)?,
         None => {}
     }
     Ok(())

@@ -5,9 +5,9 @@
 use libc::c_int;
 use std::ffi::{CString, OsStr};
 use std::fs::File;
-use std::io::{self, PipeReader, PipeWriter, Write};
+use std::io::{self, PipeReader, PipeWriter};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -77,23 +77,33 @@ pub fn next_data(file: &mut File, offset: u64) -> io::Result<Option<u64>> {
     }
 }
 
-/// Writes all of `bytes`. A pipe or a terminal that somebody else made non-blocking is waited for when it is full
-/// (EAGAIN), as if it were not.
-pub fn write_all(mut file: &File, mut bytes: &[u8]) -> io::Result<()> {
+/// Writes all of `bytes`. A pipe or a terminal that somebody made non-blocking is waited for when it is full (EAGAIN).
+///
+/// By hand: std's standard error takes a closed descriptor for success, and none of std's waits.
+pub fn write_all(descriptor: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
+    let descriptor = descriptor.as_fd();
     while !bytes.is_empty() {
-        match file.write(bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => bytes = &bytes[count..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_for(file, libc::POLLOUT),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+        // SAFETY: the descriptor is open, and the bytes are only read.
+        match unsafe { libc::write(descriptor.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) } {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            count @ 1.. => bytes = &bytes[count as usize..],
+            _ => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::WouldBlock => wait_for(descriptor, libc::POLLOUT),
+                error if error.kind() == io::ErrorKind::Interrupted => {}
+                error => return Err(error),
+            },
         }
     }
     Ok(())
 }
 
+/// Waits until a descriptor can be read from.
+pub fn wait_for_input(descriptor: impl AsFd) {
+    wait_for(descriptor.as_fd(), libc::POLLIN);
+}
+
 /// Waits until a descriptor is ready for `events` (poll(2)), or a signal comes.
-pub(super) fn wait_for(descriptor: &impl AsRawFd, events: libc::c_short) {
+fn wait_for(descriptor: BorrowedFd<'_>, events: libc::c_short) {
     let mut poll = libc::pollfd { fd: descriptor.as_raw_fd(), events, revents: 0 };
     // SAFETY: one pollfd, and it is ours.
     unsafe { libc::poll(&mut poll, 1, -1) };

@@ -170,7 +170,7 @@ fn each_wrong_golden_image_has_its_own_hint() {
             (
                 &["run", "golden.ms", "-p", "quiet"],
                 125,
-                "a golden image has its memory",
+                "a golden image has its kernel and what that was told",
                 Some("`matchstick snapshot` decides"),
             ),
             (

@@ -22,5 +22,6 @@ mod postmortem;
 mod run;
 mod sandbox;
 mod snapshot;
+mod streams;
 mod terminal;
 mod trace;

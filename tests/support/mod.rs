@@ -321,6 +321,19 @@ impl Running {
         }
     }
 
+    /// Waits until it sleeps after `is_so`, or it has ended.
+    pub fn wait_until_asleep(&self, is_so: impl Fn() -> bool) {
+        let deadline = Instant::now() + self.limit;
+        let state = || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();
+            stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()).unwrap_or('X')
+        };
+        while !matches!(state(), 'Z' | 'X') && !(is_so() && state() == 'S') {
+            assert!(Instant::now() < deadline, "it did not come to that");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Writes to its open input.
     pub fn write(&mut self, bytes: &[u8]) {
         self.stdin.as_mut().expect("its input is not open").write_all(bytes).expect("it does not read");

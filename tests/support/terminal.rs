@@ -62,6 +62,11 @@ impl Terminal {
         self.line.try_clone().unwrap().into()
     }
 
+    /// The end of it that programs have.
+    pub fn line(&self) -> &OwnedFd {
+        &self.line
+    }
+
     /// Makes `command` run in a session of its own that this terminal controls, as a login shell does.
     pub fn control(&self, command: &mut Command) {
         let line = self.line.as_raw_fd();
@@ -158,6 +163,20 @@ pub fn nearly_full_pipe(room: usize) -> (std::io::PipeReader, std::io::PipeWrite
 pub fn make_nonblocking(pipe: &impl AsRawFd) {
     // SAFETY: the descriptor is open; a fresh pipe has no other flags that this would clear.
     assert_eq!(unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) }, 0);
+}
+
+/// Whether reading or writing fails where it would wait.
+pub fn is_nonblocking(file: &impl AsRawFd) -> bool {
+    // SAFETY: the descriptor is open.
+    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) & libc::O_NONBLOCK != 0 }
+}
+
+/// How many bytes wait in a pipe.
+pub fn waiting_in(pipe: &impl AsRawFd) -> usize {
+    let mut count: libc::c_int = 0;
+    // SAFETY: FIONREAD writes an int.
+    assert_eq!(unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &mut count) }, 0);
+    count as usize
 }
 
 /// Has the child of `command` start behind a seccomp filter.
