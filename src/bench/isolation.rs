@@ -11,6 +11,7 @@ use super::payload::{Payload, Scratch};
 use super::stop;
 use super::subject::{Kind, Subject};
 use super::subjects;
+use super::subjects::namespaces::Namespaces;
 use super::subjects::vm::can_run;
 use std::fs;
 use std::time::Duration;
@@ -30,6 +31,16 @@ pub fn observe(config: &RaceConfig) -> Result<Vec<Observed>> {
         observed.push(Observed { name: subject.name().into(), view: view(subject.as_mut(), config) });
     }
     Ok(observed)
+}
+
+/// How many system calls of this host's kernel a program reaches that no filter stands before: by the same probe, in bare
+/// namespaces. `None` where these cannot be made.
+pub fn system_calls(limit: Duration) -> Option<u64> {
+    let scratch = Scratch::new().ok()?;
+    let mut subject = Namespaces::new(&Payload::probe(&scratch).ok()?);
+    subject.ready().ok()?;
+    let output = subject.output(limit).ok()?;
+    Seen::parse(&String::from_utf8_lossy(&output)).calls_of_kernel()
 }
 
 fn view(subject: &mut dyn Subject, config: &RaceConfig) -> View {

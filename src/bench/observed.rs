@@ -104,6 +104,12 @@ impl Seen {
         }
     }
 
+    /// How many system calls its kernel has, if that can be told: without a filter, one that is not permitted was still
+    /// answered by the kernel, and counts.
+    pub fn calls_of_kernel(&self) -> Option<u64> {
+        self.calls.filter(|_| !self.filtered).map(|(answered, refused)| answered + refused)
+    }
+
     /// The names of the namespaces that are not those of `host`.
     pub fn own_namespaces(&self, host: &Seen) -> Vec<&str> {
         let is_own = |pair: &&(String, String)| !host.namespaces.contains(pair);

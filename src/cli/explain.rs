@@ -89,7 +89,7 @@ fn locale_language(variable: impl Fn(&'static str) -> Option<String>) -> String 
 }
 
 fn read(lesson: &Lesson, terminal: &Terminal) -> Vec<String> {
-    let mut figures = Figures::default();
+    let mut figures = Figures::of(live::names(lesson.text));
     let text = live::fill(lesson.text, |name| figures.value(name));
     lesson::draw(&markdown::parse(&text), terminal)
 }

@@ -10,7 +10,7 @@
 //! | the host's network | a net namespace: a loopback device that is down, and nothing else |
 //! | shared memory, queues and semaphores of others | an ipc namespace |
 //! | the host's name | a uts namespace, and `sethostname` |
-//! | that its root is nobody outside | a user namespace, with a map of one user |
+//! | that its root is an ordinary user outside | a user namespace, with a map of one user |
 //! | where it is in the host's tree of cgroups | a cgroup of its own, and a cgroup namespace |
 //!
 //! And it can do nothing about it, since it has no capabilities and can never get any. What is left is

@@ -6,8 +6,9 @@
 use super::measure::{LIMIT, PAUSE, RUNS, in_words, median};
 #[cfg(feature = "race")]
 use super::starts;
+use crate::container::proc::Membership;
 use crate::guest::Guest;
-use crate::host::{Facts, Host, LayerKind, classify, gather};
+use crate::host::{Engine, Facts, Host, LayerKind, classify, gather, is_loaded};
 use crate::kvm::{Exit, Kvm};
 use crate::machine::{Machine, Outcome};
 use crate::sys;
@@ -26,13 +27,27 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 /// What was measured so far; a figure that is asked for twice is the same.
 #[derive(Default)]
 pub struct Figures {
+    /// All that the lesson has places for: what is compared is measured together.
+    wanted: Vec<String>,
     known: BTreeMap<String, Option<String>>,
     host: Option<(Facts, Host)>,
 }
 
 impl Figures {
+    /// Those of a lesson that has these names.
+    pub fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Figures {
+        Figures { wanted: names.into_iter().map(str::to_owned).collect(), ..Figures::default() }
+    }
+
     /// The figure of that name, with its unit.
     pub fn value(&mut self, name: &str) -> Option<String> {
+        if let Some(condition) = name.strip_prefix("if ") {
+            return self.holds(condition).then(String::new);
+        }
+        #[cfg(feature = "race")]
+        if starts::NAMES.contains(&name) && !self.known.contains_key(name) {
+            self.known.extend(starts::measure(&self.wanted));
+        }
         if let Some(value) = self.known.get(name) {
             return value.clone();
         }
@@ -52,13 +67,10 @@ impl Figures {
                 Guest::find("hello").map(|guest| format!("{} KiB", guest.config().memory >> 10))
             }
             "guest_address" => guest_address(),
-            #[cfg(feature = "race")]
-            "vm_boot" | "vm_start" | "process_start" | "container_start" | "runc_start" => {
-                starts::figure(name)
-            }
             "restore" => restore().map(in_words),
             "syscall" => Some(in_words(syscall())),
-            "syscalls" => syscalls(),
+            #[cfg(feature = "race")]
+            "syscalls" => starts::system_calls().map(|count| count.to_string()),
             "ring" => Some(sys::ring().to_string()),
             "pid" => Some(std::process::id().to_string()),
             "uid" => Some(sys::effective_user().to_string()),
@@ -81,22 +93,42 @@ impl Figures {
         }
     }
 
-    /// What `matchstick host` knows as well.
-    fn of_host(&mut self, name: &str) -> Option<String> {
-        let (facts, host) = self.host.get_or_insert_with(|| {
+    fn host(&mut self) -> &(Facts, Host) {
+        self.host.get_or_insert_with(|| {
             let facts = gather();
             let host = classify(&facts);
             (facts, host)
-        });
+        })
+    }
+
+    /// Whether something is so here. What is not known is not so.
+    fn holds(&mut self, condition: &str) -> bool {
+        let (facts, host) = self.host();
+        match condition {
+            // The processor runs all of a guest's instructions but those that have to leave.
+            "hardware" => matches!(host.engine, Engine::Hardware | Engine::Nested),
+            // KVM emulates the kernel mode of its guests.
+            "software" => host.engine == Engine::Software,
+            "loaded" => is_loaded(facts),
+            _ => false,
+        }
+    }
+
+    /// What `matchstick host` knows as well.
+    fn of_host(&mut self, name: &str) -> Option<String> {
+        let (facts, host) = self.host();
         let layer = |place| host.layer(place).map(|layer| layer.name.clone());
         match name {
-            "below" => layer(LayerKind::Hypervisor),
-            "engine" => layer(LayerKind::Kvm).filter(|name| name != "none"),
+            "hypervisor" => layer(LayerKind::Hypervisor),
+            "engine" => {
+                layer(LayerKind::Kvm).filter(|_| ![Engine::None, Engine::Unknown].contains(&host.engine))
+            }
             "kernel" => layer(LayerKind::Kernel),
             "container" => layer(LayerKind::Container),
             "processors" => {
                 Some(facts.processor.count).filter(|&count| count > 0).map(|count| count.to_string())
             }
+            "load" => facts.timing.load.map(|load| format!("{load:.2}")),
             "root" => Some(facts.marks.root.clone()),
             "namespaces" => {
                 let all = facts.marks.namespaces.iter();
@@ -104,7 +136,7 @@ impl Figures {
             }
             "own_namespaces" => Some(host.own_namespaces.join(", ")),
             "cgroup_mount" => Some(facts.cgroups.as_ref()?.unified.clone()),
-            "cgroup_path" => facts.marks.cgroups.first().cloned(),
+            "cgroup_path" => memory_group(&fs::read_to_string("/proc/self/cgroup").ok()?),
             "cgroup_controllers" => {
                 let cgroups = facts.cgroups.as_ref()?;
                 let of_unified = fs::read_to_string(Path::new(&cgroups.unified).join("cgroup.controllers"));
@@ -115,6 +147,13 @@ impl Figures {
             _ => None,
         }
     }
+}
+
+/// The group whose limit of memory holds: that of the controller `memory`, or of the one tree of version 2. `cgroup` is
+/// /proc/self/cgroup.
+fn memory_group(cgroup: &str) -> Option<String> {
+    let of = |controller| Membership::all(cgroup).find(|group| group.has(controller));
+    of("memory").or_else(|| of("")).map(|group| group.path.to_owned())
 }
 
 /// How long it takes to leave a guest for this process and to come back.
@@ -207,14 +246,6 @@ fn syscall() -> Duration {
     (sys::monotonic() - start) / CALLS
 }
 
-/// How many system calls the kernel has functions for, by /proc/kallsyms.
-fn syscalls() -> Option<String> {
-    let symbols = fs::read_to_string("/proc/kallsyms").ok()?;
-    let names = symbols.lines().filter_map(|line| line.split(' ').nth(2));
-    let count = names.filter(|name| name.starts_with("__x64_sys_")).count();
-    (count > 0).then(|| count.to_string())
-}
-
 /// The first number of the line of `path` that begins with `start`.
 fn first_number(path: &str, start: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
@@ -280,6 +311,34 @@ fn installed(programs: &[&str]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_group_is_the_one_that_limits_memory() {
+        let hybrid = "12:pids:/a\n5:cpu,memory:/b\n1:name=systemd:/c\n0::/d\n";
+        assert_eq!(memory_group(hybrid).as_deref(), Some("/b"));
+        assert_eq!(memory_group("12:pids:/a\n0::/d\n").as_deref(), Some("/d"));
+        assert_eq!(memory_group("12:pids:/a\n"), None);
+    }
+
+    #[test]
+    fn only_what_is_known_holds() {
+        let mut figures = Figures::default();
+        let (mut facts, mut host) = (Facts::default(), classify(&Facts::default()));
+        facts.processor.count = 2;
+        for (engine, load, holds) in [
+            (Engine::Hardware, Some(0.1), [true, false, false]),
+            (Engine::Nested, Some(2.0), [true, false, true]),
+            (Engine::Software, None, [false, true, false]),
+            (Engine::None, Some(2.0), [false, false, true]),
+            (Engine::Unknown, None, [false, false, false]),
+        ] {
+            facts.timing.load = load;
+            host.engine = engine;
+            figures.host = Some((facts.clone(), host.clone()));
+            let found = ["if hardware", "if software", "if loaded"].map(|name| figures.value(name).is_some());
+            assert_eq!(found, holds, "{engine:?}");
+        }
+    }
 
     #[test]
     fn what_nobody_knows_is_nothing_and_what_is_known_stays() {

@@ -7,33 +7,57 @@
 //! Where there is a KVM, `matchstick explain vm-exit` measures an exit.
 //! <!-- end -->
 //! ```
+//!
+//! A part may have several live texts, each after the first between `<!-- or` and `-->`: the first one that has all of its
+//! figures stands. `{{if hardware}}` is a figure without text, which is there where the condition holds.
 
 /// The beginning of a live part; its text ends at [`BOOK`].
 const LIVE: &str = "<!-- live\n";
-/// What ends the live text; what is said instead follows.
+/// The beginning of another text, for where the one before lacks a figure.
+const OR: &str = "<!-- or\n";
+/// What ends a live text; the next one follows, or what is said instead of all of them.
 const BOOK: &str = "\n-->\n";
 /// The end of the part.
 const END: &str = "<!-- end -->\n";
 
-/// The Markdown of `text` with live parts filled in by `value`, which is asked for each figure by its name. A part
-/// that lacks a figure is the one for the book. Other comments are left out.
+/// The Markdown of `text` with live parts filled in by `value`, which is asked for each figure by its name. Where each
+/// live text lacks a figure, the text for the book stands. Other comments are left out.
 pub fn fill(text: &str, mut value: impl FnMut(&str) -> Option<String>) -> String {
     let mut filled = String::new();
     let mut rest = text;
-    while let Some((before, live, book, after)) = split(rest) {
+    while let Some((before, lives, book, after)) = split(rest) {
         filled += before;
-        filled += &replace(live, &mut value).map_or_else(|| book.to_owned(), |live| live + "\n");
+        let live = lives.into_iter().find_map(|live| replace(live, &mut value));
+        filled += &live.map_or_else(|| book.to_owned(), |live| live + "\n");
         rest = after;
     }
     without_comments(&(filled + rest))
 }
 
-/// What is before the first live part, its live text, its text for the book, and what is after it.
-fn split(text: &str) -> Option<(&str, &str, &str, &str)> {
+/// The names of the figures in `text`, in the order of their first places.
+pub fn names(text: &str) -> Vec<&str> {
+    let mut names: Vec<&str> = Vec::new();
+    let all = text.split("{{").skip(1).filter_map(|rest| rest.split_once("}}"));
+    for name in all.map(|(name, _)| name.trim()) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// What is before the first live part, its live texts, its text for the book, and what is after it.
+fn split(text: &str) -> Option<(&str, Vec<&str>, &str, &str)> {
     let (before, rest) = text.split_once(LIVE)?;
-    let (live, rest) = rest.split_once(BOOK)?;
+    let (live, mut rest) = rest.split_once(BOOK)?;
+    let mut lives = vec![live];
+    while let Some(other) = rest.strip_prefix(OR) {
+        let (live, after) = other.split_once(BOOK)?;
+        lives.push(live);
+        rest = after;
+    }
     let (book, after) = rest.split_once(END)?;
-    Some((before, live, book, after))
+    Some((before, lives, book, after))
 }
 
 fn replace(text: &str, value: &mut impl FnMut(&str) -> Option<String>) -> Option<String> {
@@ -74,6 +98,20 @@ mod tests {
     fn without_one_of_them_the_books_text_stands() {
         let value = |name: &str| (name == "time").then(|| "1 s".to_owned());
         assert_eq!(fill(TEXT, value), "# A\n\nIt takes time.\n\nB\n");
+    }
+
+    #[test]
+    fn the_first_text_that_has_all_its_figures_stands() {
+        let text = "<!-- live\n{{if fast}}Fast, {{time}}.\n-->\n<!-- or\n{{if slow}}Slow.\n-->\nBook.\n<!-- end -->\n";
+        let only = |names: &'static [&str]| {
+            fill(text, |name| {
+                names.contains(&name).then(|| name.strip_prefix("if ").map_or("1 s", |_| "").into())
+            })
+        };
+        assert_eq!(only(&["if fast", "time"]), "Fast, 1 s.\n");
+        assert_eq!(only(&["if fast", "if slow"]), "Slow.\n");
+        assert_eq!(only(&["time"]), "Book.\n");
+        assert_eq!(names(text), ["if fast", "time", "if slow"]);
     }
 
     #[test]

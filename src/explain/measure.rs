@@ -11,12 +11,26 @@ pub(super) const LIMIT: Duration = Duration::from_secs(5);
 
 /// A time as people read it.
 pub(super) fn in_words(time: Duration) -> String {
-    match time.as_nanos() {
-        nanos @ 0..1_000 => format!("{nanos} ns"),
-        nanos @ 1_000..1_000_000 => format!("{:.1} µs", nanos as f64 / 1e3),
-        nanos @ 1_000_000..1_000_000_000 => format!("{:.2} ms", nanos as f64 / 1e6),
-        nanos => format!("{:.2} s", nanos as f64 / 1e9),
+    let unit = unit_of(time.as_nanos());
+    format!("{} {}", in_unit(time.as_nanos(), unit), unit.1)
+}
+
+/// A unit of time: its nanoseconds, its name, and how many digits are shown behind the point.
+pub(super) type Unit = (f64, &'static str, usize);
+
+/// The unit for a time of so many nanoseconds.
+pub(super) fn unit_of(nanos: u128) -> Unit {
+    match nanos {
+        0..1_000 => (1.0, "ns", 0),
+        1_000..1_000_000 => (1e3, "µs", 1),
+        1_000_000..1_000_000_000 => (1e6, "ms", 2),
+        _ => (1e9, "s", 2),
     }
+}
+
+/// A time of so many nanoseconds in that unit, without its name.
+pub(super) fn in_unit(nanos: u128, (size, _, digits): Unit) -> String {
+    format!("{:.digits$}", nanos as f64 / size)
 }
 
 /// The one in the middle.

@@ -1,5 +1,6 @@
 //! The lessons are whole, in every language. What the command makes of them is tested through the program.
 
+use super::live::names;
 use super::markdown::{Block, parse};
 use super::*;
 use std::collections::BTreeSet;
@@ -8,7 +9,6 @@ use std::path::Path;
 
 /// The names that a lesson may use.
 const NAMES: &[&str] = &[
-    "below",
     "boot_bytes",
     "cgroup_controllers",
     "cgroup_mount",
@@ -24,8 +24,13 @@ const NAMES: &[&str] = &[
     "exit_count",
     "guest_address",
     "guest_memory",
+    "hypervisor",
+    "if hardware",
+    "if loaded",
+    "if software",
     "interrupts",
     "kernel",
+    "load",
     "namespaces",
     "own_namespaces",
     "pid",
@@ -35,6 +40,7 @@ const NAMES: &[&str] = &[
     "ring",
     "runc_start",
     "root",
+    "rounds",
     "serial_exits",
     "syscall",
     "syscalls",
@@ -43,20 +49,9 @@ const NAMES: &[&str] = &[
     "virtio_devices",
     "vm_boot",
     "vm_start",
+    "vm_to_container",
     "vm_tools",
 ];
-
-/// The names of all figures in `text`, in the order of their first places.
-fn names(text: &str) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    live::fill(text, |name| {
-        if !names.iter().any(|known| known == name) {
-            names.push(name.to_owned());
-        }
-        Some(String::new())
-    });
-    names
-}
 
 /// What a translation names to say which text it translates: FNV-1a of 64 bits, in hexadecimal.
 fn digest(text: &str) -> String {
@@ -125,14 +120,14 @@ fn every_figure_is_one_that_can_be_measured_and_stands_in_a_live_part() {
     for (code, lesson) in every_lesson() {
         let names = names(lesson.text);
         for name in &names {
-            assert!(NAMES.contains(&name.as_str()), "{code}/{}: no figure {name:?}", lesson.topic);
+            assert!(NAMES.contains(name), "{code}/{}: no figure {name:?}", lesson.topic);
         }
         assert!(!names.is_empty(), "{code}/{} shows nothing of this machine", lesson.topic);
         used.extend(names);
         let book = live::fill(lesson.text, |_| None);
         assert!(!book.contains("{{") && !book.contains("-->"), "{code}/{}:\n{book}", lesson.topic);
     }
-    assert_eq!(used, NAMES.iter().map(|name| (*name).to_owned()).collect());
+    assert_eq!(used, NAMES.iter().copied().collect());
 }
 
 #[test]

@@ -27,3 +27,4 @@ pub use facts::{
 pub use gather::gather;
 pub use hypervisor::{Hypervisor, Platform, Role};
 pub use requirements::{Requirement, State, requirements};
+pub use timing::is_loaded;

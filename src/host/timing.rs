@@ -26,7 +26,7 @@ pub(super) fn unlike_others(facts: &Facts, hypervisor: Option<&Hypervisor>, engi
         ));
     }
     let processors = facts.processor.count.max(1) as f64;
-    if let Some(load) = timing.load.filter(|load| *load > processors / 2.0) {
+    if let Some(load) = timing.load.filter(|_| is_loaded(facts)) {
         reasons.push(format!("other work is going on: load {load:.2} on {processors} processor(s)"));
     }
     let cpu_max = facts.cgroups.as_ref().map_or("", |cgroups| &cgroups.cpu_max);
@@ -43,6 +43,11 @@ pub(super) fn unlike_others(facts: &Facts, hypervisor: Option<&Hypervisor>, engi
         reasons.push("this matchstick is a debug build: `cargo build --release` makes the other".into());
     }
     reasons
+}
+
+/// Whether so much other work is going on that it changes what is measured.
+pub fn is_loaded(facts: &Facts) -> bool {
+    facts.timing.load.is_some_and(|load| load > facts.processor.count.max(1) as f64 / 2.0)
 }
 
 /// What would be a reason if it could be read.

@@ -111,6 +111,74 @@ fn figures_of_this_machine_are_in_the_text() {
     }
 }
 
+/// A lesson as it is read here, in one line.
+fn explained(topic: &str) -> String {
+    let text = matchstick(["explain", "--lang=en", topic]).env("LC_ALL", "C.UTF-8").run().text();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Where KVM emulates the kernel mode of guests, not everything runs on the processor.
+#[test]
+fn lessons_say_of_kvm_what_host_says() {
+    let report = matchstick(["host", "--json"]).run().text();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let engine = report["host"]["engine"].as_str().unwrap();
+    let (hypervisor, vm_exit) = (explained("hypervisor"), explained("vm-exit"));
+    let says =
+        |text: &str, words: &str, is_so: bool| assert_eq!(text.contains(words), is_so, "{engine}: {text}");
+    let by_hardware = ["hardware", "nested"].contains(&engine);
+    says(&hypervisor, "Everything else ran on the processor itself.", by_hardware);
+    says(
+        &hypervisor,
+        "It emulates the guest's kernel mode, instruction by instruction",
+        engine == "software",
+    );
+    says(&vm_exit, "So it is here, with", by_hardware);
+    says(&vm_exit, "its kernel mode is emulated by KVM", engine == "software");
+}
+
+#[test]
+fn the_lesson_on_containers_counts_system_calls_as_the_isolation_table_does() {
+    let table = matchstick(["bench", "isolation", "--only=namespaces"]).env("COLUMNS", "400").run().text();
+    let Some(row) = table.lines().find(|line| line.starts_with("namespaces") && line.contains(" of ")) else {
+        return skip(&format!("no container of ours: {table}"));
+    };
+    let words: Vec<&str> = row.split_whitespace().collect();
+    let of = words.windows(3).find(|three| three[1] == "of" && three[0] == three[2] && three[0].len() == 3);
+    let count = of.unwrap_or_else(|| panic!("{row}"))[0];
+    let text = explained("container");
+    assert!(text.contains(&format!("It answers {count} system calls")), "{count}: {text}");
+}
+
+#[test]
+fn the_lesson_on_cgroups_names_the_group_that_counts_memory_and_controllers_only() {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let lines = || groups.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
+    let of = |name: &str| lines().find(|(controllers, _)| controllers.split(',').any(|one| one == name));
+    let Some((_, group)) = of("memory").or_else(|| of("")) else { return skip("no control groups") };
+    let text = explained("cgroups");
+    assert!(text.contains(&format!("is counted in the group {group}.")), "{group}: {text}");
+    assert!(!text.contains("systemd"), "a named tree is no controller: {text}");
+}
+
+/// In turns, with intervals, like beside like; and a loaded machine is said.
+#[test]
+fn a_lesson_that_compares_keeps_the_rules_of_the_race() {
+    if !has_kvm() {
+        return;
+    }
+    let text = explained("vm-vs-container");
+    assert!(text.contains("21 times each, in turns, in an order that was shuffled"), "{text}");
+    for line in ["as a process: ", "with a tiny guest: ", "without a process of its own: "] {
+        let figure = text.split_once(line).unwrap_or_else(|| panic!("{line} is not in {text}")).1;
+        let (figure, _) = figure.split_once(']').unwrap_or_else(|| panic!("no interval: {figure}"));
+        assert!(figure.contains(" [") && figure.contains('–') && figure.len() < 40, "{figure}");
+    }
+    if text.contains("every runtime has to do: ") {
+        assert!(text.contains("that took × ") && text.contains("Where 1 lies in the interval"), "{text}");
+    }
+}
+
 #[test]
 fn a_locale_without_utf_8_gets_english_in_ascii() {
     for (number, lesson) in lessons("en").iter().enumerate() {

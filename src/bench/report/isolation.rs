@@ -53,11 +53,10 @@ pub fn rows(observed: &[Observed], host: &Seen) -> Vec<Vec<String>> {
     observed.iter().filter(is_known).map(|one| cells(&one.name, &one.view, host, all_calls)).collect()
 }
 
-/// How many system calls the host's kernel has. Without a filter, a call that is not permitted was still answered by
-/// the kernel, and counts.
+/// How many system calls the host's kernel has.
 fn calls_of_kernel(observed: &[Observed]) -> Option<u64> {
     let of_one = |one: &Observed| match &one.view {
-        View::Seen(seen) if !seen.filtered => seen.calls.map(|(answered, refused)| answered + refused),
+        View::Seen(seen) => seen.calls_of_kernel(),
         _ => None,
     };
     observed.iter().filter_map(of_one).max()
