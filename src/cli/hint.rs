@@ -40,6 +40,7 @@ impl Error {
             }
             Error::Snapshot(SnapshotError::Process { .. }) => status::REFUSED,
             Error::Snapshot(_) => status::FAILURE,
+            Error::Linux(LinuxError::Word { .. } | LinuxError::Words { .. }) => status::FAILURE,
             Error::Linux(LinuxError::Pack { source: PackError::TimedOut, .. }) => status::TIMEOUT,
             Error::Linux(LinuxError::Pack { source: PackError::Io(source), .. })
                 if source.kind() == NotFound =>
@@ -61,6 +62,9 @@ impl Error {
             #[cfg(feature = "debugger")]
             Error::Debugger(error) => return hint_of_debugger(error),
             Error::NoGuest { .. } => "`matchstick guests` lists the guests that need no file",
+            Error::Linux(LinuxError::Word { .. } | LinuxError::Words { .. }) => {
+                "--init PROGRAM gets ARGS as they are: they do not go through the kernel's command line"
+            }
             Error::Linux(LinuxError::NoKernel { .. }) => {
                 "apt-get install linux-image-cloud-amd64 puts one there (on Debian); --kernel PATH names one elsewhere"
             }

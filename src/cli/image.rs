@@ -181,7 +181,7 @@ fn linux_image(args: &RunArgs, kernel: Option<(String, Contents)>) -> Result<Ima
         memory,
         cpus: args.cpus.unwrap_or(1),
         protocol: args.boot,
-        cmdline: linux::cmdline::cmdline(&options, &userland),
+        cmdline: linux::cmdline::cmdline(&options, &userland)?,
         initrd: userland.initramfs,
         // Packing took a part of the time. Nothing at all would be no limit.
         timeout: args.timeout.map(|timeout| timeout.saturating_sub(begin.elapsed()).max(LEAST_TIME)),

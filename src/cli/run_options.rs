@@ -194,7 +194,12 @@ impl RunArgs {
             return Err("either --cmdline or --cmdline-only, not both".into());
         }
         if self.init.is_none() && self.rootfs.is_none() {
-            return Ok(());
+            // Our own init, which is all there is then.
+            let is_ours = self.is_linux() && self.initrd.is_none();
+            return match self.args.as_slice() {
+                args if !is_ours || args.is_empty() || args == ["echo"] => Ok(()),
+                _ => Err("ARGS are echo, or what --init PROGRAM is told".into()),
+            };
         }
         if self.initrd.is_some() {
             return Err("--init and --rootfs make an initramfs: they leave no place for --initrd".into());

@@ -106,7 +106,9 @@ pub fn conclude(image: &Image, outcome: &Outcome, args: &RunArgs) -> u8 {
             0
         }
         Outcome::WarmReset if cmdline::tells_panic(&image.config.cmdline) => {
-            complain(&format!("error: {name} panicked"), None);
+            let is_silent = cmdline::is_silent(&image.config.cmdline);
+            let hint = is_silent.then_some("--cmdline loglevel=7 shows what it said");
+            complain(&format!("error: {name} panicked"), hint.filter(|_| !args.quiet));
             status::PANIC
         }
         Outcome::Reset | Outcome::WarmReset => {

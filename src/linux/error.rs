@@ -1,5 +1,6 @@
 //! Why there is no Linux to run: no kernel, or a root file system that cannot be made.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
@@ -24,6 +25,24 @@ pub enum LinuxError {
         path: PathBuf,
         /// Why not.
         source: PackError,
+    },
+
+    /// A word cannot be handed to the first program by the kernel's command line.
+    #[error("Linux cannot be told {word:?}: {why}")]
+    Word {
+        /// The word.
+        word: OsString,
+        /// Why not.
+        why: &'static str,
+    },
+
+    /// More words than the kernel hands to its first program.
+    #[error("Linux cannot be told {count} words: it hands over {limit} at most")]
+    Words {
+        /// How many.
+        count: usize,
+        /// The most.
+        limit: usize,
     },
 }
 

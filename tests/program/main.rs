@@ -16,8 +16,9 @@ mod faults;
 mod gallery;
 mod host;
 mod hostile;
+mod linux;
 mod load;
-mod packing;
+
 mod postmortem;
 mod run;
 mod sandbox;

@@ -94,7 +94,7 @@ fn boot_on(
     let options = Options { terminal: terminal.map(Into::into), ..options.clone() };
     let userland = userland(&options).unwrap();
     let (_dir, initramfs) = support::file(userland.initramfs.as_ref().unwrap());
-    let cmdline = String::from_utf8(cmdline(&options, &userland)).unwrap();
+    let cmdline = String::from_utf8(cmdline(&options, &userland).unwrap()).unwrap();
     let mut running = Program::new(QEMU)
         .args("-M q35 -accel tcg -cpu max -m 512 -display none -nodefaults -no-reboot".split(' '))
         .args("-serial stdio -device isa-debug-exit,iobase=0xf4,iosize=4".split(' '))
@@ -319,4 +319,38 @@ fn a_shell_finds_everything_as_it_was_packed() {
         running.write(&[3]);
     });
     ended.status(status(130)).printed("ready\n^C");
+}
+
+#[test]
+fn a_system_of_its_own_is_told_each_word_as_it_was_typed() {
+    let Some(kernel) = kernel() else { return };
+    let Some(busybox) = busybox(&kernel) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    fs::create_dir(root.join("bin")).unwrap();
+    fs::copy(busybox, root.join("bin/busybox")).unwrap();
+    fs::hard_link(root.join("bin/busybox"), root.join("bin/sh")).unwrap();
+    let script = "#!/bin/sh\nexec >/dev/console\nfor word; do echo \"<$word>\"; done\n\
+                  /bin/busybox mkdir /proc; /bin/busybox mount -t proc proc /proc; /bin/busybox poweroff -f\n";
+    fs::write(root.join("init"), script).unwrap();
+    fs::set_permissions(root.join("init"), fs::Permissions::from_mode(0o755)).unwrap();
+    let words = ["two  words", "", "a=b c", "a=b", "'single'", "한국 어", "쒠", "last"];
+    let ended = boot(&kernel, &Options { rootfs: Some(root.into()), ..options(None, &words) }, None, |_| ());
+    let told: String = words.iter().map(|word| format!("<{word}>\n")).collect();
+    assert_eq!(ended.text().replace('\r', ""), told);
+}
+
+#[test]
+fn a_kernel_that_panics_is_silent_until_it_is_asked_to_speak() {
+    let Some(kernel) = kernel() else { return };
+    // ud2: the first program of all ends, and Linux cannot go on.
+    let directory = tempfile::tempdir().unwrap();
+    let (_dir, crash) = program(&[0x0f, 0x0b]);
+    fs::copy(crash, directory.path().join("init")).unwrap();
+    fs::set_permissions(directory.path().join("init"), fs::Permissions::from_mode(0o755)).unwrap();
+    let own = Options { rootfs: Some(directory.path().into()), ..options(None, &[]) };
+    boot(&kernel, &own, None, |_| ()).printed("");
+    let loud = Options { cmdline: Some("loglevel=7".into()), ..own };
+    let text = boot(&kernel, &loud, None, |_| ()).text();
+    assert!(text.contains("Kernel panic - not syncing: Attempted to kill init!"), "{text}");
 }

@@ -1,6 +1,6 @@
-//! `run --rootfs DIR`: a directory is packed while others may change it, within the time there is.
+//! `run linux`, `--init`, `--rootfs`: what is done for a Linux before it starts, and said when it has ended.
 //!
-//! The kernels here are guests of the gallery: what a real Linux finds in the archive is in `tests/qemu/linux.rs`.
+//! The kernels here are guests of a few instructions: what a real Linux makes of it is in `tests/qemu/linux.rs`.
 
 use crate::support::image::{Segment, elf};
 use crate::support::{self, has_kvm, matchstick};
@@ -84,4 +84,51 @@ fn files_that_come_and_go_are_no_error() {
         }
         is_over.store(true, Ordering::Relaxed);
     });
+}
+
+#[test]
+fn what_linux_cannot_be_told_is_refused() {
+    let with = |words: &[&str]| {
+        let root = root(0);
+        matchstick(["run", "linux", "-k", "Cargo.toml", "--rootfs"])
+            .args([root.path().to_str().unwrap(), "--"])
+            .args(words)
+            .run()
+    };
+    let init = "--init PROGRAM gets ARGS as they are";
+    with(&["q\"q"]).printed("").fails(
+        125,
+        "Linux cannot be told \"q\\\"q\": its parser takes quotes away",
+        init,
+    );
+    with(&["a", "--", "b"]).fails(125, "Linux cannot be told \"--\": it ends the list of words", init);
+    with(&["word"; 40]).fails(125, "Linux cannot be told 40 words: it hands over 31 at most", init);
+    let alone = matchstick(["run", "linux", "--", "ehco"]).run();
+    alone.fails(125, "ARGS are echo, or what --init PROGRAM is told", "`matchstick run --help`");
+}
+
+#[test]
+fn a_silent_linux_that_panics_says_how_to_see_more() {
+    if !has_kvm() {
+        return;
+    }
+    let root = root(0);
+    // mov word [0x472], 0x1234 · mov al, 0xfe · out 0x64, al · hlt: a warm reset, as Linux does it.
+    let code = b"\x66\xc7\x04\x25\x72\x04\x00\x00\x34\x12\xb0\xfe\xe6\x64\xf4";
+    let code = Segment { address: 0x10_0000, bytes: code, size: code.len() as u64 };
+    let (_dir, kernel) = support::file(&elf(code.address, &[code]));
+    let with = |more: &[&str]| {
+        let words =
+            ["run".as_ref(), "-k".as_ref(), kernel.as_os_str(), "--rootfs".as_ref(), root.path().as_os_str()];
+        matchstick(words).args(more).run()
+    };
+    let name = kernel.display();
+    for (more, said) in [
+        (&[][..], format!("error: {name} panicked\n hint: --cmdline loglevel=7 shows what it said\n")),
+        (&["--cmdline", "loglevel=7"], format!("error: {name} panicked\n")),
+        (&["-q"], format!("error: {name} panicked\n")),
+    ] {
+        let ended = with(more);
+        assert_eq!((ended.status, &ended.stderr), (Some(121), &said));
+    }
 }
