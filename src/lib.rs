@@ -61,6 +61,7 @@ pub mod host;
 pub mod kvm;
 pub mod linux;
 pub mod machine;
+pub mod program;
 pub mod sandbox;
 pub mod snapshot;
 mod sys;

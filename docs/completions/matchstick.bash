@@ -19,7 +19,7 @@ _matchstick() {
             prev=
         elif [[ -z $subcommand ]]; then
             subcommand=$word
-        elif [[ $word == -- ]]; then
+        elif [[ $word == -- || $subcommand == exec && -n $target ]]; then
             ended=1
             break
         else
@@ -27,7 +27,7 @@ _matchstick() {
                 -k | --kernel) target=1 skip=1 ;;
                 -i | --initrd | --initramfs | -p | --cmdline | --cmdline-only | -c | --cpus | -m | --memory) skip=1 ;;
                 -o | --output | --at | --chrome | --html | --gdb) skip=1 ;;
-                --init | --rootfs | --boot | --timeout | --max-output | --sandbox) skip=1 ;;
+                --init | --rootfs | --boot | --timeout | --max-output | --sandbox | --root | --write | --env) skip=1 ;;
                 -*) ;;
                 *) target=1 ;;
             esac
@@ -38,8 +38,8 @@ _matchstick() {
     fi
 
     case $subcommand in
-        '') _matchstick_words 'run trace snapshot clone diff guests host bench explain help -h --help -V --version' ;;
-        help) [[ $prev != help ]] || _matchstick_words 'run trace snapshot clone diff guests host bench explain help' ;;
+        '') _matchstick_words 'run exec trace snapshot clone diff guests host bench explain help -h --help -V --version' ;;
+        help) [[ $prev != help ]] || _matchstick_words 'run exec trace snapshot clone diff guests host bench explain help' ;;
         guests) _matchstick_words '-h --help' ;;
         host) _matchstick_words '--json -h --help' ;;
         explain)
@@ -70,6 +70,26 @@ _matchstick() {
                 *)
                     _matchstick_words '-n --clones -j --parallel -c --cpus -m --memory --timeout -h --help'
                     _matchstick_files
+                    ;;
+            esac
+            ;;
+        exec)
+            # The program's own arguments: often files.
+            if [[ -n $ended || -n $target ]]; then
+                _matchstick_files
+                return 0
+            fi
+            case $prev in
+                --root | --write) _matchstick_files ;;
+                --sandbox) _matchstick_words 'strict off' ;;
+                --env) ;;
+                *)
+                    if [[ $cur == -* ]]; then
+                        _matchstick_words '--root --write --net --env --clear-env --sandbox -v --verbose -h --help'
+                    else
+                        while IFS= read -r word; do COMPREPLY+=("$word"); done < <(compgen -c -- "$cur")
+                        _matchstick_files
+                    fi
                     ;;
             esac
             ;;

@@ -52,6 +52,7 @@ end
 complete -c matchstick -f
 
 complete -c matchstick -n __matchstick_first -a run -d 'Start a guest of the gallery, or any image'
+complete -c matchstick -n __matchstick_first -a exec -d 'Run a Linux program in a VM, without Linux in it'
 complete -c matchstick -n __matchstick_first -a trace -d 'Start a guest, and tell every call and every exit'
 complete -c matchstick -n __matchstick_first -a snapshot -d 'Run a guest to a point, and keep it as a golden image'
 complete -c matchstick -n __matchstick_first -a clone -d 'Start many machines from a golden image, and measure'
@@ -64,7 +65,7 @@ complete -c matchstick -n __matchstick_first -a help -d 'Explain a command'
 complete -c matchstick -n __matchstick_first -s h -l help -d 'Show help'
 complete -c matchstick -n __matchstick_first -s V -l version -d 'Show the version'
 
-complete -c matchstick -n '__matchstick_in help' -a 'run trace snapshot clone diff guests host bench explain help'
+complete -c matchstick -n '__matchstick_in help' -a 'run exec trace snapshot clone diff guests host bench explain help'
 complete -c matchstick -n '__matchstick_in guests' -s h -l help -d 'Show help'
 complete -c matchstick -n '__matchstick_in explain' -a '(__matchstick_lessons)'
 complete -c matchstick -n '__matchstick_in explain' -s l -l lang -x -a 'en ko' -d 'Language of the lessons'
@@ -132,3 +133,13 @@ complete -c matchstick -n '__matchstick_in clone' -l timeout -x -d 'How long eac
 complete -c matchstick -n '__matchstick_in clone' -s h -l help -d 'Show help'
 complete -c matchstick -n '__matchstick_in diff' -F -a pid: -d 'The machine of process N'
 complete -c matchstick -n '__matchstick_in diff' -s h -l help -d 'Show help'
+
+complete -c matchstick -n '__matchstick_in exec' -a '(__fish_complete_subcommand --fcs-skip=2)'
+complete -c matchstick -n '__matchstick_in exec' -l root -x -a '(__fish_complete_directories)' -d 'The program\'s root directory'
+complete -c matchstick -n '__matchstick_in exec' -l write -rF -d 'It may change what is there'
+complete -c matchstick -n '__matchstick_in exec' -l net -d 'It may use the network'
+complete -c matchstick -n '__matchstick_in exec' -l env -x -d 'Set a variable of its environment'
+complete -c matchstick -n '__matchstick_in exec' -l clear-env -d 'Begin with an empty environment'
+complete -c matchstick -n '__matchstick_in exec' -l sandbox -x -a 'strict off' -d 'Have the kernel keep that, too'
+complete -c matchstick -n '__matchstick_in exec' -s v -l verbose -d 'Name each system call that is not served'
+complete -c matchstick -n '__matchstick_in exec' -s h -l help -d 'Show help'

@@ -6,6 +6,7 @@ use crate::bench;
 use crate::debugger::DebuggerError;
 use crate::error;
 use crate::linux::LinuxError;
+use crate::program::Failure;
 use crate::snapshot::SnapshotError;
 use std::io;
 use std::path::PathBuf;
@@ -50,6 +51,15 @@ pub enum Error {
     /// Of golden images.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+
+    /// A Linux program is not there, or cannot be run.
+    #[error("cannot run {name}")]
+    Program {
+        /// As it was given.
+        name: String,
+        /// Why not.
+        source: Failure,
+    },
 
     /// Of a debugger.
     #[cfg(feature = "debugger")]

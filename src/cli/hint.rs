@@ -3,6 +3,7 @@
 //! Both go by the error's type, never by its words. An error whose remedy is not known has no hint.
 
 use super::error::Error;
+use super::exec;
 use super::status;
 #[cfg(feature = "race")]
 use crate::bench;
@@ -12,6 +13,7 @@ use crate::error;
 use crate::error::{ConfigError, ImageError, Step};
 use crate::linux::{LinuxError, PackError};
 use crate::machine::StateError;
+use crate::program::Failure;
 use crate::snapshot::{ProcessError, SnapshotError};
 use std::io;
 use std::io::ErrorKind::{
@@ -29,6 +31,10 @@ impl Error {
             Error::Debugger(DebuggerError::Vmm(error)) => status_of_vmm(error),
             #[cfg(feature = "debugger")]
             Error::Debugger(_) => status::FAILURE,
+            Error::Program { source, .. } => match source {
+                Failure::NotFound => status::NOT_FOUND,
+                _ => status::REFUSED,
+            },
             #[cfg(feature = "race")]
             Error::Bench(error) => status_of_bench(error),
             Error::Decided | Error::TooEarly => status::FAILURE,
@@ -56,6 +62,8 @@ impl Error {
         Some(match self {
             Error::Vmm(error) => return hint_of_vmm(error),
             Error::Snapshot(error) => return hint_of_snapshot(error),
+            Error::Program { source: Failure::Vmm(error), .. } => return hint_of_vmm(error),
+            Error::Program { source, .. } => return exec::hint(source),
             #[cfg(feature = "race")]
             Error::Bench(error) => return hint_of_bench(error),
             Error::Linux(LinuxError::Pack { source, .. }) => return hint_of_pack(source),

@@ -7,6 +7,7 @@ mod bench;
 mod clone;
 mod diff;
 mod error;
+mod exec;
 mod explain;
 #[cfg(all(feature = "trace", feature = "debugger"))]
 mod gdb;
@@ -80,6 +81,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
 fn carry_out(command: Command) -> Result<u8> {
     Ok(match command {
         Command::Run(run) => run::run(&run)?,
+        Command::Exec(args) => exec::run(args)?,
         #[cfg(feature = "race")]
         Command::Bench(args) => bench::run(*args)?,
         #[cfg(feature = "trace")]

@@ -4,6 +4,7 @@
 use super::bench::{self, BenchArgs};
 use super::clone::{self, CloneArgs};
 use super::diff::{self, DiffArgs};
+use super::exec::{self, ExecArgs};
 use super::explain::{self, Request};
 use super::guests;
 use super::host;
@@ -35,6 +36,8 @@ pub enum Command {
     Clone(CloneArgs),
     /// Compare an image with another one, or with a machine that runs.
     Diff(DiffArgs),
+    /// Run a Linux program.
+    Exec(ExecArgs),
     /// List the gallery.
     Guests,
     /// Describe this host, as JSON or for people.
@@ -100,6 +103,7 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Usage> {
         }
         Some("clone") => read(&clone::COMMAND, clone::parse(parser), Command::Clone),
         Some("diff") => read(&diff::COMMAND, diff::parse(parser), Command::Diff),
+        Some("exec") => read(&exec::COMMAND, exec::parse(parser), Command::Exec),
         Some("guests") => read(&guests::COMMAND, guests::parse(parser), |()| Command::Guests),
         Some("host") => read(&host::COMMAND, host::parse(parser), |json| Command::Host { json }),
         #[cfg(feature = "race")]

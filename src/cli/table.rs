@@ -7,11 +7,12 @@ use super::bench;
 use super::option::CommandHelp;
 #[cfg(feature = "trace")]
 use super::trace;
-use super::{clone, diff, explain, guests, host, run, snapshot};
+use super::{clone, diff, exec, explain, guests, host, run, snapshot};
 
 /// All commands.
 pub const COMMANDS: &[CommandHelp] = &[
     run::COMMAND,
+    exec::COMMAND,
     #[cfg(feature = "trace")]
     trace::COMMAND,
     snapshot::COMMAND,

@@ -17,6 +17,7 @@ mod debug;
 mod memory;
 mod offer;
 mod registers;
+pub(crate) mod ring3;
 mod state;
 mod string;
 mod tcg;

@@ -184,16 +184,21 @@ impl Vcpu {
     /// `immediate_exit` of the shared page, which KVM checks before it enters the guest (KVM API document,
     /// section 5).
     pub fn accept_kicks<T>(&mut self, body: impl FnOnce(&mut Vcpu) -> T) -> T {
-        struct Clear;
-        impl Drop for Clear {
-            fn drop(&mut self) {
-                IMMEDIATE_EXIT.set(null_mut());
-            }
-        }
-        IMMEDIATE_EXIT.set(addr_of_mut!(self.fd.get_kvm_run().immediate_exit));
-        let _clear_even_after_a_panic = Clear;
-        body(self)
+        with_kicks(addr_of_mut!(self.fd.get_kvm_run().immediate_exit), || body(self))
     }
+}
+
+/// Runs `body` so that [`kick_this_thread`] stores to `immediate_exit`, which outlives it.
+pub(super) fn with_kicks<T>(immediate_exit: *mut u8, body: impl FnOnce() -> T) -> T {
+    struct Clear;
+    impl Drop for Clear {
+        fn drop(&mut self) {
+            IMMEDIATE_EXIT.set(null_mut());
+        }
+    }
+    IMMEDIATE_EXIT.set(immediate_exit);
+    let _clear_even_after_a_panic = Clear;
+    body()
 }
 
 thread_local! {

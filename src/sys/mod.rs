@@ -13,6 +13,7 @@ pub mod contents;
 mod file;
 mod host;
 mod process;
+pub mod program;
 #[cfg(feature = "cli")]
 pub mod publisher;
 pub mod replace;

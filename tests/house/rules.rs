@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["kvm"],
     &["boot", "device", "linux"],
     &["timeline", "sandbox"],
-    &["machine", "trace", "debugger"],
+    &["machine", "program", "trace", "debugger"],
     &["snapshot"],
     &["console", "guest", "host"],
     &["bench"],

@@ -11,6 +11,7 @@ mod debugger;
 mod ends;
 mod errors;
 mod examples;
+mod exec;
 mod explain;
 mod faults;
 mod gallery;

@@ -1,0 +1,148 @@
+//! `matchstick exec`: a Linux program, as it is, in a VM without a kernel.
+
+use super::error::{Error, Result};
+use super::option::{CommandHelp, Given, HELP, OptionHelp, Parsed, option};
+use super::values::sandbox;
+use crate::program::{Config, Program, Refusal, shown};
+use crate::sandbox::Sandbox;
+use lexopt::{Parser, ValueExt};
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+/// The command.
+pub const COMMAND: CommandHelp = CommandHelp {
+    name: "exec",
+    arguments: "[OPTIONS] PROGRAM [ARGS...]",
+    about: "run a Linux program in a VM, without Linux in it",
+    intro: "Run a Linux program, as it is, in a VM of its own without a kernel: its system calls leave the VM and are\n\
+            checked and served here. It sees this host's files and cannot change them, and has no network.",
+    options: OPTIONS,
+    notes: NOTES,
+    hint: "`matchstick exec --help` shows all options",
+};
+
+const OPTIONS: &[OptionHelp] = &[
+    option(None, "root", Some("DIR"), "DIR is the program's root directory"),
+    option(None, "write", Some("PATH"), "it may change what is in PATH; can be given more than once"),
+    option(None, "net", None, "it may use the network"),
+    option(None, "env", Some("K=V"), "set a variable of its environment; can be given more than once"),
+    option(None, "clear-env", None, "begin with an empty environment"),
+    option(None, "sandbox", Some("WHAT"), "strict, or off: have the kernel keep that, too [default: strict]"),
+    option(Some('v'), "verbose", None, "name each system call that is not served"),
+    HELP,
+];
+
+/// What a user of `exec` has to know besides the options.
+const NOTES: &str = "
+PROGRAM is looked for in PATH, unless it has a slash in it. What follows it is for the program.
+
+Exit status:
+  the program's own
+  125  matchstick failed, or was used wrongly      127  there is no such program
+  126  it cannot be run, or this host cannot run it
+  128+N  ended by signal N
+";
+
+/// `exec` as it was typed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ExecArgs {
+    /// The program and its arguments.
+    pub words: Vec<OsString>,
+    /// `--root`
+    pub root: Option<PathBuf>,
+    /// `--write`
+    pub write: Vec<PathBuf>,
+    /// `--net`
+    pub network: bool,
+    /// `--sandbox`
+    pub sandbox: Option<Sandbox>,
+    /// `--env`
+    pub environment: Vec<OsString>,
+    /// `--clear-env`
+    pub is_clear: bool,
+    /// `--verbose`
+    pub verbose: bool,
+}
+
+/// Reads what follows `exec`.
+///
+/// # Errors
+/// Of what makes no sense.
+pub fn parse(parser: &mut Parser) -> std::result::Result<Parsed<ExecArgs>, lexopt::Error> {
+    let mut args = ExecArgs::default();
+    while let Some(given) = Given::next(parser, OPTIONS)? {
+        match given {
+            Given::Option("root") => args.root = Some(parser.value()?.into()),
+            Given::Option("write") => args.write.push(parser.value()?.into()),
+            Given::Option("net") => args.network = true,
+            Given::Option("sandbox") => args.sandbox = Some(parser.value()?.parse_with(sandbox)?),
+            Given::Option("env") => {
+                let variable = parser.value()?;
+                if matches!(variable.as_bytes().iter().position(|&byte| byte == b'='), None | Some(0)) {
+                    return Err(format!("{variable:?} is no variable: NAME=VALUE is one").into());
+                }
+                args.environment.push(variable);
+            }
+            Given::Option("clear-env") => args.is_clear = true,
+            Given::Option("verbose") => args.verbose = true,
+            Given::Option(_) => return Ok(Parsed::Help),
+            // From here on everything is the program's, whatever it looks like.
+            Given::Word(program) => {
+                args.words.push(program);
+                args.words.extend(parser.raw_args()?);
+                return Ok(Parsed::Arguments(args));
+            }
+        }
+    }
+    Err("which program? `matchstick exec PROGRAM` runs one".into())
+}
+
+/// Becomes the program: comes back only with an error.
+///
+/// # Errors
+/// Of a program that cannot be run, and of a host that cannot run it.
+pub fn run(args: ExecArgs) -> Result<u8> {
+    let name = shown(args.words.first().map(|word| word.as_bytes()).unwrap_or_default());
+    let environment = environment(&args);
+    let config = Config {
+        root: args.root,
+        writable: args.write,
+        network: args.network,
+        sandbox: args.sandbox.unwrap_or(Sandbox::Strict),
+        environment,
+        verbose: args.verbose,
+    };
+    let words = args.words.into_iter().map(OsStringExt::into_vec).collect();
+    let program = Program::new(config, words).map_err(|source| Error::Program { name, source })?;
+    match program.run()? {}
+}
+
+/// Ours, without the names that `--env` sets, and those.
+fn environment(args: &ExecArgs) -> Vec<Vec<u8>> {
+    let name_of = |variable: &OsString| {
+        variable.as_bytes().split(|&byte| byte == b'=').next().unwrap_or_default().to_vec()
+    };
+    let own: Vec<Vec<u8>> = args.environment.iter().map(name_of).collect();
+    let inherited =
+        std::env::vars_os().filter(|(name, _)| !args.is_clear && !own.contains(&name.as_bytes().to_vec()));
+    let inherited = inherited.map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat());
+    inherited.chain(args.environment.iter().map(|variable| variable.as_bytes().to_vec())).collect()
+}
+
+/// What to do about a program that cannot be run, where that is known.
+pub fn hint(failure: &crate::program::Failure) -> Option<&'static str> {
+    use crate::program::Failure;
+    Some(match failure {
+        Failure::NotFound => "PATH is where it is looked for, unless it has a slash in it",
+        Failure::Denied(libc::EACCES) => "a program is a regular file that may be executed",
+        Failure::Refused(Refusal::System(libc::ENOENT), Some(_)) => {
+            "with --root, the interpreter has to be below it, too"
+        }
+        Failure::Refused(Refusal::Machine(_) | Refusal::Narrow, _) => "it takes a program for x86-64",
+        Failure::Refused(Refusal::NotElf, None) => {
+            "a script names its interpreter in its first line: #!/bin/sh"
+        }
+        _ => return None,
+    })
+}

@@ -1,0 +1,444 @@
+//! The memory of a program: what is mapped where, with which rights, and whose tables say so.
+//!
+//! Three places know of a mapping: the model here, the page tables that the processor reads, and the host's mapping
+//! behind them. Their order is what makes a fault exact. Rights are taken from the tables first, and the host's call
+//! on the same range then has KVM forget what it had; rights are given by the host first. What is replaced has no
+//! rights in between. KVM does not see a table that is written from the host's side, and needs no more than this.
+//!
+//! Sources: mmap(2), mprotect(2), mremap(2), brk(2).
+
+use super::errno::Errno;
+use super::regions::{Region, Regions, Verdict};
+use super::stub;
+use super::tables::{MORE, MORE_LEN, Rights, Tables};
+use crate::error::{Error, Result};
+use crate::kvm::ring3::{ProgramVcpu, ProgramVm};
+use crate::kvm::{Kvm, Memory};
+use crate::sys::program::{Arena, Source, Vdso};
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use vm_memory::GuestAddress;
+
+/// The program's addresses end here; its guest-physical ones fit the 36 bits that every processor has.
+pub const ARENA: u64 = 62 << 30;
+/// A slot of the program's memory: added when something in it is mapped. A small program has one.
+const CHUNK: u64 = 64 << 20;
+/// The lowest address that can be mapped, as vm.mmap_min_addr usually is.
+pub const LOWEST: u64 = 0x1_0000;
+const PAGE: u64 = 4096;
+const LARGE: u64 = 2 << 20;
+/// Mappings from this size on lie behind the first slot.
+const LARGE_MAPPING: u64 = 8 << 20;
+
+/// Slots by their numbers: two of the system, the vDSO, then the program's.
+const SYSTEM_SLOT: u32 = 0;
+const MORE_SLOT: u32 = 1;
+const VDSO_SLOT: u32 = 2;
+const FIRST_SLOT: u32 = 3;
+
+/// Where things go that say no address.
+#[derive(Debug, Clone, Copy)]
+struct Layout {
+    /// Small mappings lie from here downwards.
+    top: u64,
+    /// The heap begins and ends here.
+    heap: u64,
+    heap_end: u64,
+}
+
+/// The address space of one process, with the VM that sees it.
+pub struct AddressSpace {
+    // Declared first, dropped first: KVM lets go of the pages before they are unmapped.
+    vm: ProgramVm,
+    tables: Tables,
+    arena: Arc<Arena>,
+    regions: Regions,
+    layout: Layout,
+    /// The slots that the VM has.
+    shown: Vec<bool>,
+    has_more: bool,
+    vdso: Option<Vdso>,
+    vcpus: u32,
+}
+
+/// The system's memory, all zeroes. It is only used as far as it is touched.
+fn system_memory() -> Result<Memory> {
+    let ranges = [(stub::SYSTEM, stub::SYSTEM_LEN), (MORE, MORE_LEN)];
+    Memory::from_ranges(&ranges.map(|(at, len)| (GuestAddress(at), len as usize)))
+        .map_err(|error| Error::Misuse(format!("cannot map the system's memory: {error}")))
+}
+
+impl AddressSpace {
+    /// An empty one, and its VM. The VM's descriptors are `lowest` or more.
+    pub fn new(kvm: &Kvm, arena: Arc<Arena>, vdso: Option<Vdso>, lowest: RawFd) -> Result<AddressSpace> {
+        let memory = system_memory()?;
+        let vm = kvm.create_program_vm(Arc::clone(&arena), memory.clone(), lowest)?;
+        stub::build(&memory);
+        let mut space = AddressSpace {
+            vm,
+            tables: Tables::new(memory),
+            arena,
+            regions: Regions::default(),
+            layout: Layout { top: 0, heap: 0, heap_end: 0 },
+            shown: vec![false; (ARENA / CHUNK) as usize],
+            has_more: false,
+            vdso,
+            vcpus: 0,
+        };
+        space.show_system()?;
+        Ok(space)
+    }
+
+    /// Gives the VM the system's memory and the vDSO.
+    fn show_system(&mut self) -> Result<()> {
+        self.vm.show_system(SYSTEM_SLOT, 0)?;
+        if let Some(vdso) = self.vdso.filter(|vdso| vdso.len <= stub::VDSO_MAX) {
+            if self.vm.show_vdso(VDSO_SLOT, stub::VDSO, &vdso) {
+                stub::map_vdso(self.tables.memory(), vdso.len);
+            } else {
+                self.vdso = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same address space in a new VM: that of a child that fork(2) has made, to whom its parent's VM is of no use.
+    pub fn move_to_new_vm(&mut self, kvm: &Kvm, lowest: RawFd) -> Result<()> {
+        self.vm = kvm.create_program_vm(Arc::clone(&self.arena), self.tables.memory().clone(), lowest)?;
+        self.vcpus = 0;
+        self.show_system()?;
+        if std::mem::take(&mut self.has_more) {
+            self.show_more()?;
+        }
+        for chunk in 0..self.shown.len() {
+            if std::mem::take(&mut self.shown[chunk]) {
+                self.show_chunk(chunk as u64)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn show_more(&mut self) -> Result<()> {
+        if self.tables.has_more() && !self.has_more {
+            self.vm.show_system(MORE_SLOT, 1)?;
+            self.has_more = true;
+        }
+        Ok(())
+    }
+
+    fn show_chunk(&mut self, chunk: u64) -> Result<()> {
+        if !self.shown[chunk as usize] {
+            self.vm.show_arena(FIRST_SLOT + chunk as u32, chunk * CHUNK, CHUNK)?;
+            self.shown[chunk as usize] = true;
+        }
+        Ok(())
+    }
+
+    /// The program's memory.
+    pub fn arena(&self) -> &Arc<Arena> {
+        &self.arena
+    }
+
+    /// The VM's descriptor.
+    pub fn descriptors(&self) -> [RawFd; 1] {
+        [self.vm.descriptor()]
+    }
+
+    /// The system's memory.
+    pub fn system(&self) -> &Memory {
+        self.tables.memory()
+    }
+
+    /// Where the vDSO's ELF header is for the program.
+    pub fn vdso(&self) -> Option<u64> {
+        self.vdso.map(|vdso| stub::VDSO + vdso.code)
+    }
+
+    /// One more vCPU, and the page that it has for itself. None of them can be given back before the VM is.
+    pub fn create_vcpu(&mut self) -> Result<(ProgramVcpu, u64)> {
+        let vcpu = self.vm.create_vcpu(self.vcpus)?;
+        self.vcpus += 1;
+        let page = self.tables.page()?;
+        stub::build_vcpu(self.tables.memory(), page);
+        Ok((vcpu, page))
+    }
+
+    /// A child's only vCPU, with the page that its parent's had.
+    pub fn create_vcpu_again(&mut self) -> Result<ProgramVcpu> {
+        self.vcpus += 1;
+        self.vm.create_vcpu(self.vcpus - 1)
+    }
+
+    /// Takes everything away: the program is about to become another one.
+    pub fn clear(&mut self) -> Result<()> {
+        self.tables.clear();
+        self.regions.clear();
+        self.arena
+            .unmap(0, ARENA)
+            .map_err(|source| Error::Misuse(format!("cannot empty the memory: {source}")))
+    }
+
+    /// Where what says no address goes from now on: below `top`, and the heap from `heap` on.
+    pub fn set_layout(&mut self, top: u64, heap: u64) {
+        self.layout = Layout { top, heap, heap_end: heap };
+    }
+
+    /// A free place for `len` bytes: small ones below the layout's top, from there downwards; others behind the first
+    /// slot, upwards, at multiples of 2 MiB if they are as large.
+    fn find(&self, len: u64, below: u64) -> std::result::Result<u64, Errno> {
+        if len < LARGE_MAPPING || below <= CHUNK {
+            let (mut end, floor) = (self.layout.top.min(below), self.layout.heap_end + (1 << 20));
+            while let Some(start) = end.checked_sub(len).filter(|&start| start >= floor) {
+                match self.regions.within(start, end).next() {
+                    None => return Ok(start),
+                    Some((at, _)) => end = self.regions.start_of(at),
+                }
+            }
+        }
+        let align = if len >= LARGE { LARGE } else { PAGE };
+        let mut start = CHUNK.max(self.layout.heap.next_multiple_of(CHUNK));
+        while start.checked_add(len).is_some_and(|end| end <= below.min(ARENA)) {
+            match self.regions.within(start, start + len).last() {
+                None => return Ok(start),
+                Some((_, region)) => start = self.regions.end_of(region.end - 1).next_multiple_of(align),
+            }
+        }
+        Err(Errno(libc::ENOMEM))
+    }
+
+    /// Whole pages: the length rounded up, if all of it can be the program's.
+    fn range(&self, at: u64, len: u64) -> std::result::Result<(u64, u64), Errno> {
+        let len = len.checked_next_multiple_of(PAGE).filter(|&len| len > 0).ok_or(Errno(libc::EINVAL))?;
+        match at.is_multiple_of(PAGE) {
+            false => Err(Errno(libc::EINVAL)),
+            true if at < LOWEST => Err(Errno(libc::EPERM)),
+            true if !self.arena.contains(at, len) => Err(Errno(libc::ENOMEM)),
+            true => Ok((at, at + len)),
+        }
+    }
+
+    /// Gives the entries of `start..end` their rights, and the VM what they lead to.
+    fn give(&mut self, start: u64, end: u64, rights: Rights) -> std::result::Result<(), Errno> {
+        let no_room = |_| Errno(libc::ENOMEM);
+        if rights.read {
+            for chunk in start / CHUNK..end.div_ceil(CHUNK) {
+                self.show_chunk(chunk).map_err(no_room)?;
+            }
+        }
+        let is_set = self.tables.set(start, end, rights);
+        self.show_more().map_err(no_room)?;
+        if is_set { Ok(()) } else { Err(Errno(libc::ENOMEM)) }
+    }
+
+    /// Maps `source` at exactly `at`, in place of what is there.
+    pub fn map_at(
+        &mut self,
+        at: u64,
+        len: u64,
+        protection: i32,
+        source: Source,
+    ) -> std::result::Result<u64, Errno> {
+        let (start, end) = self.range(at, len)?;
+        let rights = Rights::of(protection);
+        if !self.regions.is_free(start, end) {
+            self.give(start, end, Rights::NONE)?;
+        }
+        self.arena.map(start, end - start, rights.on_host(), source)?;
+        let is_anonymous = source.flags & libc::MAP_SHARED == 0 && source.fd < 0;
+        self.regions.remember(start, Region { end, rights, is_anonymous });
+        self.give(start, end, rights)?;
+        Ok(start)
+    }
+
+    /// The same wherever there is room, at `hint` if it is free; `below` is where the place has to end.
+    pub fn map(
+        &mut self,
+        hint: u64,
+        len: u64,
+        protection: i32,
+        source: Source,
+        below: u64,
+    ) -> std::result::Result<u64, Errno> {
+        let len = len.checked_next_multiple_of(PAGE).filter(|&len| len > 0).ok_or(Errno(libc::EINVAL))?;
+        if len > ARENA {
+            return Err(Errno(libc::ENOMEM));
+        }
+        let hint = hint & !(PAGE - 1);
+        let fits = hint >= LOWEST && self.arena.contains(hint, len) && hint + len <= below;
+        let at = if fits && self.regions.is_free(hint, hint + len) { hint } else { self.find(len, below)? };
+        self.map_at(at, len, protection, source)
+    }
+
+    /// Maps at `at` only what replaces nothing (MAP_FIXED_NOREPLACE).
+    pub fn map_new(
+        &mut self,
+        at: u64,
+        len: u64,
+        protection: i32,
+        source: Source,
+    ) -> std::result::Result<u64, Errno> {
+        let (start, end) = self.range(at, len)?;
+        match self.regions.is_free(start, end) {
+            true => self.map_at(at, len, protection, source),
+            false => Err(Errno(libc::EEXIST)),
+        }
+    }
+
+    /// munmap(2).
+    pub fn unmap(&mut self, at: u64, len: u64) -> std::result::Result<(), Errno> {
+        let len = len.checked_next_multiple_of(PAGE).filter(|&len| len > 0).ok_or(Errno(libc::EINVAL))?;
+        if !at.is_multiple_of(PAGE) || !self.arena.contains(at, len) {
+            return Err(Errno(libc::EINVAL));
+        }
+        if !self.regions.is_free(at, at + len) {
+            self.give(at, at + len, Rights::NONE)?;
+            self.arena.unmap(at, len)?;
+            self.regions.forget(at, at + len);
+        }
+        Ok(())
+    }
+
+    /// mprotect(2): as far as the range is mapped, and then ENOMEM.
+    pub fn protect(&mut self, at: u64, len: u64, protection: i32) -> std::result::Result<(), Errno> {
+        if len == 0 {
+            return Ok(());
+        }
+        let (start, end) = match self.range(at, len) {
+            Err(Errno(libc::EPERM)) => return Err(Errno(libc::ENOMEM)),
+            range => range?,
+        };
+        let rights = Rights::of(protection);
+        let mut reached = start;
+        let regions: Vec<(u64, Region)> = self.regions.within(start, end).collect();
+        for (at, region) in regions {
+            if at != reached {
+                break;
+            }
+            self.give(at, region.end, region.rights.and(rights))?;
+            self.on_host(at, region.end, region.rights, rights).inspect_err(|_| {
+                let _ = self.give(at, region.end, region.rights);
+            })?;
+            self.regions.remember(at, Region { rights, ..region });
+            self.give(at, region.end, rights)?;
+            reached = region.end;
+        }
+        if reached == end { Ok(()) } else { Err(Errno(libc::ENOMEM)) }
+    }
+
+    /// The host's part of it. Where only the right to run code goes, the host sees no difference and would not tell
+    /// KVM, so it is told twice.
+    fn on_host(&self, at: u64, end: u64, old: Rights, new: Rights) -> std::result::Result<(), Errno> {
+        if old.run && !new.run && old.on_host() == new.on_host() && new.read {
+            self.arena.protect(at, end - at, libc::PROT_NONE)?;
+        }
+        Ok(self.arena.protect(at, end - at, new.on_host())?)
+    }
+
+    /// brk(2): moves the end of the heap if it can, and says where it is.
+    pub fn set_heap_end(&mut self, wanted: u64) -> u64 {
+        let Layout { heap, heap_end, .. } = self.layout;
+        let (old, new) =
+            (heap_end.next_multiple_of(PAGE), wanted.checked_next_multiple_of(PAGE).unwrap_or(0));
+        if wanted < heap || new > ARENA {
+            return heap_end;
+        }
+        if new > old {
+            // A page stays free behind it.
+            let is_room = self.regions.is_free(old, new + PAGE);
+            let protection = libc::PROT_READ | libc::PROT_WRITE;
+            if !is_room || self.map_at(old, new - old, protection, Source::ANONYMOUS).is_err() {
+                return heap_end;
+            }
+        } else if new < old && self.unmap(new, old - new).is_err() {
+            return heap_end;
+        }
+        self.layout.heap_end = wanted;
+        wanted
+    }
+
+    /// mremap(2), of one mapping with one set of rights. `to` is where it has to go, if that was said.
+    pub fn remap(
+        &mut self,
+        at: u64,
+        old: u64,
+        new: u64,
+        may_move: bool,
+        to: Option<u64>,
+    ) -> std::result::Result<u64, Errno> {
+        let ((start, old_end), (_, new_end)) = (self.range(at, old)?, self.range(at, new)?);
+        let (old, new) = (old_end - start, new_end - start);
+        let region = match self.regions.within(start, old_end).next() {
+            Some((at, region)) if at == start && region.end == old_end => region,
+            _ => return Err(Errno(libc::EFAULT)),
+        };
+        if to.is_none() && new <= old {
+            if new < old {
+                self.unmap(new_end, old - new)?;
+            }
+            return Ok(start);
+        }
+        if !may_move && to.is_none() && !self.regions.is_free(old_end, new_end) {
+            return Err(Errno(libc::ENOMEM));
+        }
+        // In place where that is free and what is there needs no file.
+        if to.is_none() && region.is_anonymous && self.regions.is_free(old_end, new_end) {
+            self.arena.map(old_end, new - old, region.rights.on_host(), Source::ANONYMOUS)?;
+            self.regions.remember(old_end, Region { end: new_end, ..region });
+            self.give(old_end, new_end, region.rights)?;
+            return Ok(start);
+        }
+        if !may_move {
+            return Err(Errno(libc::ENOMEM));
+        }
+        let target = match to {
+            Some(to) => self.range(to, new)?.0,
+            None => self.find(new, ARENA)?,
+        };
+        if target < old_end && start < target + new {
+            return Err(Errno(libc::EINVAL));
+        }
+        self.give(start, old_end, Rights::NONE)?;
+        self.give(target, target + new, Rights::NONE)?;
+        if let Err(error) = self.arena.remap(start, old, target, new) {
+            // Nothing was moved; what was there before is so again.
+            self.give(start, old_end, region.rights)?;
+            let there: Vec<(u64, Region)> = self.regions.within(target, target + new).collect();
+            for (at, region) in there {
+                self.give(at, region.end, region.rights)?;
+            }
+            return Err(error.into());
+        }
+        self.regions.forget(start, old_end);
+        self.regions.remember(target, Region { end: target + new, ..region });
+        self.give(target, target + new, region.rights)?;
+        Ok(target)
+    }
+
+    /// What is to be said of a fault at `at`, by now.
+    pub fn verdict(&self, at: u64, writes: bool, runs: bool) -> Verdict {
+        self.regions.verdict(at, writes, runs)
+    }
+
+    /// Takes the rights to files from the tables, or gives them back. Nobody is told: so only what no processor has been
+    /// at yet faults, with its address.
+    pub fn hide_files(&mut self, is_hidden: bool) {
+        for (start, end, rights) in self.regions.of_files() {
+            self.tables.set(start, end, if is_hidden { Rights::NONE } else { rights });
+        }
+    }
+
+    /// Whether all of `start..end` is mapped.
+    pub fn is_mapped(&self, start: u64, end: u64) -> bool {
+        self.regions.are_whole(start, end)
+    }
+
+    /// The program's own memory that it may write to, from where to where.
+    pub fn writable(&self) -> Vec<(u64, u64)> {
+        self.regions.writable()
+    }
+
+    /// Every mapping: from where to where, with which rights, in the form of /proc/self/maps.
+    pub fn maps(&self) -> String {
+        self.regions.listed(self.layout.heap)
+    }
+}

@@ -1,0 +1,410 @@
+//! Which files a program reaches: paths are looked up below its root, and what is found decides.
+//!
+//! A path is looked up once, to a [`Handle`], and what is done is done to that: nothing can be exchanged in between.
+//! Links of procfs that lead into a process are not gone through; the few that programs use of themselves are known
+//! here by their names. Devices are those that every program has. Whatever changes a file needs it to lie in a
+//! directory that the user has named. Sources: openat2(2), proc(5), the kernel's admin-guide/devices.txt.
+
+use super::errno::Errno;
+use crate::sys::program::{Handle, Kind};
+use std::ffi::{CStr, CString, OsStr};
+use std::os::fd::RawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// procfs, by its number (statfs(2)).
+const PROC: u64 = 0x9fa0;
+/// The longest path, its zero included.
+pub const PATH_MAX: usize = 4096;
+/// For the directory of a path: the working directory.
+pub const CWD: RawFd = libc::AT_FDCWD;
+
+type Result<T> = std::result::Result<T, Errno>;
+
+/// What a program may reach.
+pub struct Files {
+    /// The root, where it is another one than ours.
+    root: Option<(Handle, PathBuf)>,
+    /// Directories, and files, that may be changed, by their paths on the host.
+    writable: Vec<PathBuf>,
+    /// Descriptors from here on are ours.
+    lowest: RawFd,
+    /// The program itself: its path on the host, and its arguments.
+    program: Mutex<(PathBuf, Vec<Vec<u8>>)>,
+}
+
+/// A path that means the process that looks at it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Own {
+    /// /proc/self/exe
+    Program,
+    /// /proc/self/fd/N, /dev/fd/N, /dev/stdin and so on
+    Descriptor(RawFd),
+    /// /proc/self/cwd
+    WorkingDirectory,
+    /// /proc/self/root
+    Root,
+    /// /proc/self/maps
+    Maps,
+    /// /proc/self/cmdline
+    Arguments,
+}
+
+/// What a path says about the process `process` itself, if it does.
+pub fn own(path: &[u8], process: u32) -> Option<Own> {
+    let path = std::str::from_utf8(path).ok()?;
+    if let Some(name) = path.strip_prefix("/dev/") {
+        return match name {
+            "stdin" => Some(Own::Descriptor(0)),
+            "stdout" => Some(Own::Descriptor(1)),
+            "stderr" => Some(Own::Descriptor(2)),
+            _ => name.strip_prefix("fd/")?.parse().ok().map(Own::Descriptor),
+        };
+    }
+    let (whose, name) = path.strip_prefix("/proc/")?.split_once('/')?;
+    if whose != "self" && whose != "thread-self" && whose.parse() != Ok(process) {
+        return None;
+    }
+    match name {
+        "exe" => Some(Own::Program),
+        "cwd" => Some(Own::WorkingDirectory),
+        "root" => Some(Own::Root),
+        "maps" => Some(Own::Maps),
+        "cmdline" => Some(Own::Arguments),
+        _ => name.strip_prefix("fd/")?.parse().ok().map(Own::Descriptor),
+    }
+}
+
+/// Whether a file of procfs, by its path on the host, tells nothing of other processes and nothing of our memory.
+fn is_harmless_in_proc(path: &Path, process: u32) -> bool {
+    const SYSTEM: [&str; 20] = [
+        "cpuinfo",
+        "meminfo",
+        "stat",
+        "uptime",
+        "loadavg",
+        "version",
+        "filesystems",
+        "cmdline",
+        "devices",
+        "mounts",
+        "vmstat",
+        "diskstats",
+        "partitions",
+        "swaps",
+        "interrupts",
+        "softirqs",
+        "cgroups",
+        "buddyinfo",
+        "misc",
+        "sys",
+    ];
+    const OWN: [&str; 22] = [
+        "status",
+        "stat",
+        "statm",
+        "limits",
+        "cgroup",
+        "mountinfo",
+        "mounts",
+        "comm",
+        "io",
+        "loginuid",
+        "oom_score",
+        "oom_score_adj",
+        "oom_adj",
+        "sched",
+        "schedstat",
+        "uid_map",
+        "gid_map",
+        "setgroups",
+        "cpuset",
+        "sessionid",
+        "fdinfo",
+        "timerslack_ns",
+    ];
+    let mut names = path.iter().skip(2).map(|name| name.to_str().unwrap_or(""));
+    match names.next() {
+        None => true,
+        Some(name) if name.bytes().all(|byte| byte.is_ascii_digit()) => {
+            if name.parse() != Ok(process) {
+                return false;
+            }
+            let mut rest: Vec<&str> = names.collect();
+            if rest.first() == Some(&"task") {
+                rest.drain(..rest.len().min(2));
+            }
+            // A link among its descriptors is only ever found as a link: nothing follows it.
+            rest.first().is_none_or(|name| OWN.contains(name))
+                || rest.first() == Some(&"fd") && rest.len() <= 2
+        }
+        Some(name) => SYSTEM.contains(&name),
+    }
+}
+
+/// Whether every program may use that device: null, zero, full, random, urandom; terminals.
+fn is_common_device((major, minor): (u32, u32)) -> bool {
+    matches!((major, minor), (1, 3 | 5 | 7 | 8 | 9) | (5, 0 | 2) | (136..=143, _))
+}
+
+impl Files {
+    /// All below `root`, of which `writable` may be changed; both are paths on the host. Descriptors from `lowest` on are
+    /// ours.
+    pub fn new(root: Option<&Path>, writable: &[PathBuf], lowest: RawFd) -> std::io::Result<Files> {
+        let root = match root {
+            None => None,
+            Some(path) => {
+                let path = path.canonicalize()?;
+                let text = CString::new(path.as_os_str().as_bytes())?;
+                Some((Handle::find(CWD, &text, true, false, lowest)?, path))
+            }
+        };
+        let root = root.filter(|(_, path)| path != Path::new("/"));
+        let writable = writable.iter().map(|path| path.canonicalize()).collect::<std::io::Result<_>>()?;
+        Ok(Files { root, writable, lowest, program: Mutex::default() })
+    }
+
+    /// The first descriptor that is ours.
+    pub fn lowest(&self) -> RawFd {
+        self.lowest
+    }
+
+    /// Descriptors that are kept for looking up paths.
+    pub fn ours(&self) -> Vec<RawFd> {
+        self.root.iter().map(|(handle, _)| handle.number() as RawFd).collect()
+    }
+
+    /// The root, where it is another one than ours.
+    pub fn root(&self) -> Option<&Path> {
+        self.root.as_ref().map(|(_, path)| path.as_path())
+    }
+
+    /// The directories that may be changed.
+    pub fn writable(&self) -> &[PathBuf] {
+        &self.writable
+    }
+
+    /// Notes what the process runs from now on: a path on the host, and arguments.
+    pub fn set_program(&self, path: PathBuf, arguments: Vec<Vec<u8>>) {
+        *self.program.lock().expect("no thread panics with it") = (path, arguments);
+    }
+
+    /// The program's path as the program sees it.
+    pub fn program(&self) -> Vec<u8> {
+        let program = self.program.lock().expect("no thread panics with it");
+        self.inside(&program.0)
+    }
+
+    /// The program's arguments, each with a zero behind it.
+    pub fn arguments(&self) -> Vec<u8> {
+        let program = self.program.lock().expect("no thread panics with it");
+        program.1.iter().flat_map(|argument| argument.iter().copied().chain([0])).collect()
+    }
+
+    /// A path on the host as the program sees it.
+    fn inside(&self, path: &Path) -> Vec<u8> {
+        let inside = self.root.as_ref().and_then(|(_, root)| path.strip_prefix(root).ok());
+        match inside {
+            Some(inside) => [b"/", inside.as_os_str().as_bytes()].concat(),
+            None => path.as_os_str().as_bytes().to_vec(),
+        }
+    }
+
+    /// The working directory as the program sees it.
+    pub fn working_directory(&self) -> std::io::Result<Vec<u8>> {
+        Ok(self.inside(&std::env::current_dir()?))
+    }
+
+    /// Looks up a path of the program, from its directory `dir` on.
+    pub fn find(&self, dir: RawFd, path: &[u8], follow: bool) -> Result<Handle> {
+        if path.is_empty() {
+            return Err(Errno(libc::ENOENT));
+        }
+        let handle = match own(path, std::process::id()) {
+            Some(Own::Program) if follow => {
+                let program = self.program();
+                return self.find(CWD, &program, true);
+            }
+            Some(Own::Descriptor(fd)) if follow => {
+                if !(0..self.lowest).contains(&fd) {
+                    return Err(Errno(libc::ENOENT));
+                }
+                return Ok(Handle::of(fd, self.lowest)?);
+            }
+            Some(Own::WorkingDirectory) if follow => self.look_up(CWD, b".", true)?,
+            Some(Own::Root) if follow => self.look_up(CWD, b"/", true)?,
+            _ => self.look_up(dir, path, follow)?,
+        };
+        let kind = handle.kind()?;
+        if kind.file_system == PROC && !is_harmless_in_proc(&handle.path()?, std::process::id()) {
+            return Err(Errno(libc::ENOENT));
+        }
+        Ok(handle)
+    }
+
+    fn look_up(&self, dir: RawFd, path: &[u8], follow: bool) -> Result<Handle> {
+        let text = |path: &[u8]| CString::new(path).map_err(|_| Errno(libc::ENOENT));
+        let Some((root, root_path)) = &self.root else {
+            return Ok(Handle::find(dir, &text(path)?, follow, false, self.lowest)?);
+        };
+        let mut whole = Vec::new();
+        if !path.starts_with(b"/") {
+            // By its text, as a relative path could lead out of the root; where the directory is now.
+            let base = match dir {
+                CWD => std::env::current_dir()?,
+                dir => Handle::of(dir, self.lowest)?.path()?,
+            };
+            let base = base.strip_prefix(root_path).map_err(|_| Errno(libc::ENOENT))?;
+            whole.extend_from_slice(base.as_os_str().as_bytes());
+            whole.push(b'/');
+        }
+        whole.extend_from_slice(path);
+        // A path that is nothing but slashes is the root.
+        let start = whole.iter().position(|&byte| byte != b'/').unwrap_or(whole.len());
+        let below = if start == whole.len() { b"." } else { &whole[start..] };
+        Ok(Handle::find(root.number() as RawFd, &text(below)?, follow, true, self.lowest)?)
+    }
+
+    /// The directory in which the last name of a path is or would be, and that name.
+    pub fn find_parent(&self, dir: RawFd, path: &[u8]) -> Result<(Handle, CString)> {
+        let end = path.iter().rposition(|&byte| byte != b'/').map_or(0, |at| at + 1);
+        let (parent, name) = match path[..end].iter().rposition(|&byte| byte == b'/') {
+            Some(slash) => (&path[..=slash], &path[slash + 1..end]),
+            None => (&b"."[..], &path[..end]),
+        };
+        match name {
+            b"" if path.is_empty() => Err(Errno(libc::ENOENT)),
+            b"" | b"." | b".." => Err(Errno(libc::EBUSY)),
+            _ => Ok((self.find(dir, parent, true)?, CString::new(name).map_err(|_| Errno(libc::ENOENT))?)),
+        }
+    }
+
+    /// Whether what a handle stands for may be changed, or made in it: EROFS if not.
+    pub fn check_change(&self, handle: &Handle) -> Result<()> {
+        let path = handle.path()?;
+        match self.writable.iter().any(|writable| path.starts_with(writable)) {
+            true => Ok(()),
+            false => Err(Errno(libc::EROFS)),
+        }
+    }
+
+    /// Whether what a handle stands for may be opened, with O_ flags.
+    pub fn check_open(&self, handle: &Handle, flags: i32) -> Result<()> {
+        let Kind { mode, device, .. } = handle.kind()?;
+        match mode & libc::S_IFMT {
+            libc::S_IFBLK => Err(Errno(libc::EACCES)),
+            libc::S_IFCHR if is_common_device(device) => Ok(()),
+            libc::S_IFCHR => Err(Errno(libc::EACCES)),
+            _ if flags & libc::O_ACCMODE == libc::O_RDONLY && flags & libc::O_TRUNC == 0 => Ok(()),
+            // A pipe without a name: the program has it already.
+            libc::S_IFIFO if handle.path()?.as_os_str().as_bytes().starts_with(b"pipe:") => Ok(()),
+            _ => self.check_change(handle),
+        }
+    }
+
+    /// Where a link leads, for the few that are known by their names.
+    pub fn own_link(&self, path: &[u8]) -> Result<Option<Vec<u8>>> {
+        Ok(match own(path, std::process::id()) {
+            Some(Own::Program) => Some(self.program()),
+            Some(Own::WorkingDirectory) => Some(self.working_directory()?),
+            Some(Own::Root) => Some(b"/".to_vec()),
+            Some(Own::Descriptor(fd)) if path.starts_with(b"/proc/") => {
+                match (0..self.lowest).contains(&fd) {
+                    true => Some(self.inside(&Handle::of(fd, self.lowest)?.path()?)),
+                    false => return Err(Errno(libc::ENOENT)),
+                }
+            }
+            _ => None,
+        })
+    }
+
+    /// Finds a program by a name without a slash, in the directories of `path` (PATH of environ(7)).
+    pub fn find_in_path(&self, name: &[u8], path: &[u8]) -> Option<Vec<u8>> {
+        let directories = path.split(|&byte| byte == b':');
+        let candidates = directories.map(|directory| match directory {
+            b"" => name.to_vec(),
+            _ => [directory, b"/", name].concat(),
+        });
+        candidates.into_iter().find(|candidate| {
+            let is_program = |kind: Kind| kind.mode & libc::S_IFMT == libc::S_IFREG && kind.mode & 0o111 != 0;
+            self.find(CWD, candidate, true).and_then(|handle| Ok(handle.kind()?)).is_ok_and(is_program)
+        })
+    }
+}
+
+/// A string of ours for the kernel.
+pub fn c_string(text: &str) -> CString {
+    CString::new(text).expect("a path of ours has no zero")
+}
+
+/// The empty path, with which a call is about its descriptor.
+pub const EMPTY: &CStr = c"";
+
+/// A path of the program's as we print it.
+pub fn shown(path: &[u8]) -> String {
+    Path::new(OsStr::from_bytes(path)).display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_mean_oneself_are_known_by_their_names() {
+        assert_eq!(own(b"/proc/self/exe", 7), Some(Own::Program));
+        assert_eq!(own(b"/proc/7/exe", 7), Some(Own::Program));
+        assert_eq!(own(b"/proc/8/exe", 7), None);
+        assert_eq!(
+            (own(b"/dev/fd/63", 7), own(b"/dev/stdout", 7)),
+            (Some(Own::Descriptor(63)), Some(Own::Descriptor(1)))
+        );
+        assert_eq!(own(b"/proc/thread-self/fd/0", 7), Some(Own::Descriptor(0)));
+        assert_eq!((own(b"/proc/self/mem", 7), own(b"/etc/passwd", 7)), (None, None));
+    }
+
+    #[test]
+    fn of_procfs_a_program_sees_the_system_and_what_is_harmless_of_itself() {
+        let is_harmless = |path: &str| is_harmless_in_proc(Path::new(path), 7);
+        for path in [
+            "/proc",
+            "/proc/cpuinfo",
+            "/proc/sys/kernel/osrelease",
+            "/proc/7/status",
+            "/proc/7/task/9/comm",
+            "/proc/7/fd",
+            "/proc/7/fd/3",
+            "/proc/7",
+            "/proc/7/task",
+        ] {
+            assert!(is_harmless(path), "{path}");
+        }
+        for path in [
+            "/proc/7/mem",
+            "/proc/7/task/7/mem",
+            "/proc/7/map_files/1-2",
+            "/proc/8/status",
+            "/proc/1/root",
+            "/proc/kcore",
+            "/proc/7/environ",
+            "/proc/kmsg",
+            "/proc/sysrq-trigger",
+            "/proc/7/pagemap",
+            "/proc/7/maps",
+        ] {
+            assert!(!is_harmless(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_split_at_its_last_name() {
+        let files = Files::new(None, &[], 1024).unwrap();
+        let name = |path: &[u8]| files.find_parent(CWD, path).map(|(_, name)| name.into_bytes());
+        assert_eq!(name(b"/tmp/a"), Ok(b"a".to_vec()));
+        assert_eq!(name(b"a//"), Ok(b"a".to_vec()));
+        assert_eq!(
+            (name(b"/"), name(b""), name(b"/tmp/..")),
+            (Err(Errno(16)), Err(Errno(2)), Err(Errno(16)))
+        );
+    }
+}

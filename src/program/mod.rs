@@ -1,0 +1,137 @@
+//! An unmodified Linux program in guest ring 3, in a VM without a kernel: its system calls leave the VM, and this
+//! process serves them.
+//!
+//! ```text
+//!   ELF file → image → AddressSpace (arena, page tables, slots)
+//!     KVM_RUN → exit → Thread: system call → table → host → RAX
+//!                              exception   → verdict → a signal's frame
+//! ```
+//!
+//! One process of the host for each process of the program, with a VM of its own; one thread and one vCPU for each of
+//! its threads. So fork, pipes, process groups, job control and the exit status are the host's own. What is not here:
+//! a kernel. Whatever is served goes to the host's, after [`syscall`] has checked it. docs/programs.md says what is
+//! served and what this wall is worth.
+//!
+//! Sources: the kernel's Documentation/arch/x86/entry_64.rst, syscalls(2), and what each file names.
+
+mod actions;
+mod address_space;
+mod errno;
+mod files;
+mod image;
+mod process;
+mod processor;
+mod regions;
+mod run;
+mod signal;
+mod stub;
+mod syscall;
+mod tables;
+mod thread;
+
+pub use files::shown;
+pub use image::Refusal;
+pub use process::Failure;
+
+use crate::error::{Error, Result, Step};
+use crate::kvm::Kvm;
+use crate::sandbox::Sandbox;
+use crate::sys::program::{self as sys, Arena, Vdso};
+use actions::Actions;
+use address_space::{ARENA, AddressSpace};
+use files::Files;
+use process::{Process, Threads};
+use processor::Processor;
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use thread::Thread;
+
+/// What a program may touch, and how it is started.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// The directory that is its root; all of the host's files, if absent.
+    pub root: Option<PathBuf>,
+    /// Paths on the host whose files it may change. None others.
+    pub writable: Vec<PathBuf>,
+    /// Whether it may talk to the network.
+    pub network: bool,
+    /// Whether the kernel is to keep what was said above as well: the second wall.
+    pub sandbox: Sandbox,
+    /// NAME=value.
+    pub environment: Vec<Vec<u8>>,
+    /// Whether to name, on standard error, each system call that is not served.
+    pub verbose: bool,
+}
+
+/// A program that is ready to run: this process is to become it.
+pub struct Program {
+    thread: Thread,
+}
+
+impl Program {
+    /// Finds `arguments[0]` as a shell does, and loads it into a VM of its own.
+    ///
+    /// # Errors
+    /// [`Failure`]: what an execve(2) of it would have said, or what kept the VM from being made.
+    pub fn new(config: Config, arguments: Vec<Vec<u8>>) -> std::result::Result<Program, Failure> {
+        let host = |step| move |source| Failure::Vmm(Error::Host { step, source });
+        let lowest = sys::lowest_of_ours().map_err(host(Step::OpenKvm))?;
+        let kvm = Kvm::open()?.out_of_reach(lowest)?;
+        let vdso = Vdso::find().ok().flatten();
+        let arena = Arc::new(Arena::reserve(ARENA).map_err(host(Step::AllocateMemory))?);
+        let files = Files::new(config.root.as_deref(), &config.writable, lowest);
+        let files = files.map_err(|error| Failure::Denied(error.raw_os_error().unwrap_or(libc::EIO)))?;
+        if let Some(root) = files.root()
+            && !std::env::current_dir().is_ok_and(|current| current.starts_with(root))
+        {
+            std::env::set_current_dir(root).map_err(|_| Failure::Denied(libc::EACCES))?;
+        }
+        sys::on_fault_in_copies().map_err(host(Step::Signals))?;
+        sys::default_everything().map_err(host(Step::Signals))?;
+        let process = Process {
+            processor: Processor::find(&kvm)?,
+            space: Mutex::new(AddressSpace::new(&kvm, Arc::clone(&arena), vdso, lowest)?),
+            kvm,
+            arena,
+            actions: Mutex::new(Actions::inherited()),
+            files,
+            threads: Mutex::new(Threads { alive: BTreeSet::from([sys::thread_id()]), idle: Vec::new() }),
+            thread_ended: Condvar::new(),
+            is_clearing: AtomicBool::new(false),
+            how: AtomicU8::new(0),
+            keeps_signals: AtomicBool::new(false),
+            network: config.network,
+            verbose: config.verbose,
+            vfork: Mutex::new(None),
+        };
+        let name = arguments.first().cloned().unwrap_or_default();
+        let path = match name.contains(&b'/') {
+            true => name,
+            false => {
+                let is_path = |entry: &&Vec<u8>| entry.starts_with(b"PATH=");
+                let path = config.environment.iter().find(is_path).map(|entry| &entry[5..]);
+                let found =
+                    process.files.find_in_path(&name, path.unwrap_or(b"/usr/local/bin:/usr/bin:/bin"));
+                found.ok_or(Failure::NotFound)?
+            }
+        };
+        let opened = process.open(&path, arguments, 0)?;
+        let begin =
+            process.load(&opened, &config.environment).map_err(|refusal| Failure::Refused(refusal, None))?;
+        let process = Arc::new(process);
+        if config.sandbox != Sandbox::Off {
+            let root = process.files.root().unwrap_or(Path::new("/"));
+            let keeps_signals = sys::wall(root, process.files.writable(), config.network);
+            process.keeps_signals.store(keeps_signals.map_err(host(Step::Sandbox))?, Ordering::Relaxed);
+        }
+        Ok(Program { thread: Thread::first(process, begin, run::other)? })
+    }
+
+    /// Runs it. This process ends as the program ends: with its status, or by its signal.
+    pub fn run(self) -> Result<Infallible> {
+        run::first(self.thread)
+    }
+}

@@ -1,0 +1,219 @@
+//! A process of a program: what its threads share, and how a file becomes what it runs.
+//!
+//! Sources: execve(2), path_resolution(7).
+
+use super::actions::Actions;
+use super::address_space::AddressSpace;
+use super::errno::Errno;
+use super::files::{CWD, Files, shown};
+use super::image::{self, Begin, Executable, Refusal, Start};
+use super::processor::{self, Processor};
+use super::stub::{self, Return};
+use crate::error::{Error, Result};
+use crate::kvm::Kvm;
+use crate::kvm::ring3::ProgramVcpu;
+use crate::sys::program::{self as sys, Arena, Argument, Lender};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+/// Why a program was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// There is no such file.
+    #[error("there is no such program")]
+    NotFound,
+    /// There is one, and it may not be run: by the number of errno(3).
+    #[error("{}", std::io::Error::from_raw_os_error(*.0))]
+    Denied(i32),
+    /// It is no program that can be run; or its interpreter, which is named then, is none.
+    #[error("{}{}", .1.as_ref().map_or(String::new(), |path| format!("its interpreter {}: ", shown(path))), .0)]
+    Refused(Refusal, Option<Vec<u8>>),
+    /// The VM could not be made.
+    #[error(transparent)]
+    Vmm(#[from] Error),
+}
+
+/// A process: what its threads share.
+pub struct Process {
+    pub kvm: Kvm,
+    pub processor: Processor,
+    pub arena: Arc<Arena>,
+    pub space: Mutex<AddressSpace>,
+    pub actions: Mutex<Actions>,
+    pub files: Files,
+    pub threads: Mutex<Threads>,
+    pub thread_ended: Condvar,
+    /// Every other thread is to end: the program is about to become another one.
+    pub is_clearing: AtomicBool,
+    /// How system calls go back: 0 until the first one.
+    pub how: AtomicU8,
+    /// Whether the kernel keeps signals to other processes in.
+    pub keeps_signals: AtomicBool,
+    pub network: bool,
+    pub verbose: bool,
+    /// What a child of vfork(2) tells its parent when it ends, instead of becoming another program.
+    pub vfork: Mutex<Option<Lender>>,
+}
+
+/// The threads of a process.
+pub struct Threads {
+    pub alive: BTreeSet<i32>,
+    /// vCPUs of threads that have ended, each with its page: one cannot be given back before its VM is.
+    pub idle: Vec<(ProgramVcpu, u64)>,
+}
+
+/// Takes a lock. No thread panics while it holds one, so what it guards is whole.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl Process {
+    /// How system calls go back, once it is known.
+    pub fn how(&self) -> Option<Return> {
+        match self.how.load(Ordering::Relaxed) {
+            1 => Some(Return::Sysret),
+            2 => Some(Return::Jump),
+            _ => None,
+        }
+    }
+
+    /// Learns it from the first call's registers.
+    pub fn learn(&self, vcpu: &ProgramVcpu) -> Result<Return> {
+        if let Some(how) = self.how() {
+            return Ok(how);
+        }
+        let how = stub::find_return(&vcpu.system()?);
+        stub::set_return(lock(&self.space).system(), how);
+        self.how.store(if how == Return::Sysret { 1 } else { 2 }, Ordering::Relaxed);
+        Ok(how)
+    }
+
+    /// A vCPU for a thread, ready but for its registers, with its page.
+    pub fn vcpu(&self) -> Result<(ProgramVcpu, u64)> {
+        if let Some(idle) = lock(&self.threads).idle.pop() {
+            return Ok(idle);
+        }
+        let (mut vcpu, page) = lock(&self.space).create_vcpu()?;
+        self.set_up(&mut vcpu, page)?;
+        Ok((vcpu, page))
+    }
+
+    /// What a new vCPU needs once.
+    pub fn set_up(&self, vcpu: &mut ProgramVcpu, page: u64) -> Result<()> {
+        let Processor { cpuid, xcr0, has_xsave, has_fsgsbase, .. } = &self.processor;
+        vcpu.set_system(stub::system_registers(page, *has_xsave, *has_fsgsbase));
+        vcpu.set_up(Some(cpuid), *xcr0, &stub::MSRS)
+    }
+
+    /// Reads a program, and what loads it; a script is run by what its first line names. `depth` is how many of those
+    /// there were. Returns the arguments as they are then.
+    pub fn open(
+        &self,
+        path: &[u8],
+        arguments: Vec<Vec<u8>>,
+        depth: usize,
+    ) -> std::result::Result<Opened, Failure> {
+        /// As many as Linux goes through.
+        const SCRIPTS: usize = 5;
+        let denied = |errno: Errno| match errno {
+            Errno(libc::ENOENT | libc::ENOTDIR) => Failure::NotFound,
+            Errno(errno) => Failure::Denied(errno),
+        };
+        let handle = self.files.find(CWD, path, true).map_err(denied)?;
+        let kind = handle.kind().map_err(|error| denied(error.into()))?;
+        let is_file = kind.mode & libc::S_IFMT == libc::S_IFREG;
+        // A file of memory (memfd_create) is a regular one as well.
+        if !is_file || kind.mode & 0o111 == 0 {
+            return Err(Failure::Denied(libc::EACCES));
+        }
+        let file = handle.read(self.files.lowest()).map_err(|error| denied(error.into()))?;
+        let file_path = handle.path().unwrap_or_default();
+        if let Some((interpreter, argument)) = script(&file) {
+            if depth >= SCRIPTS {
+                return Err(Failure::Denied(libc::ELOOP));
+            }
+            let words = [Some(interpreter.clone()), argument, Some(path.to_vec())];
+            let words = words.into_iter().flatten().chain(arguments.into_iter().skip(1)).collect();
+            return self.open(&interpreter, words, depth + 1).map_err(|failure| match failure {
+                Failure::NotFound if depth == 0 => {
+                    Failure::Refused(Refusal::System(libc::ENOENT), Some(interpreter))
+                }
+                failure => failure,
+            });
+        }
+        let program = Executable::read(file).map_err(|refusal| Failure::Refused(refusal, None))?;
+        let interpreter = match &program.interpreter {
+            None => None,
+            Some(path) => {
+                let refused = |refusal| Failure::Refused(refusal, Some(path.clone()));
+                let handle = self
+                    .files
+                    .find(CWD, path, true)
+                    .map_err(|Errno(errno)| refused(Refusal::System(errno)))?;
+                let file = handle.read(self.files.lowest()).map_err(|error| refused(error.into()))?;
+                Some(Executable::read(file).map_err(refused)?)
+            }
+        };
+        Ok(Opened { program, interpreter, path: path.to_vec(), file_path, arguments })
+    }
+
+    /// Before the process ends: tells a parent that has lent its memory what has changed in it.
+    pub fn say_end(&self) {
+        let Some(lender) = lock(&self.vfork).take() else { return };
+        let writable = lock(&self.space).writable();
+        let changed = sys::changed_pages(&self.arena, &writable);
+        lender.tell(&changed.unwrap_or_default());
+    }
+
+    /// Wakes who waits for a word of the program's memory (futex(2)).
+    pub fn wake(&self, at: u64) {
+        if let Ok(place) = self.arena.place(at, 4) {
+            let (operation, none) = (Argument::Word(libc::FUTEX_WAKE as u64), Argument::Word(0));
+            sys::call(
+                libc::SYS_futex,
+                [Argument::Memory(place), operation, Argument::Word(1), none, none, none],
+            );
+        }
+    }
+
+    /// Puts a program into the address space, which is empty.
+    pub fn load(&self, opened: &Opened, environment: &[Vec<u8>]) -> std::result::Result<Begin, Refusal> {
+        let start = Start {
+            path: &opened.path,
+            arguments: &opened.arguments,
+            environment,
+            ids: sys::ids(),
+            signal_stack_min: processor::frame_size(self.processor.fpu_size),
+        };
+        let begin =
+            image::load(&mut lock(&self.space), &opened.program, opened.interpreter.as_ref(), &start)?;
+        self.files.set_program(opened.file_path.clone(), opened.arguments.clone());
+        sys::set_name(opened.file_path.file_name().unwrap_or_default());
+        Ok(begin)
+    }
+}
+
+/// A program that was read and is to be loaded.
+pub struct Opened {
+    program: Executable,
+    interpreter: Option<Executable>,
+    path: Vec<u8>,
+    file_path: PathBuf,
+    arguments: Vec<Vec<u8>>,
+}
+
+/// The interpreter that a script's first line names, and its one argument (execve(2), "Interpreter scripts").
+fn script(file: &std::fs::File) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
+    use std::os::unix::fs::FileExt;
+    let mut head = [0; 256];
+    let len = file.read_at(&mut head, 0).ok()?;
+    let line = head[..len].strip_prefix(b"#!")?;
+    let line = line.split(|&byte| byte == b'\n').next()?.trim_ascii();
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    match line.iter().position(is_blank) {
+        Some(at) => Some((line[..at].to_vec(), Some(line[at..].trim_ascii().to_vec()))),
+        None => (!line.is_empty()).then(|| (line.to_vec(), None)),
+    }
+}

@@ -1,0 +1,257 @@
+//! The loop around `KVM_RUN`, and what becomes of each exit.
+
+use super::errno::Errno;
+use super::process::lock;
+use super::regions::Verdict;
+use super::signal::Trap;
+use super::stub::{self, CALL, EXCEPTION, Exception, Return, Stop};
+use super::syscall;
+use super::syscall::answer::{Done, Trouble};
+use super::thread::{End, Thread};
+use crate::error::{Error, Result, Step};
+use crate::kvm::ring3::{self, ProgramExit};
+use crate::sys::program as sys;
+use kvm_bindings::kvm_regs;
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Runs the first thread of a process, and ends the process.
+pub fn first(thread: Thread) -> Result<Infallible> {
+    thread.run_first()
+}
+
+/// Runs another thread, to its end or the process's.
+pub fn other(thread: Thread) {
+    thread.run_other();
+}
+
+impl Thread {
+    /// Runs the first thread of a process, and ends the process.
+    fn run_first(mut self) -> Result<Infallible> {
+        sys::attach(ring3::kick);
+        self.apply_mask();
+        match self.run()? {
+            End::Process(status) => {
+                self.process.say_end();
+                sys::end_process(status)
+            }
+            End::Alone(status) => {
+                // Signals for the process are for those who are left.
+                sys::mask(sys::WHOLE_MASK);
+                let process = Arc::clone(&self.process);
+                self.end_alone();
+                let mut threads = lock(&process.threads);
+                while !threads.alive.is_empty() {
+                    threads =
+                        process.thread_ended.wait(threads).unwrap_or_else(std::sync::PoisonError::into_inner);
+                }
+                drop(threads);
+                process.say_end();
+                sys::end_process(status)
+            }
+        }
+    }
+
+    /// Runs another thread, to its end or the process's.
+    fn run_other(mut self) {
+        sys::attach(ring3::kick);
+        self.apply_mask();
+        match self.run() {
+            Ok(End::Alone(_)) => {
+                sys::mask(sys::WHOLE_MASK);
+                self.end_alone();
+            }
+            Ok(End::Process(status)) => {
+                self.process.say_end();
+                sys::end_process(status);
+            }
+            Err(error) => {
+                eprintln!("error: {}", crate::error::in_words(&error));
+                sys::end_process(125);
+            }
+        }
+    }
+
+    /// The end of one of several threads.
+    fn end_alone(self) {
+        let Thread { process, vcpu, page, number, clear_at_end, .. } = self;
+        if clear_at_end != 0 {
+            let _ = process.arena.write(clear_at_end, &[0; 4]);
+            process.wake(clear_at_end);
+        }
+        let mut threads = lock(&process.threads);
+        threads.alive.remove(&number);
+        threads.idle.push((vcpu, page));
+        process.thread_ended.notify_all();
+    }
+
+    /// The loop.
+    fn run(&mut self) -> Result<End> {
+        loop {
+            if self.process.is_clearing.load(Ordering::Relaxed) && self.number != std::process::id() as i32 {
+                return Ok(End::Alone(0));
+            }
+            // A call that KVM has not told of yet is told of first.
+            if self.stop != Stop::BeforeCall
+                && let Some(noted) = sys::Inbox::take()
+            {
+                self.deliver(&noted, Trap::default())?;
+                self.is_call_undone = false;
+                self.apply_mask();
+                continue;
+            }
+            let exit = self.vcpu.run(self.stop == Stop::BeforeCall)?;
+            let registers = self.vcpu.registers();
+            let is_probing = std::mem::take(&mut self.is_probing);
+            if is_probing {
+                lock(&self.process.space).hide_files(false);
+            }
+            match exit {
+                ProgramExit::Out(CALL) if stub::is_stub(registers.rip) => {
+                    let how = self.process.learn(&self.vcpu)?;
+                    self.stop = Stop::AfterCall;
+                    self.is_in_stub = how == Return::Sysret;
+                    if let Some(end) = self.serve(&registers)? {
+                        return Ok(end);
+                    }
+                }
+                ProgramExit::Out(EXCEPTION) => {
+                    self.stop = Stop::Program;
+                    let exception =
+                        stub::exception(lock(&self.process.space).system(), &registers, self.page);
+                    match exception {
+                        Some(exception) => self.exception(&exception, is_probing)?,
+                        None => self.fault(
+                            libc::SIGSEGV,
+                            libc::SI_KERNEL,
+                            0,
+                            Trap { vector: 13, ..Trap::default() },
+                        )?,
+                    }
+                }
+                // The program's own OUT, which a processor without us would not allow.
+                ProgramExit::Out(_) => {
+                    self.stop = Stop::Program;
+                    self.fault(libc::SIGSEGV, libc::SI_KERNEL, 0, Trap { vector: 13, ..Trap::default() })?;
+                }
+                ProgramExit::Interrupted => {
+                    self.stop = stub::stop(registers.rip);
+                    self.is_in_stub =
+                        self.stop == Stop::AfterCall && self.process.how() == Some(Return::Sysret);
+                }
+                ProgramExit::NoPage(address) => self.no_page(address)?,
+                ProgramExit::Shutdown => sys::die_of(libc::SIGSEGV),
+                ProgramExit::Other(reason) => {
+                    let source = io::Error::other(format!("KVM stopped for reason {reason}"));
+                    return Err(Error::Host { step: Step::RunVcpu, source });
+                }
+            }
+        }
+    }
+
+    /// Serves the system call at which the program stands.
+    fn serve(&mut self, registers: &kvm_regs) -> Result<Option<End>> {
+        let kvm_regs { rax: number, rdi, rsi, rdx, r10, r8, r9, .. } = *registers;
+        match syscall::serve(self, number, [rdi, rsi, rdx, r10, r8, r9]) {
+            Ok(Done::Value(value)) => self.vcpu.registers_mut().rax = value,
+            Err(Trouble::Errno(Errno(errno))) => {
+                self.vcpu.registers_mut().rax = -i64::from(errno) as u64;
+            }
+            // SYSCALL has two bytes: the program goes back to it, with its number.
+            Ok(Done::Again) => {
+                self.is_call_undone = true;
+                let registers = self.vcpu.registers_mut();
+                registers.rcx = registers.rcx.wrapping_sub(2);
+                registers.rax = number;
+            }
+            Ok(Done::Elsewhere) => {}
+            Ok(Done::End(end)) => return Ok(Some(end)),
+            Err(Trouble::Vmm(error)) => return Err(error),
+        }
+        Ok(None)
+    }
+
+    /// An exception of the program: a signal, unless it is over by now.
+    fn exception(&mut self, exception: &Exception, is_probing: bool) -> Result<()> {
+        let system = self.vcpu.system()?;
+        let registers = self.vcpu.registers();
+        let Exception { vector, error, is_users, rip, rsp, rflags } = *exception;
+        if !is_users {
+            // The stub's own, from a return to an address that is none.
+            sys::die_of(libc::SIGSEGV);
+        }
+        self.is_in_stub = true;
+        self.go_on_at(kvm_regs { rip, rsp, rflags, ..registers })?;
+        let mut trap = Trap { vector: vector.into(), error, address: 0 };
+        let (signal, code, address) = match vector {
+            0 => (libc::SIGFPE, FPE_INTDIV, rip),
+            1 => (libc::SIGTRAP, TRAP_TRACE, rip),
+            3 => (libc::SIGTRAP, libc::SI_KERNEL, 0),
+            6 => (libc::SIGILL, ILL_ILLOPN, rip),
+            12 => (libc::SIGBUS, libc::SI_KERNEL, 0),
+            14 => {
+                trap.address = system.cr2;
+                let verdict = lock(&self.process.space).verdict(system.cr2, error & 2 != 0, error & 16 != 0);
+                let is_there = || self.process.arena.read(system.cr2, &mut [0]).is_ok();
+                match verdict {
+                    Verdict::Allowed if is_probing && !is_there() => (libc::SIGBUS, BUS_ADRERR, system.cr2),
+                    Verdict::Allowed => return Ok(()),
+                    Verdict::Nothing => (libc::SIGSEGV, SEGV_MAPERR, system.cr2),
+                    Verdict::Denied => (libc::SIGSEGV, SEGV_ACCERR, system.cr2),
+                }
+            }
+            16 | 19 => (libc::SIGFPE, self.float_code(vector)?, rip),
+            17 => (libc::SIGBUS, BUS_ADRALN, 0),
+            _ => (libc::SIGSEGV, libc::SI_KERNEL, 0),
+        };
+        self.fault(signal, code, address, trap)
+    }
+
+    /// Which exception of floating point it was: x87 (16) or SSE (19).
+    fn float_code(&self, vector: u8) -> Result<i32> {
+        let fpu = self.vcpu.fpu()?;
+        let raised = match vector {
+            16 => fpu.region[0] >> 16 & !fpu.region[0] & 0x3f,
+            _ => fpu.region[6] & !(fpu.region[6] >> 7) & 0x3f,
+        };
+        // Invalid, divided by zero, overflow, underflow or denormal, inexact: in the order in which Linux asks.
+        Ok([(0x01, 7), (0x04, 3), (0x08, 4), (0x12, 5), (0x20, 6)]
+            .iter()
+            .find(|(bits, _)| raised & bits != 0)
+            .map_or(0, |&(_, code)| code))
+    }
+
+    /// The host has no page behind an address that the program may use: the file there has become shorter. Not every KVM
+    /// says which address. Then the program goes on without the rights to any file, and faults there again.
+    fn no_page(&mut self, address: Option<u64>) -> Result<()> {
+        self.stop = Stop::Program;
+        let mut space = lock(&self.process.space);
+        let Some(address) = address else {
+            space.hide_files(true);
+            self.is_probing = true;
+            return Ok(());
+        };
+        let verdict = space.verdict(address, false, false);
+        drop(space);
+        let trap = Trap { vector: PAGE_FAULT, error: 4, address };
+        match verdict {
+            Verdict::Allowed => self.fault(libc::SIGBUS, BUS_ADRERR, address, trap),
+            // Taken away by another thread just now.
+            Verdict::Denied => self.fault(libc::SIGSEGV, SEGV_ACCERR, address, trap),
+            Verdict::Nothing => self.fault(libc::SIGSEGV, SEGV_MAPERR, address, trap),
+        }
+    }
+}
+
+/// #PF.
+const PAGE_FAULT: u64 = 14;
+/// Codes of `siginfo_t` (sigaction(2)).
+const FPE_INTDIV: i32 = 1;
+const TRAP_TRACE: i32 = 2;
+const ILL_ILLOPN: i32 = 2;
+const SEGV_MAPERR: i32 = 1;
+const SEGV_ACCERR: i32 = 2;
+const BUS_ADRALN: i32 = 1;
+const BUS_ADRERR: i32 = 2;

@@ -1,0 +1,96 @@
+//! What becomes of a system call.
+
+use crate::error::Error;
+use crate::program::errno::Errno;
+use crate::program::thread::End;
+use crate::sys::program::{self as sys, Argument, Fault, RESTART};
+
+/// A system call was served.
+pub enum Done {
+    /// Its result.
+    Value(u64),
+    /// Not made: a signal came first.
+    Again,
+    /// The program goes on elsewhere; its registers are set.
+    Elsewhere,
+    /// The thread, or the process, ends.
+    End(End),
+}
+
+/// Or it was not.
+pub enum Trouble {
+    /// What the program is told.
+    Errno(Errno),
+    /// What ends us.
+    Vmm(Error),
+}
+
+impl From<Errno> for Trouble {
+    fn from(errno: Errno) -> Trouble {
+        Trouble::Errno(errno)
+    }
+}
+
+impl From<Fault> for Errno {
+    fn from(_: Fault) -> Errno {
+        Errno(libc::EFAULT)
+    }
+}
+
+impl From<Fault> for Trouble {
+    fn from(_: Fault) -> Trouble {
+        Trouble::Errno(Errno(libc::EFAULT))
+    }
+}
+
+impl From<std::io::Error> for Trouble {
+    fn from(error: std::io::Error) -> Trouble {
+        Trouble::Errno(error.into())
+    }
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Trouble {
+        Trouble::Vmm(error)
+    }
+}
+
+/// What serves a call here.
+pub type Answer = Result<Done, Trouble>;
+
+/// A result that is a number.
+pub fn value(value: u64) -> Answer {
+    Ok(Done::Value(value))
+}
+
+/// An error that the program sees.
+pub fn errno(errno: i32) -> Answer {
+    Err(Trouble::Errno(Errno(errno)))
+}
+
+/// The kernel's answer.
+pub fn made(answer: i64) -> Answer {
+    match answer {
+        RESTART => Ok(Done::Again),
+        -4095..0 => errno(-answer as i32),
+        _ => value(answer as u64),
+    }
+}
+
+/// A new descriptor, if the program can have it.
+pub fn descriptor(answer: Answer, lowest: i32) -> Answer {
+    match answer {
+        Ok(Done::Value(fd)) if fd >= lowest as u64 => {
+            sys::close(fd as i32);
+            errno(libc::EMFILE)
+        }
+        answer => answer,
+    }
+}
+
+/// A call with fewer arguments.
+pub fn host<const N: usize>(number: i64, arguments: [Argument<'_>; N]) -> Answer {
+    let mut all = [Argument::Word(0); 6];
+    all[..N].copy_from_slice(&arguments);
+    made(sys::call(number, all))
+}

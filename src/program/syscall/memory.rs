@@ -1,0 +1,119 @@
+//! Calls about memory: each changes the address space, which changes the host's mappings.
+//!
+//! Sources: mmap(2), mprotect(2), munmap(2), mremap(2), brk(2), madvise(2).
+
+use super::answer::{Answer, errno, value};
+use super::kinds::Checked;
+use crate::program::address_space::ARENA;
+use crate::program::errno::Errno;
+use crate::program::process::lock;
+use crate::program::thread::Thread;
+use crate::sys::program::Source;
+
+/// Flags that change nothing here, or cannot be had: room for swapping, growth of a stack, pages in memory.
+const IGNORED: i32 = libc::MAP_NORESERVE
+    | libc::MAP_STACK
+    | libc::MAP_GROWSDOWN
+    | libc::MAP_DENYWRITE
+    | libc::MAP_EXECUTABLE
+    | libc::MAP_LOCKED
+    | libc::MAP_NONBLOCK;
+const PLACE: i32 = libc::MAP_FIXED | libc::MAP_FIXED_NOREPLACE | libc::MAP_32BIT;
+const KNOWN_PROTECTION: i32 = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
+
+pub(super) fn mmap(thread: &mut Thread, call: &Checked<'_>) -> Answer {
+    let [at, len, _, _, _, offset] = call.words;
+    let (protection, flags, fd) = (call.int(2), call.int(3), call.int(4));
+    if flags & libc::MAP_HUGETLB != 0 {
+        return errno(libc::ENOMEM);
+    }
+    if protection & !KNOWN_PROTECTION != 0 || !offset.is_multiple_of(4096) || len == 0 {
+        return errno(libc::EINVAL);
+    }
+    let is_anonymous = flags & libc::MAP_ANONYMOUS != 0;
+    let source = Source {
+        flags: flags & !IGNORED & !PLACE,
+        fd: if is_anonymous { -1 } else { fd },
+        offset: if is_anonymous { 0 } else { offset },
+    };
+    let mut space = lock(&thread.process.space);
+    let mapped = if flags & libc::MAP_FIXED_NOREPLACE == libc::MAP_FIXED_NOREPLACE {
+        space.map_new(at, len, protection, source)
+    } else if flags & libc::MAP_FIXED != 0 {
+        space.map_at(at, len, protection, source)
+    } else {
+        let below = if flags & libc::MAP_32BIT != 0 { 2 << 30 } else { ARENA };
+        space.map(at, len, protection, source, below)
+    };
+    value(mapped?)
+}
+
+pub(super) fn munmap(thread: &mut Thread, call: &Checked<'_>) -> Answer {
+    let [at, len, ..] = call.words;
+    lock(&thread.process.space).unmap(at, len)?;
+    value(0)
+}
+
+pub(super) fn mprotect(thread: &mut Thread, call: &Checked<'_>) -> Answer {
+    let [at, len, ..] = call.words;
+    if call.int(2) & !KNOWN_PROTECTION != 0 || !at.is_multiple_of(4096) {
+        return errno(libc::EINVAL);
+    }
+    lock(&thread.process.space).protect(at, len, call.int(2))?;
+    value(0)
+}
+
+pub(super) fn mremap(thread: &mut Thread, call: &Checked<'_>) -> Answer {
+    let [at, old, new, _, to, _] = call.words;
+    let flags = call.int(3);
+    if flags & !(libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) != 0
+        || flags & libc::MREMAP_FIXED != 0 && flags & libc::MREMAP_MAYMOVE == 0
+    {
+        return errno(libc::EINVAL);
+    }
+    let to = (flags & libc::MREMAP_FIXED != 0).then_some(to);
+    value(lock(&thread.process.space).remap(at, old, new, flags & libc::MREMAP_MAYMOVE != 0, to)?)
+}
+
+pub(super) fn brk(thread: &mut Thread, call: &Checked<'_>) -> Answer {
+    value(lock(&thread.process.space).set_heap_end(call.words[0]))
+}
+
+/// Advice that changes nothing but what is in memory. What would be left out of a child (MADV_DONTFORK) would leave a
+/// hole where this process's own memory could come to lie.
+pub(super) fn madvise(thread: &mut Thread, call: &Checked<'_>) -> Answer {
+    let [at, len, ..] = call.words;
+    let advice = call.int(2);
+    match advice {
+        libc::MADV_NORMAL
+        | libc::MADV_RANDOM
+        | libc::MADV_SEQUENTIAL
+        | libc::MADV_WILLNEED
+        | libc::MADV_DONTNEED
+        | libc::MADV_FREE
+        | libc::MADV_REMOVE
+        | libc::MADV_HUGEPAGE
+        | libc::MADV_NOHUGEPAGE
+        | libc::MADV_MERGEABLE
+        | libc::MADV_UNMERGEABLE
+        | libc::MADV_WIPEONFORK
+        | libc::MADV_KEEPONFORK
+        | libc::MADV_COLD
+        | libc::MADV_PAGEOUT
+        | libc::MADV_POPULATE_READ
+        | libc::MADV_POPULATE_WRITE
+        | libc::MADV_DONTDUMP
+        | libc::MADV_DODUMP => {}
+        _ => return errno(libc::EINVAL),
+    }
+    if len == 0 {
+        return value(0);
+    }
+    let len = len.checked_next_multiple_of(4096).ok_or(Errno(libc::EINVAL))?;
+    let space = lock(&thread.process.space);
+    if at.checked_add(len).is_none_or(|end| !space.is_mapped(at, end)) {
+        return errno(libc::ENOMEM);
+    }
+    space.arena().advise(at, len, advice).map_err(Errno::from)?;
+    value(0)
+}

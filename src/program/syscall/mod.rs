@@ -1,0 +1,47 @@
+//! System calls: each argument is checked by its kind, and then the call is served: by the host, or here.
+//!
+//! [`table`] says of each call what its arguments are and who serves it. So a pointer, a path or a descriptor is
+//! checked in one place, whatever the call; a call that the table does not have gets ENOSYS.
+
+pub mod answer;
+mod exec;
+mod file;
+mod kinds;
+mod memory;
+mod network;
+mod own;
+mod paths;
+mod process;
+mod signal;
+pub mod table;
+
+use super::thread::Thread;
+use crate::sys::program as sys;
+use answer::{Answer, descriptor, errno, made};
+use table::Server;
+
+/// Serves the call `number` of `thread`.
+pub fn serve(thread: &mut Thread, number: u64, words: [u64; 6]) -> Answer {
+    let Some(call) = table::find(number) else {
+        return unknown(thread, number);
+    };
+    let process = std::sync::Arc::clone(&thread.process);
+    let checked = kinds::check(call.number, call.kinds, words, &process)?;
+    match call.server {
+        Server::Host => made(sys::call(call.number, checked.arguments())),
+        Server::HostDescriptor => {
+            descriptor(made(sys::call(call.number, checked.arguments())), process.files.lowest())
+        }
+        Server::Here(handler) => handler(thread, &checked),
+        Server::Refused(refused) => errno(refused),
+    }
+}
+
+fn unknown(thread: &Thread, number: u64) -> Answer {
+    if thread.process.verbose {
+        let name =
+            usize::try_from(number).ok().and_then(syscalls::Sysno::new).map_or("?", |call| call.name());
+        eprintln!("matchstick: the system call {name} ({number}) is not served");
+    }
+    errno(libc::ENOSYS)
+}

@@ -1,0 +1,270 @@
+//! Calls about processes and threads: each process is one of the host's, with a VM of its own.
+//!
+//! fork(2) is the host's: the child has a copy of the address space, and makes a VM for it. vfork(2) and
+//! posix_spawn(3) are the same, but the parent waits; should the child end without having become another program, what
+//! it has changed in memory, which it believed to share, is copied back.
+//!
+//! Sources: clone(2), vfork(2), exit(2), wait(2).
+
+use super::answer::{Answer, Done, errno, value};
+use super::kinds::Checked;
+use crate::error::Result;
+use crate::kvm::ring3::Fpu;
+use crate::program::process::{Process, lock};
+use crate::program::stub;
+use crate::program::thread::{End, Thread};
+use crate::sys::program as sys;
+use crate::sys::program::{Forked, Lender, Lending};
+use kvm_bindings::kvm_regs;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::Builder;
+
+/// The stack of a thread that serves one of the program's.
+const STACK: usize = 256 << 10;
+
+/// What clone(2) is asked for.
+struct Request {
+    flags: u64,
+    stack: u64,
+    parent_number: u64,
+    child_number: u64,
+    tls: u64,
+}
+
+const fn flag(flag: i32) -> u64 {
+    flag as u32 as u64
+}
+
+/// What every thread shares with the others.
+const THREAD: u64 = flag(libc::CLONE_VM)
+    | flag(libc::CLONE_FS)
+    | flag(libc::CLONE_FILES)
+    | flag(libc::CLONE_SIGHAND)
+    | flag(libc::CLONE_THREAD);
+/// What a child may be told and given.
+const TOLD: u64 = flag(libc::CLONE_SETTLS)
+    | flag(libc::CLONE_PARENT_SETTID)
+    | flag(libc::CLONE_CHILD_SETTID)
+    | flag(libc::CLONE_CHILD_CLEARTID)
+    | flag(libc::CLONE_SYSVSEM)
+    | flag(libc::CLONE_DETACHED)
+    | flag(libc::CLONE_IO);
+/// The signal that a parent gets.
+const EXIT_SIGNAL: u64 = 0xff;
+
+pub(super) fn fork(thread: &mut Thread, _: &Checked<'_>) -> Answer {
+    let flags = libc::SIGCHLD as u64;
+    make_process(thread, &Request { flags, stack: 0, parent_number: 0, child_number: 0, tls: 0 })
+}
+
+pub(super) fn vfork(thread: &mut Thread, _: &Checked<'_>) -> Answer {
+    let flags = flag(libc::CLONE_VFORK) | flag(libc::CLONE_VM) | libc::SIGCHLD as u64;
+    make_process(thread, &Request { flags, stack: 0, parent_number: 0, child_number: 0, tls: 0 })
+}
+
+pub(super) fn clone(thread: &mut Thread, call: &Checked<'_>) -> Answer {
+    let [flags, stack, parent_number, child_number, tls, _] = call.words;
+    let request = Request { flags, stack, parent_number, child_number, tls };
+    if flags & THREAD == THREAD {
+        return match flags & !(THREAD | TOLD | EXIT_SIGNAL) {
+            0 => make_thread(thread, &request),
+            _ => errno(libc::EINVAL),
+        };
+    }
+    let shared = flag(libc::CLONE_VM) | flag(libc::CLONE_VFORK);
+    if flags & flag(libc::CLONE_VM) != 0 && flags & flag(libc::CLONE_VFORK) == 0 {
+        // A process that shares memory and goes on beside its parent.
+        return errno(libc::ENOSYS);
+    }
+    match (flags & !(shared | TOLD | EXIT_SIGNAL), flags & EXIT_SIGNAL) {
+        (0, signal) if signal == libc::SIGCHLD as u64 => make_process(thread, &request),
+        (0, _) => errno(libc::EINVAL),
+        // Namespaces, and what is shared otherwise than everybody does.
+        _ => errno(libc::EPERM),
+    }
+}
+
+/// What a vCPU begins with that goes on where another one stands.
+struct Copied {
+    registers: kvm_regs,
+    fpu: Fpu,
+    fs_base: u64,
+    gs_base: u64,
+}
+
+impl Copied {
+    fn of(thread: &mut Thread, request: &Request) -> Result<Copied> {
+        let state = thread.state();
+        let rsp = if request.stack == 0 { state.rsp } else { request.stack };
+        let has_tls = request.flags & flag(libc::CLONE_SETTLS) != 0;
+        Ok(Copied {
+            registers: kvm_regs { rax: 0, rsp, ..state },
+            fpu: thread.vcpu.fpu()?,
+            fs_base: if has_tls { request.tls } else { thread.vcpu.fs_base()? },
+            gs_base: thread.vcpu.gs_base()?,
+        })
+    }
+
+    /// Sets the registers of `thread`'s vCPU, wherever it stood.
+    fn put(&self, thread: &mut Thread) -> Result<()> {
+        let processor = &thread.process.processor;
+        let mut system = stub::system_registers(thread.page, processor.has_xsave, processor.has_fsgsbase);
+        (system.fs.base, system.gs.base) = (self.fs_base, self.gs_base);
+        thread.vcpu.set_system(system);
+        thread.vcpu.set_fpu(&self.fpu)?;
+        let rflags = stub::flags(self.registers.rflags, thread.process.how());
+        *thread.vcpu.registers_mut() = kvm_regs { rflags, ..self.registers };
+        Ok(())
+    }
+}
+
+/// A new thread: a vCPU of the same VM, and a thread of this process.
+fn make_thread(thread: &mut Thread, request: &Request) -> Answer {
+    let copied = Copied::of(thread, request)?;
+    let process = Arc::clone(&thread.process);
+    let Ok((vcpu, page)) = process.vcpu() else { return errno(libc::EAGAIN) };
+    let (mask, run_other) = (thread.mask, thread.run_other);
+    let (flags, numbers) = (request.flags, (request.parent_number, request.child_number));
+    let (started, number) = mpsc::channel();
+    let body = move || {
+        let mut new = Thread::on(process, vcpu, page, run_other);
+        new.mask = mask;
+        // Both are there before the thread runs.
+        let bytes = new.number.to_le_bytes();
+        if flags & flag(libc::CLONE_PARENT_SETTID) != 0 {
+            let _ = new.process.arena.write(numbers.0, &bytes);
+        }
+        if flags & flag(libc::CLONE_CHILD_SETTID) != 0 {
+            let _ = new.process.arena.write(numbers.1, &bytes);
+        }
+        if flags & flag(libc::CLONE_CHILD_CLEARTID) != 0 {
+            new.clear_at_end = numbers.1;
+        }
+        lock(&new.process.threads).alive.insert(new.number);
+        let put = copied.put(&mut new);
+        let _ = started.send(put.map(|()| new.number));
+        run_other(new);
+    };
+    // It begins with every signal blocked, as it has no inbox yet.
+    sys::mask(sys::WHOLE_MASK);
+    let spawned = Builder::new().stack_size(STACK).spawn(body);
+    thread.apply_mask();
+    if spawned.is_err() {
+        return errno(libc::EAGAIN);
+    }
+    match number.recv() {
+        Ok(number) => value(number? as u64),
+        Err(_) => errno(libc::EAGAIN),
+    }
+}
+
+/// A new process.
+fn make_process(thread: &mut Thread, request: &Request) -> Answer {
+    let copied = Copied::of(thread, request)?;
+    let process = Arc::clone(&thread.process);
+    let waits = request.flags & flag(libc::CLONE_VFORK) != 0;
+    let lending = if waits { Some(Lending::new(process.files.lowest())?) } else { None };
+    sys::mask(sys::WHOLE_MASK);
+    // The child finds no lock held by a thread that it does not have.
+    let locks = (lock(&process.space), lock(&process.actions), lock(&process.threads), lock(&process.vfork));
+    let is_alone = locks.2.alive.len() == 1;
+    let forked = sys::fork();
+    drop(locks);
+    match forked {
+        Err(error) => {
+            thread.apply_mask();
+            Err(error.into())
+        }
+        Ok(Forked::Parent(child)) => {
+            if request.flags & flag(libc::CLONE_PARENT_SETTID) != 0 {
+                let _ = process.arena.write(request.parent_number, &child.to_le_bytes());
+            }
+            if let Some(lending) = lending {
+                let rsp = copied.registers.rsp;
+                take_back(&process, lending, child, is_alone, [thread.state().rsp, rsp]);
+            }
+            thread.apply_mask();
+            value(child as u64)
+        }
+        Ok(Forked::Child) => {
+            if let Err(error) = become_child(thread, request, &copied, lending, is_alone) {
+                eprintln!("error: {}", crate::error::in_words(&error));
+                sys::end_process(125);
+            }
+            Ok(Done::Elsewhere)
+        }
+    }
+}
+
+/// What a child does first: it has a copy of everything but its parent's VM.
+fn become_child(
+    thread: &mut Thread,
+    request: &Request,
+    copied: &Copied,
+    lending: Option<Lending>,
+    was_alone: bool,
+) -> Result<()> {
+    let process = Arc::clone(&thread.process);
+    // What has come for the parent is the parent's.
+    let _ = sys::Inbox::take();
+    thread.number = sys::thread_id();
+    *lock(&process.vfork) = lending.map(Lending::into_lender);
+    {
+        let mut threads = lock(&process.threads);
+        threads.alive = BTreeSet::from([thread.number]);
+        threads.idle.clear();
+    }
+    {
+        let mut space = lock(&process.space);
+        space.move_to_new_vm(&process.kvm, process.files.lowest())?;
+        thread.vcpu = space.create_vcpu_again()?;
+    }
+    if !was_alone {
+        // The vCPUs of threads that are not here.
+        let mut kept = process.files.ours();
+        kept.extend(lock(&process.space).descriptors());
+        kept.extend([process.kvm.descriptor(), thread.vcpu.descriptor()]);
+        kept.extend(lock(&process.vfork).iter().flat_map(Lender::descriptors));
+        sys::close_ours_but(&kept, process.files.lowest());
+    }
+    process.set_up(&mut thread.vcpu, thread.page)?;
+    thread.renew();
+    copied.put(thread)?;
+    let bytes = thread.number.to_le_bytes();
+    if request.flags & flag(libc::CLONE_CHILD_SETTID) != 0 {
+        let _ = process.arena.write(request.child_number, &bytes);
+    }
+    let clears = request.flags & flag(libc::CLONE_CHILD_CLEARTID) != 0;
+    thread.clear_at_end = if clears { request.child_number } else { 0 };
+    thread.apply_mask();
+    Ok(())
+}
+
+/// Waits until a child that believes to share our memory has become another program or has ended, and takes over what
+/// it has changed. Where other threads go on meanwhile, that is the stacks of the two alone: a page may be theirs, too.
+fn take_back(process: &Process, lending: Lending, child: i32, is_alone: bool, stacks: [u64; 2]) {
+    let Some(changed) = lending.wait() else { return };
+    let writable = lock(&process.space).writable();
+    let region_of = |at: u64| writable.iter().copied().find(|&(start, end)| (start..=end).contains(&at));
+    let of_stacks: Vec<(u64, u64)> = stacks.into_iter().filter_map(region_of).collect();
+    let allowed = if is_alone { &writable } else { &of_stacks };
+    for (start, end) in changed.pages() {
+        let is_allowed = allowed.iter().any(|&(from, to)| from <= start && end <= to);
+        if is_allowed && start < end {
+            let _ = sys::read_process(child, &process.arena, start, end - start);
+        }
+    }
+}
+
+pub(super) fn exit(thread: &mut Thread, call: &Checked<'_>) -> Answer {
+    let status = call.int(0) & 0xff;
+    let is_last = lock(&thread.process.threads).alive.len() == 1;
+    let is_first = thread.number == std::process::id() as i32;
+    Ok(Done::End(if is_last && is_first { End::Process(status) } else { End::Alone(status) }))
+}
+
+pub(super) fn exit_group(_: &mut Thread, call: &Checked<'_>) -> Answer {
+    Ok(Done::End(End::Process(call.int(0) & 0xff)))
+}

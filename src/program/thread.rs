@@ -1,0 +1,113 @@
+//! A thread of a program: its vCPU, where that stands, and how it is made to go on elsewhere.
+
+use super::actions::AlternateStack;
+use super::image::Begin;
+use super::process::Process;
+use super::stub::{self, Stop};
+use crate::error::Result;
+use crate::kvm::ring3::ProgramVcpu;
+use crate::sys::program as sys;
+use kvm_bindings::kvm_regs;
+use std::sync::Arc;
+
+/// One thread, with its vCPU.
+pub struct Thread {
+    pub process: Arc<Process>,
+    pub vcpu: ProgramVcpu,
+    /// The vCPU's page of the system's memory.
+    pub page: u64,
+    /// The kernel's number, which is the program's as well.
+    pub number: i32,
+    /// The signals that it blocks.
+    pub mask: u64,
+    pub alternate: AlternateStack,
+    /// A word that is cleared when the thread ends, and woken (set_tid_address(2)), or 0.
+    pub clear_at_end: u64,
+    /// Where the vCPU stands.
+    pub stop: Stop,
+    /// Whether it is in ring 0, in a stub of ours.
+    pub is_in_stub: bool,
+    /// The call at which it stands is to be made once more.
+    pub is_call_undone: bool,
+    /// It is made to fault where the host has no page: see `no_page`.
+    pub is_probing: bool,
+    /// How a thread that it starts runs: the loop stands above the calls, one of which starts it.
+    pub run_other: fn(Thread),
+}
+
+/// How a thread ends.
+pub enum End {
+    /// By itself, with a status that counts if it is the first one.
+    Alone(i32),
+    /// With all of the process.
+    Process(i32),
+}
+
+impl Thread {
+    /// The first thread of a program, which is the calling one.
+    pub fn first(process: Arc<Process>, begin: Begin, run_other: fn(Thread)) -> Result<Thread> {
+        let (vcpu, page) = process.vcpu()?;
+        let mut thread = Thread::on(process, vcpu, page, run_other);
+        thread.mask = sys::current_mask();
+        thread.begin(begin);
+        Ok(thread)
+    }
+
+    /// A thread on `vcpu`, whose registers are to be set.
+    pub fn on(process: Arc<Process>, vcpu: ProgramVcpu, page: u64, run_other: fn(Thread)) -> Thread {
+        Thread {
+            process,
+            vcpu,
+            page,
+            number: sys::thread_id(),
+            mask: 0,
+            alternate: AlternateStack::default(),
+            clear_at_end: 0,
+            stop: Stop::Program,
+            is_in_stub: false,
+            is_call_undone: false,
+            is_probing: false,
+            run_other,
+        }
+    }
+
+    /// Sets the registers of a vCPU that has not run yet, or stands in ring 3.
+    fn begin(&mut self, begin: Begin) {
+        let rflags = stub::flags(0, self.process.how());
+        *self.vcpu.registers_mut() =
+            kvm_regs { rip: begin.rip, rsp: begin.rsp, rflags, ..kvm_regs::default() };
+    }
+
+    /// It has another vCPU now, which has not run yet.
+    pub fn renew(&mut self) {
+        (self.stop, self.is_in_stub, self.is_call_undone) = (Stop::Program, false, false);
+    }
+
+    /// Goes on at another program's beginning.
+    pub fn begin_anew(&mut self, begin: Begin) -> Result<()> {
+        let rflags = stub::flags(0, self.process.how());
+        self.go_on_at(kvm_regs { rip: begin.rip, rsp: begin.rsp, rflags, ..kvm_regs::default() })
+    }
+
+    /// The program's registers, wherever the vCPU stands.
+    pub fn state(&mut self) -> kvm_regs {
+        let registers = self.vcpu.registers();
+        match self.stop {
+            Stop::AfterCall => kvm_regs { rip: registers.rcx, rflags: registers.r11, ..registers },
+            _ => registers,
+        }
+    }
+
+    /// Has the program go on with these registers.
+    pub fn go_on_at(&mut self, registers: kvm_regs) -> Result<()> {
+        let rflags = stub::flags(registers.rflags, self.process.how());
+        *self.vcpu.registers_mut() = kvm_regs { rflags, ..registers };
+        self.stop = Stop::Program;
+        if std::mem::take(&mut self.is_in_stub) {
+            let mut system = self.vcpu.system()?;
+            stub::back_to_ring3(&mut system);
+            self.vcpu.set_system(system);
+        }
+        Ok(())
+    }
+}

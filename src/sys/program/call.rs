@@ -1,0 +1,263 @@
+//! System calls that the process makes on a program's behalf.
+//!
+//! Which arguments of a call are addresses is known here, and only there can memory stand: a piece of the program's
+//! [`Arena`](super::Arena), or bytes of ours to be read. So no number that a program gives is taken for an address of
+//! ours, whatever the table of [`crate::program`] says. A call that changes this process's memory or threads is not
+//! in the list, and cannot be passed on.
+//!
+//! A signal may come between the last look at the [`Inbox`] and the call, which would then wait although there is
+//! something to deliver. So the look and the call are a few instructions that the signal's handler knows by their
+//! addresses, and leads out of. The same happens to a call that the kernel would begin again after the signal.
+//!
+//! Sources: syscalls(2), signal(7) "Interruption of system calls"; the numbers of x86-64.
+
+use super::arena::Place;
+use super::inbox::Inbox;
+use std::arch::global_asm;
+use std::ffi::CStr;
+use std::marker::PhantomData;
+
+/// The result of a call that was not made, or is to be made again after a signal: the kernel's own ERESTARTSYS, which
+/// no program sees.
+pub const RESTART: i64 = -512;
+
+/// An argument.
+#[derive(Debug, Clone, Copy)]
+pub enum Argument<'a> {
+    /// A number; in the place of an address only 0.
+    Word(u64),
+    /// Memory of the program.
+    Memory(Place<'a>),
+    /// A string of ours.
+    Text(&'a CStr),
+    /// A struct of ours, whole, that is only read.
+    Bytes(&'a [u8]),
+    /// Pieces of the program's memory: `struct iovec`s.
+    Pieces(&'a [Piece<'a>]),
+    /// A `struct msghdr`, into which the kernel writes lengths and flags.
+    Message(&'a Message<'a>),
+    /// A set of signals, as pselect6(2) wants it in its last place: by address and size.
+    Signals(&'a u64),
+}
+
+/// A piece of the program's memory, as scattered reads and writes take it.
+#[derive(Debug, Clone, Copy)]
+#[repr(transparent)]
+pub struct Piece<'a>(libc::iovec, PhantomData<Place<'a>>);
+
+impl<'a> Piece<'a> {
+    /// `len` bytes at `place`, which was checked to have so many.
+    pub fn new(place: Place<'a>, len: u64) -> Piece<'a> {
+        let iov_base = std::ptr::with_exposed_provenance_mut(place.address);
+        Piece(libc::iovec { iov_base, iov_len: len as usize }, PhantomData)
+    }
+}
+
+/// A message to send, or room for one.
+#[derive(Debug)]
+pub struct Message<'a>(std::cell::UnsafeCell<libc::msghdr>, PhantomData<Place<'a>>);
+
+/// Part of a message.
+#[derive(Debug, Clone, Copy)]
+pub enum Part<'a> {
+    /// Bytes of ours, to be sent; room for none, if it is to be received.
+    Bytes(&'a [u8]),
+    /// Memory of the program, and its length.
+    Memory(Place<'a>, u64),
+}
+
+impl Part<'_> {
+    /// As the kernel takes it; no address for no bytes.
+    fn pointer(self) -> (*mut libc::c_void, usize) {
+        match self {
+            Part::Bytes([]) => (std::ptr::null_mut(), 0),
+            Part::Bytes(bytes) => (bytes.as_ptr().cast_mut().cast(), bytes.len()),
+            Part::Memory(place, len) => (std::ptr::with_exposed_provenance_mut(place.address), len as usize),
+        }
+    }
+}
+
+impl<'a> Message<'a> {
+    /// An address, pieces of data, and control data. For recvmsg(2), what is written to has to be the program's.
+    pub fn new(name: Part<'a>, pieces: &'a [Piece<'a>], control: Part<'a>) -> Message<'a> {
+        // SAFETY: all zeroes is a valid msghdr: nothing at all.
+        let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+        let (name, name_len) = name.pointer();
+        (header.msg_name, header.msg_namelen) = (name, name_len as u32);
+        (header.msg_iov, header.msg_iovlen) = (pieces.as_ptr().cast_mut().cast(), pieces.len());
+        (header.msg_control, header.msg_controllen) = control.pointer();
+        Message(std::cell::UnsafeCell::new(header), PhantomData)
+    }
+
+    /// What the kernel has written: the lengths of address and control data, and flags.
+    pub fn received(&self) -> (u32, u64, i32) {
+        // SAFETY: the kernel writes it only during the call.
+        let header = unsafe { &*self.0.get() };
+        (header.msg_namelen, header.msg_controllen as u64, header.msg_flags)
+    }
+}
+
+/// Which arguments of a call are addresses: bit 0 is the first. `None` for calls that cannot be passed on. `words` are
+/// its first three arguments, as the second or first of some decides what another one is.
+#[rustfmt::skip]
+#[allow(non_upper_case_globals, reason = "as libc spells them")]
+#[deny(unreachable_patterns, reason = "a name that libc does not have would match everything")]
+pub fn addresses(number: i64, words: [u64; 3]) -> Option<u8> {
+    use libc::*;
+    // Of asm-generic/fcntl.h, and not in libc.
+    const F_SETSIG: i32 = 10;
+    const F_GETSIG: i32 = 11;
+    Some(match number {
+        SYS_close | SYS_close_range | SYS_dup | SYS_dup2 | SYS_dup3 | SYS_lseek | SYS_fsync | SYS_fdatasync | SYS_syncfs
+        | SYS_sync | SYS_ftruncate | SYS_fallocate | SYS_fadvise64 | SYS_readahead | SYS_sync_file_range | SYS_flock
+        | SYS_fchdir | SYS_fchmod | SYS_fchown | SYS_umask | SYS_tee
+        | SYS_eventfd | SYS_eventfd2 | SYS_timerfd_create | SYS_epoll_create | SYS_epoll_create1 | SYS_inotify_init
+        | SYS_inotify_init1 | SYS_inotify_rm_watch | SYS_socket | SYS_listen | SYS_shutdown
+        | SYS_getpid | SYS_gettid | SYS_getppid | SYS_getpgid | SYS_getpgrp | SYS_getsid | SYS_setpgid | SYS_setsid
+        | SYS_getuid | SYS_geteuid | SYS_getgid | SYS_getegid | SYS_kill | SYS_tkill | SYS_tgkill | SYS_pause
+        | SYS_alarm | SYS_sched_yield | SYS_sched_getscheduler | SYS_sched_get_priority_max
+        | SYS_sched_get_priority_min | SYS_getpriority | SYS_setpriority | SYS_timer_getoverrun | SYS_timer_delete
+        | SYS_pidfd_open | SYS_membarrier | SYS_setuid | SYS_setgid | SYS_setreuid | SYS_setregid | SYS_setresuid
+        | SYS_setresgid | SYS_setfsuid | SYS_setfsgid => 0,
+
+        SYS_uname | SYS_sysinfo | SYS_times | SYS_time | SYS_pipe | SYS_pipe2 | SYS_poll | SYS_getrandom
+        | SYS_memfd_create | SYS_rt_sigpending | SYS_rt_sigsuspend | SYS_truncate | SYS_msync
+        | SYS_mlock | SYS_mlock2 | SYS_munlock | SYS_mkdir | SYS_rmdir => 0b1,
+
+        SYS_read | SYS_write | SYS_pread64 | SYS_pwrite64 | SYS_readv | SYS_writev | SYS_preadv | SYS_pwritev
+        | SYS_preadv2 | SYS_pwritev2 | SYS_vmsplice | SYS_getdents | SYS_getdents64 | SYS_fstat | SYS_fstatfs
+        | SYS_getrlimit | SYS_setrlimit | SYS_getrusage | SYS_getgroups | SYS_bind | SYS_connect | SYS_sendmsg
+        | SYS_recvmsg | SYS_epoll_wait | SYS_getitimer | SYS_clock_gettime | SYS_clock_getres
+        | SYS_timer_gettime | SYS_timerfd_gettime | SYS_signalfd4 | SYS_sched_getparam
+        | SYS_sched_rr_get_interval | SYS_faccessat | SYS_faccessat2 | SYS_mkdirat | SYS_mknodat | SYS_unlinkat
+        | SYS_fchmodat | SYS_fchownat | SYS_flistxattr | SYS_inotify_add_watch => 0b10,
+
+        SYS_nanosleep | SYS_gettimeofday | SYS_getcpu | SYS_capget | SYS_statfs | SYS_stat | SYS_lstat => 0b11,
+        SYS_sendfile | SYS_sched_getaffinity | SYS_sched_setaffinity | SYS_rt_sigqueueinfo | SYS_pidfd_send_signal
+        | SYS_sched_setscheduler => 0b100,
+        SYS_mincore | SYS_symlinkat => 0b101,
+        SYS_accept | SYS_accept4 | SYS_getsockname | SYS_getpeername | SYS_newfstatat | SYS_readlinkat | SYS_openat2
+        | SYS_setitimer | SYS_timer_create | SYS_utimensat | SYS_fgetxattr | SYS_fsetxattr => 0b110,
+        SYS_getresuid | SYS_getresgid | SYS_getxattr | SYS_rt_sigtimedwait => 0b111,
+        SYS_socketpair | SYS_setsockopt | SYS_epoll_ctl | SYS_rt_tgsigqueueinfo => 0b1000,
+        SYS_wait4 | SYS_renameat2 | SYS_linkat | SYS_splice | SYS_copy_file_range => 0b1010,
+        SYS_prlimit64 | SYS_clock_nanosleep | SYS_timer_settime | SYS_timerfd_settime => 0b1100,
+        SYS_ppoll => 0b1101,
+        SYS_sendto | SYS_statx | SYS_epoll_pwait => 0b1_0010,
+        SYS_waitid => 0b1_0100,
+        SYS_getsockopt => 0b1_1000,
+        SYS_select => 0b1_1110,
+        SYS_epoll_pwait2 => 0b1_1010,
+        SYS_recvfrom => 0b11_0010,
+        SYS_pselect6 => 0b11_1110,
+
+        SYS_futex => match words[1] as i32 & 0x7f {
+            FUTEX_WAIT | FUTEX_WAIT_BITSET | FUTEX_LOCK_PI | FUTEX_LOCK_PI2 | FUTEX_WAIT_REQUEUE_PI => 0b1_1001,
+            FUTEX_WAKE | FUTEX_WAKE_BITSET | FUTEX_UNLOCK_PI | FUTEX_TRYLOCK_PI => 0b1_0001,
+            FUTEX_REQUEUE | FUTEX_CMP_REQUEUE | FUTEX_WAKE_OP | FUTEX_CMP_REQUEUE_PI => 0b1_0001,
+            _ => return None,
+        },
+        SYS_fcntl => match words[1] as i32 {
+            F_GETLK | F_SETLK | F_SETLKW | F_OFD_GETLK | F_OFD_SETLK | F_OFD_SETLKW => 0b100,
+            F_DUPFD | F_DUPFD_CLOEXEC | F_GETFD | F_SETFD | F_GETFL | F_SETFL | F_GETOWN | F_SETOWN | F_SETSIG
+            | F_GETSIG | F_GETPIPE_SZ | F_SETPIPE_SZ | F_ADD_SEALS | F_GET_SEALS | F_SETLEASE | F_GETLEASE => 0,
+            _ => return None,
+        },
+        SYS_prctl => match words[0] as i32 {
+            PR_SET_NAME | PR_GET_NAME | PR_GET_PDEATHSIG | PR_GET_CHILD_SUBREAPER => 0b10,
+            PR_SET_PDEATHSIG | PR_GET_DUMPABLE | PR_SET_NO_NEW_PRIVS | PR_GET_NO_NEW_PRIVS | PR_SET_CHILD_SUBREAPER
+            | PR_CAPBSET_READ | PR_SET_TIMERSLACK | PR_GET_TIMERSLACK | PR_GET_KEEPCAPS => 0,
+            _ => return None,
+        },
+        // The terminal, pipes and sockets: what shells, editors and event loops ask.
+        SYS_ioctl => match words[1] {
+            TCGETS | TCSETS | TCSETSW | TCSETSF | TIOCGPGRP | TIOCSPGRP | TIOCGSID | TIOCGWINSZ | TIOCSWINSZ
+            | TIOCOUTQ | FIONREAD | FIONBIO | FIOASYNC | TIOCGPTN | TIOCSPTLCK | TIOCGEXCL | TCGETA | TCSETA | TCSETAW
+            | TCSETAF | 0x802c_542a | 0x402c_542b | 0x402c_542c | 0x402c_542d => 0b100,
+            TCSBRK | TCSBRKP | TCXONC | TCFLSH | TIOCSCTTY | TIOCNOTTY | TIOCEXCL | TIOCNXCL | FIOCLEX | FIONCLEX
+            | TIOCGPTPEER => 0,
+            _ => return None,
+        },
+        _ => return None,
+    })
+}
+
+// RDI: the word that says whether a signal waits. RSI: the number and six arguments. RAX: the kernel's answer.
+global_asm!(
+    ".globl matchstick_call, matchstick_call_begin, matchstick_call_end, matchstick_call_interrupted",
+    "matchstick_call:",
+    "push rbx",
+    "mov rbx, rdi",
+    "mov rax, [rsi]",
+    "mov rdi, [rsi + 8]",
+    "mov rdx, [rsi + 24]",
+    "mov r10, [rsi + 32]",
+    "mov r8, [rsi + 40]",
+    "mov r9, [rsi + 48]",
+    "mov rsi, [rsi + 16]",
+    // From here to the call's end, `arrived` moves RIP to the third label.
+    "matchstick_call_begin:",
+    "cmp dword ptr [rbx], 0",
+    "jne matchstick_call_interrupted",
+    "syscall",
+    "matchstick_call_end:",
+    "pop rbx",
+    "ret",
+    "matchstick_call_interrupted:",
+    "mov rax, -512",
+    "pop rbx",
+    "ret",
+);
+
+unsafe extern "C" {
+    fn matchstick_call(waits: *const u32, words: *const u64) -> i64;
+    fn matchstick_call_begin();
+    fn matchstick_call_end();
+    fn matchstick_call_interrupted();
+}
+
+/// Whether a thread at `rip` is about to make a call, and has not made it.
+pub(super) fn is_before_call(rip: usize) -> bool {
+    (matchstick_call_begin as *const () as usize..matchstick_call_end as *const () as usize).contains(&rip)
+}
+
+/// Where such a thread is led.
+#[expect(non_snake_case, reason = "a constant that only the linker knows")]
+pub(super) fn INTERRUPTED() -> usize {
+    matchstick_call_interrupted as *const () as usize
+}
+
+/// Makes a call and returns the kernel's answer: below 0 an error, [`RESTART`] if a signal was there first.
+///
+/// # Panics
+/// For a call that cannot be passed on, or one with a number in the place of an address: a fault of ours.
+pub fn call(number: i64, arguments: [Argument<'_>; 6]) -> i64 {
+    let mut pair = [0, size_of::<u64>() as u64];
+    let word = |argument: Argument<'_>| match argument {
+        Argument::Word(word) => word,
+        Argument::Memory(place) => place.address as u64,
+        Argument::Text(text) => text.as_ptr().expose_provenance() as u64,
+        Argument::Bytes(bytes) => bytes.as_ptr().expose_provenance() as u64,
+        Argument::Pieces(pieces) => pieces.as_ptr().expose_provenance() as u64,
+        Argument::Message(message) => message.0.get().expose_provenance() as u64,
+        Argument::Signals(set) => {
+            pair[0] = std::ptr::from_ref(set).expose_provenance() as u64;
+            pair.as_ptr().expose_provenance() as u64
+        }
+    };
+    let words = arguments.map(word);
+    let addresses = addresses(number, [words[0], words[1], words[2]])
+        .unwrap_or_else(|| panic!("system call {number} is not passed on"));
+    for (at, argument) in arguments.iter().enumerate() {
+        let is_fit = match argument {
+            Argument::Word(word) => addresses >> at & 1 == 0 || *word == 0,
+            _ => addresses >> at & 1 == 1,
+        };
+        assert!(is_fit, "argument {at} of system call {number}");
+    }
+    let [a, b, c, d, e, f] = words;
+    let all = [number as u64, a, b, c, d, e, f];
+    // SAFETY: no listed call touches memory but by its addresses, and those are the arena's or, for what is only read,
+    // ours (checked above). The routine saves what the ABI wants saved.
+    unsafe { matchstick_call(Inbox::address(), all.as_ptr()) }
+}

@@ -1,0 +1,32 @@
+//! What a process does on behalf of a Linux program that runs in a VM beside it: its memory, its system calls, its
+//! signals, its children, each behind a safe interface.
+//!
+//! Nothing here knows about virtual machines, nor what a program may do: that is [`crate::program`]'s matter.
+
+mod arena;
+mod call;
+mod copy;
+mod files;
+mod inbox;
+mod lending;
+mod process;
+mod signals;
+mod vdso;
+mod wall;
+
+pub use arena::{Arena, Source};
+pub use call::{Argument, Message, Part, Piece, RESTART, addresses, call};
+pub use copy::Fault;
+pub use files::{Handle, Kind, close, close_on_exec};
+pub use inbox::{Inbox, Noted, attach};
+pub use lending::{Lender, Lending, changed_pages};
+pub use process::{
+    Forked, auxiliary, close_ours_but, duplicate_above, end_process, fork, ids, is_child, lowest_of_ours,
+    read_process, set_name, thread_id,
+};
+pub use signals::{
+    Action, WHOLE_MASK, current_mask, default_everything, die_of, host_mask, is_ignored, mask,
+    on_fault_in_copies, send_to_thread, set_action,
+};
+pub use vdso::Vdso;
+pub use wall::wall;

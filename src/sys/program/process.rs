@@ -1,0 +1,127 @@
+//! Processes, threads and descriptors of who serves a program.
+//!
+//! Sources: fork(2), fcntl(2), process_vm_readv(2), getrlimit(2).
+
+use super::arena::Arena;
+use super::copy::Fault;
+use std::ffi::{CString, OsStr};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+
+/// Which of the two a process is after [`fork`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forked {
+    /// The one that asked, and the number of its child.
+    Parent(i32),
+    /// The child: the calling thread, and none of the others.
+    Child,
+}
+
+/// Makes a copy of this process (fork(2)).
+///
+/// Of other threads only their locks are copied: the caller holds those that the child will want. The allocator's are
+/// taken care of by the C library.
+pub fn fork() -> io::Result<Forked> {
+    // SAFETY: the C library makes its own state whole in the child; ours is the caller's to care for, and a lock that
+    // stays locked is no breach of memory safety.
+    match unsafe { libc::fork() } {
+        0 => Ok(Forked::Child),
+        child if child > 0 => Ok(Forked::Parent(child)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Ends this process, all its threads, at once, and without a word.
+pub fn end_process(status: i32) -> ! {
+    // SAFETY: it does not return.
+    unsafe { libc::_exit(status) }
+}
+
+/// The calling thread's number, as the kernel has it.
+pub fn thread_id() -> i32 {
+    // SAFETY: it takes nothing and cannot fail.
+    unsafe { libc::gettid() }
+}
+
+/// The first descriptor that is ours and not the program's: programs have those below, 1024 as everywhere, or half of
+/// what the hard limit on open files (`RLIMIT_NOFILE`) gives. Raises the soft limit to the hard one.
+pub fn lowest_of_ours() -> io::Result<RawFd> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: getrlimit writes the struct, setrlimit reads it.
+    unsafe {
+        super::super::check(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit))?;
+        limit.rlim_cur = limit.rlim_max;
+        super::super::check(libc::setrlimit(libc::RLIMIT_NOFILE, &limit))?;
+    }
+    Ok(1024.min(limit.rlim_max / 2) as RawFd)
+}
+
+/// The same open file once more, by the lowest free number from `lowest` on.
+pub fn duplicate_above(fd: BorrowedFd<'_>, lowest: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: plain numbers.
+    let moved = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) };
+    if moved < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(moved) })
+}
+
+/// Copies `len` bytes at `at` of the program that the child process `process` serves, to the same place of ours: its
+/// arena lies where ours does, as it is our copy.
+pub fn read_process(process: i32, arena: &Arena, at: u64, len: u64) -> Result<(), Fault> {
+    let place = arena.place(at, len)?;
+    let piece =
+        libc::iovec { iov_base: std::ptr::with_exposed_provenance_mut(place.address), iov_len: len as usize };
+    // SAFETY: it writes to the arena, of which nobody has references, and where it may not, fails.
+    match unsafe { libc::process_vm_readv(process, &piece, 1, &piece, 1, 0) } {
+        done if done == len as isize => Ok(()),
+        _ => Err(Fault),
+    }
+}
+
+/// What the kernel has told this process about itself and the processor (getauxval(3)).
+pub fn auxiliary(kind: u64) -> u64 {
+    // SAFETY: a plain number; 0 for what there is not.
+    unsafe { libc::getauxval(kind) }
+}
+
+/// User and group of this process: real and effective of each.
+pub fn ids() -> [u64; 4] {
+    // SAFETY: they take nothing and cannot fail.
+    unsafe { [libc::getuid(), libc::geteuid(), libc::getgid(), libc::getegid()].map(u64::from) }
+}
+
+/// Names the calling thread, as ps(1) shows it (PR_SET_NAME): the first 15 bytes of `name`.
+pub fn set_name(name: &OsStr) {
+    let bytes = name.as_bytes();
+    let Ok(name) = CString::new(&bytes[..bytes.len().min(15)]) else { return };
+    // SAFETY: a string that ends in zero.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}
+
+/// Closes every descriptor from `lowest` on but those of `kept`: what a child has of threads that it does not have.
+pub fn close_ours_but(kept: &[RawFd], lowest: RawFd) {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
+    let all: Vec<RawFd> =
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    for fd in all.into_iter().filter(|fd| *fd >= lowest && !kept.contains(fd)) {
+        // SAFETY: whoever had it is a thread that this process does not have.
+        unsafe { libc::close(fd) };
+    }
+}
+
+/// Whether a process, or one of the group `-process`, is a child of ours, or was and has not been waited for.
+pub fn is_child(process: i32) -> bool {
+    let (kind, number) = match process {
+        ..0 => (libc::P_PGID, process.unsigned_abs()),
+        _ => (libc::P_PID, process as u32),
+    };
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: the kernel writes a siginfo_t, and with WNOWAIT changes nothing.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        number > 1 && libc::waitid(kind, number, &mut info, options) == 0
+    }
+}

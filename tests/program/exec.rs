@@ -1,0 +1,240 @@
+//! `exec`: Linux programs, as they are, in a VM without a kernel, held against the same ones on the host itself.
+
+use crate::support::{Ended, Program, has_kvm, matchstick, skip};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long one may take: the test machine is busy, and a program here is slower than on the host.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// The path of a program of this host; `None`, and said, where there is none.
+fn installed(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.is_file());
+    if found.is_none() {
+        skip(&format!("{name} is not installed"));
+    }
+    found
+}
+
+fn exec(options: &[&str], words: &[&str]) -> Program {
+    matchstick(["exec"]).args(options).args(words).limit(LIMIT)
+}
+
+/// Runs `words` on the host and in a VM, with `input`, and asserts that nobody could tell which was which.
+#[track_caller]
+fn is_as_on_the_host(options: &[&str], words: &[&str], input: &str) -> Ended {
+    let host = Program::new(words[0]).args(&words[1..]).limit(LIMIT).input(input).run();
+    let vm = exec(options, words).input(input).run();
+    assert_eq!(
+        (vm.text(), vm.status, vm.signal),
+        (host.text(), host.status, host.signal),
+        "{words:?}: {vm:?}"
+    );
+    assert_eq!(vm.stderr, host.stderr, "{words:?}");
+    vm
+}
+
+/// Compiles one of the programs in tests/linux-programs; `None`, and said, without a compiler.
+fn compiled(source: &str, directory: &Path, options: &[&str]) -> Option<String> {
+    let compiler = installed("gcc")?;
+    let target = directory.join(source.trim_end_matches(".c"));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/linux-programs").join(source);
+    let ended = Program::new(compiler)
+        .args(["-O1", "-pthread", "-w", "-o"])
+        .args([&target, &source])
+        .args(options)
+        .limit(LIMIT)
+        .run();
+    ended.status(0);
+    Some(target.display().to_string())
+}
+
+#[test]
+fn a_dozen_programs_are_as_on_the_host() {
+    if !has_kvm() {
+        return;
+    }
+    let cases: &[(&[&str], &str)] = &[
+        (&["busybox", "echo", "static"], ""),
+        (&["busybox", "sh", "-c", "echo a | cat; exit 5"], ""),
+        (&["true"], ""),
+        (&["cat"], "through\na pipe\n"),
+        (&["sort", "-r"], "a\nb\nc\n"),
+        (&["sha256sum"], "abc"),
+        (&["ls", "-l", "/usr"], ""),
+        (&["dash", "-c", "for i in 1 2 3; do echo $i; done | (read x; echo $x; exit 4)"], ""),
+        (&["bash", "-c", "trap 'echo trapped' USR1; kill -USR1 $$; x=$(echo sub); echo $x; exit 7"], ""),
+        (&["bash", "-c", "cat <(echo substituted); echo ${BASH_VERSION%%.*}; f() { return 3; }; f"], ""),
+        (&["bash", "-c", "sleep 100 & kill %1; wait; kill -TERM $$"], ""),
+        (
+            &[
+                "perl",
+                "-e",
+                "$SIG{ALRM} = sub { print qq(alarm\\n) }; alarm 1; sleep 5; print `echo back`; exit 3",
+            ],
+            "",
+        ),
+        (&["sqlite3", ":memory:", "create table t(x); insert into t values(41); select x + 1 from t"], ""),
+        (&["git", "--version"], ""),
+        (&["awk", "BEGIN { print 6 * 7; exit 2 }"], ""),
+        (&["sed", "s/a/b/"], "banana\n"),
+        (&["find", "/etc/hostname", "-newer", "/nonexistent"], ""),
+        (
+            &["node", "-e", "setTimeout(() => { console.log([1, 2].map(x => x * 2)); process.exit(9) }, 10)"],
+            "",
+        ),
+        (&["runc", "--version"], ""),
+    ];
+    for (words, input) in cases.iter().filter(|(words, _)| installed(words[0]).is_some()) {
+        is_as_on_the_host(&[], words, input);
+    }
+}
+
+#[test]
+fn python_has_threads_children_and_handlers() {
+    let Some(_) = installed("python3").filter(|_| has_kvm()) else { return };
+    let program = "
+import asyncio, ctypes, hashlib, multiprocessing, os, select, signal, socket, ssl, subprocess, threading, time
+found = []
+threads = [threading.Thread(target=lambda number=number: found.append(number)) for number in range(8)]
+[thread.start() for thread in threads]; [thread.join() for thread in threads]
+print(sorted(found), subprocess.run(['echo', 'child'], capture_output=True).stdout)
+try: subprocess.run(['/nonexistent'])
+except FileNotFoundError as error: print(error)
+process = multiprocessing.get_context('fork').Process(target=os._exit, args=(4,)); process.start(); process.join()
+print(process.exitcode)
+async def main():
+    child = await asyncio.create_subprocess_exec('true'); print(await child.wait())
+asyncio.run(main())
+signal.signal(signal.SIGUSR1, lambda *_: print('handled')); os.kill(os.getpid(), signal.SIGUSR1)
+a, b = socket.socketpair(); a.send(b'x'); print(select.select([b], [], [], 5)[0] == [b], b.recv(1))
+print(abs(time.time() - time.clock_gettime(time.CLOCK_REALTIME)) < 1, hashlib.sha256(b'abc').hexdigest()[:8])
+raise SystemExit(11)
+";
+    is_as_on_the_host(&[], &["python3", "-c", program], "").status(11);
+}
+
+#[test]
+fn a_compiler_compiles_what_then_runs() {
+    let Some(_) = installed("gcc").filter(|_| has_kvm()) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    fs::write(path("a.c"), "#include <stdio.h>\nint main(void) { puts(\"compiled\"); return 7; }\n").unwrap();
+    let write = directory.path().display().to_string();
+    let options = ["--write", &write, "--env", &format!("TMPDIR={write}")];
+    exec(&options, &["gcc", "-o", &path("a"), &path("a.c")]).run().silent().status(0);
+    exec(&[], &[&path("a")]).run().silent().status(7).printed("compiled\n");
+}
+
+#[test]
+fn signals_are_as_on_the_host() {
+    if !has_kvm() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    for options in [&["-static"][..], &[]] {
+        let Some(program) = compiled("signals.c", directory.path(), options) else { return };
+        is_as_on_the_host(&["--write", "/tmp"], &[&program], "").status(0);
+    }
+}
+
+#[test]
+fn processes_and_threads_are_as_on_the_host() {
+    if !has_kvm() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    for options in [&["-static"][..], &[], &["-no-pie"]] {
+        let Some(program) = compiled("processes.c", directory.path(), options) else { return };
+        is_as_on_the_host(&[], &[&program], "").status(23);
+    }
+}
+
+/// With the table alone, and with the kernel behind it: neither lets anything through.
+#[test]
+fn known_ways_out_are_closed() {
+    if !has_kvm() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let Some(program) = compiled("escapes.c", directory.path(), &["-static"]) else { return };
+    let ended = exec(&[], &[&program]).run();
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    assert!(ended.text().ends_with("\n0 holes\n"), "{ended:?}");
+    let ended = exec(&["--sandbox", "off"], &[&program]).run();
+    assert!(ended.text().ends_with("\n0 holes\n"), "{ended:?}");
+}
+
+#[test]
+fn what_cannot_be_run_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8], mode: u32| {
+        let path = directory.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path.display().to_string()
+    };
+    matchstick(["exec"]).run().fails(125, "which program?", "`matchstick exec --help`");
+    matchstick(["exec", "--env", "x", "true"]).run().fails(125, "is no variable", "`matchstick exec --help`");
+    if !has_kvm() {
+        return;
+    }
+    let fails = |path: &str, status, error: &str, hint: &str| {
+        exec(&[], &[path]).run().fails(status, error, hint);
+    };
+    fails("no-such-program", 127, "cannot run no-such-program: there is no such program", "PATH");
+    fails("/nonexistent/program", 127, "there is no such program", "");
+    fails("/etc", 126, "Permission denied", "a regular file");
+    fails(&file("data", b"data", 0o644), 126, "Permission denied", "may be executed");
+    fails(&file("text", b"just text", 0o755), 126, "neither an ELF program nor a script", "#!/bin/sh");
+    fails(&file("script", b"#!/nonexistent/sh\n", 0o755), 126, "its interpreter /nonexistent/sh", "");
+    let mut program = fs::read("/proc/self/exe").unwrap();
+    program.truncate(4096);
+    let with = |at: usize, byte: u8| {
+        let mut bytes = program.clone();
+        bytes[at] = byte;
+        bytes
+    };
+    fails(&file("wide", &with(18, 183), 0o755), 126, "for another processor (ELF machine 183)", "x86-64");
+    fails(&file("narrow", &with(4, 1), 0o755), 126, "32-bit", "x86-64");
+    exec(&[], &[&file("object", &with(16, 1), 0o755)]).run().fails_without_hint(126, "it is no executable");
+    let script = file("greets", b"#!/bin/sh\necho $0 $1\nexit 3\n", 0o755);
+    exec(&[], &[&script, "arg"]).run().silent().status(3).printed(format!("{script} arg\n"));
+}
+
+#[test]
+fn files_environment_and_root_are_as_the_user_says() {
+    let Some(busybox) = installed("busybox").filter(|_| has_kvm()) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("root");
+    fs::create_dir_all(root.join("bin")).unwrap();
+    fs::create_dir_all(root.join("data")).unwrap();
+    fs::copy(busybox, root.join("bin/busybox")).unwrap();
+    std::os::unix::fs::symlink("busybox", root.join("bin/cat")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", root.join("outside")).unwrap();
+    std::os::unix::fs::symlink("../../../../../../etc/passwd", root.join("above")).unwrap();
+    let (root, data) = (root.display().to_string(), root.join("data").display().to_string());
+    let sh = |script: &str| {
+        exec(
+            &["--root", &root, "--write", &data, "--clear-env", "--env", "A=b", "--env", "PATH=/bin"],
+            &["/bin/busybox", "sh", "-c", script],
+        )
+    };
+    sh("pwd; echo $A $HOME; cd /data; echo x >f; cat f; cat /data/../data/f; pwd")
+        .run()
+        .silent()
+        .status(0)
+        .printed("/\nb\nx\nx\n/data\n");
+    sh("cat /outside").run().status(1).says("No such file");
+    sh("cat /above").run().status(1).says("No such file");
+    sh("cat ../../../../etc/passwd").run().status(1).says("No such file");
+    sh("echo x >/f").run().status(1).says("Read-only file system");
+    sh("cd data; echo x >../f").run().status(1).says("Read-only file system");
+    assert_eq!(fs::read_to_string(format!("{data}/f")).unwrap(), "x\n");
+    exec(&["--env", "A=b"], &["env"]).env("A", "a").env("C", "d").run().status(0);
+    let ended = exec(&["--env", "A=b"], &["sh", "-c", "echo $A$C"]).env("A", "a").env("C", "d").run();
+    ended.silent().printed("bd\n");
+}
