@@ -95,10 +95,10 @@ impl Launcher {
     ) -> io::Result<Launcher> {
         let words: Vec<OsString> = words.iter().map(|word| word.as_ref().to_owned()).collect();
         let peak_memory = [payload.peak_memory.clone().into_os_string()];
-        let weighed: Vec<&OsString> = peak_memory.iter().chain(&words).collect();
+        let below_it: Vec<&OsString> = peak_memory.iter().chain(&words).collect();
         Ok(Launcher {
             program: Program::new(&words, variables)?,
-            peak: Some(Program::new(&weighed, variables)?),
+            peak: Some(Program::new(&below_it, variables)?),
             words,
             expect,
             null: File::open("/dev/null")?,

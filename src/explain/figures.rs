@@ -229,10 +229,10 @@ fn guest_address() -> Option<String> {
 
 /// How long it takes to copy the memory of a small guest.
 fn copy() -> Option<Duration> {
-    let golden = vec![0x5a_u8; usize::try_from(Guest::find("hello")?.config().memory).ok()?];
+    let memory = vec![0x5a_u8; usize::try_from(Guest::find("hello")?.config().memory).ok()?];
     let once = |_| {
         let start = sys::monotonic();
-        black_box(black_box(&golden).clone());
+        black_box(black_box(&memory).clone());
         sys::monotonic() - start
     };
     median((0..RUNS).map(once).collect())

@@ -72,7 +72,7 @@ fn a_race_prints_a_table_and_writes_its_files() {
         let samples = report["results"][entry]["samples"].as_array().unwrap();
         samples.iter().map(|sample| sample["place"].as_u64().unwrap()).collect::<Vec<_>>()
     };
-    // The third is the launcher's yardstick.
+    // The third is the baseline.
     let is_round = |(one, other): (&u64, u64)| *one != other && one.max(&other) < &3;
     assert!(places(0).iter().zip(places(1)).all(is_round), "not interleaved");
     assert!(!report["machine"]["kernel"].as_str().unwrap().is_empty());
@@ -273,7 +273,7 @@ fn a_race_too_short_to_drop_anyone_still_names_who_failed_each_time() {
         ended.text().contains("fails       dropped after a failure: it ended with status 1\n"),
         "{ended:?}"
     );
-    // Its third start fails; the first is weighed.
+    // Its third start fails; the first is for its peak memory.
     let mark = dir.path().join("mark");
     let once =
         "echo x >> MARK; test $(wc -l < MARK) -ne 3 && echo hi".replace("MARK", mark.to_str().unwrap());

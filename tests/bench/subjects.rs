@@ -208,6 +208,43 @@ fn what_a_killed_race_left_is_removed_by_the_next_one_and_nothing_else_is() {
     assert_eq!(directories().len(), others.len(), "one was removed that is not ours to remove");
 }
 
+/// A daemon keeps what it was asked for, whoever is killed. The `docker` of this test writes down what it is asked for.
+#[test]
+fn containers_and_images_of_a_killed_race_are_removed_from_an_engine() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    // This process, as if it had begun earlier: one that is no more.
+    let own = mark::own();
+    let mut parts: Vec<&str> = own.trim_end_matches('-').split('-').collect();
+    *parts.last_mut().unwrap() = "1";
+    let dead = format!("{}-docker-0", parts.join("-"));
+    let alive = format!("{own}docker-0");
+    let (log, docker) = (dir.path().join("log"), dir.path().join("docker"));
+    let script = format!(
+        "#!/bin/sh\n\
+         echo \"$*\" >> {}\n\
+         case \"$1\" in\n\
+         ps|images) printf '%s\\n' alpine matchstick {dead} {alive} ;;\n\
+         run) echo hi ;;\n\
+         esac\n",
+        log.display()
+    );
+    fs::write(&docker, script).unwrap();
+    fs::set_permissions(&docker, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
+    let endless = endless(dir.path());
+    let args = ["bench", "--warmup=0", "--runs=1", "--only=docker", "--payload"];
+    let race = support::matchstick(args).args([&endless]).env("PATH", path).env("TMPDIR", dir.path());
+    race.run().silent().status(0);
+    let log = fs::read_to_string(&log).unwrap();
+    let removed: Vec<&str> = log.lines().filter(|line| line.starts_with("rm")).collect();
+    let expected = [format!("rm --force {dead}"), format!("rmi --force {dead}")];
+    assert_eq!(removed[..2], expected, "{log}");
+    // Its own image at the end, and nothing else.
+    assert!(removed.len() == 3 && removed[2].starts_with("rmi --force matchstick-"), "{log}");
+    assert!(!removed[2].contains(&alive) && !removed[2].contains(&dead), "{log}");
+}
+
 /// An idle program is no use to anyone when nobody can read from it.
 #[test]
 fn an_idle_program_ends_with_the_race_that_was_killed() {
