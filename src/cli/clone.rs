@@ -110,6 +110,7 @@ const UNCOUNTED: usize = 3;
 
 /// Starts machines from an image and tells how long it took.
 pub fn run(args: &CloneArgs) -> Result<u8> {
+    sys::watch_mapped_files().map_err(|source| Error::Host { step: Step::Signals, source })?;
     let snapshot = Snapshot::open(&args.image, &args.limits)?;
     snapshot.verify()?;
     let kvm = Kvm::open()?;

@@ -17,8 +17,8 @@ use crate::program::Failure;
 use crate::snapshot::{ProcessError, SnapshotError};
 use std::io;
 use std::io::ErrorKind::{
-    BrokenPipe, FileTooLarge, InvalidInput, IsADirectory, NotADirectory, NotFound, Other, PermissionDenied,
-    QuotaExceeded, ReadOnlyFilesystem, StorageFull, Unsupported,
+    BrokenPipe, FileTooLarge, InvalidInput, IsADirectory, NotADirectory, NotFound, Other, OutOfMemory,
+    PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull, TimedOut, Unsupported,
 };
 
 impl Error {
@@ -91,6 +91,7 @@ fn status_of_vmm(error: &error::Error) -> u8 {
         Error::Output(source) | Error::Export { source, .. } if source.kind() == BrokenPipe => status::PIPE,
         Error::Config(_) | Error::Misuse(_) | Error::Output(_) | Error::Export { .. } => status::FAILURE,
         Error::NotFound { .. } => status::NOT_FOUND,
+        Error::Unreadable { source, .. } if source.kind() == TimedOut => status::TIMEOUT,
         Error::Host { .. } | Error::Unreadable { .. } | Error::Image { .. } => status::REFUSED,
     }
 }
@@ -120,6 +121,8 @@ fn hint_of_vmm(error: &error::Error) -> Option<&'static str> {
         Error::Unreadable { source, .. } => match source.kind() {
             _ if source.raw_os_error() == Some(libc::ELOOP) => REGULAR_FILE,
             IsADirectory | NotADirectory | PermissionDenied | Other => REGULAR_FILE,
+            TimedOut => "--timeout TIME is the limit for what comes through a pipe, too",
+            OutOfMemory => "there is no memory to hold it: `ulimit -v`, or a smaller file",
             _ => return hint_of_limits(source),
         },
     })
@@ -151,6 +154,8 @@ fn hint_of_host(step: Step, source: &io::Error) -> Option<&'static str> {
         (Step::AllocateMemory | Step::AddMemory, libc::ENOMEM) => {
             "a guest of this size does not fit: a smaller -m SIZE"
         }
+        // What some KVMs say of memory that is mapped beyond the end of its file.
+        (Step::RunVcpu, libc::EFAULT) => "a golden image must stay as it is while machines run from it",
         (Step::CreateVcpu, libc::ENOMEM) => "so many CPUs do not fit: a smaller -c N",
         (Step::MemoryFile | Step::CopyMemory, libc::ENOMEM) => {
             "the copy takes as much memory as the guest uses: a smaller -m SIZE"
@@ -285,7 +290,7 @@ fn hint_of_bench(error: &bench::Error) -> Option<&'static str> {
         // Nothing else is read for a race.
         | Error::Vmm(error::Error::NotFound { .. } | error::Error::Unreadable { .. }) => "--payload takes hello, primes or the path of a static program",
         Error::Directory(source) | Error::Fill(source) => match source.kind() {
-            StorageFull | io::ErrorKind::OutOfMemory => {
+            StorageFull | OutOfMemory => {
                 "make room in /tmp, or in the directory that TMPDIR names"
             }
             FileTooLarge => FILE_LIMIT,

@@ -5,7 +5,7 @@ use super::print::complain;
 use super::run_options::RunArgs;
 use super::suggest;
 use crate::boot;
-use crate::error::{self, ImageError};
+use crate::error::{self, ImageError, Step};
 use crate::guest::Guest;
 use crate::linux;
 use crate::linux::userland::{Userland, userland};
@@ -78,6 +78,7 @@ fn snapshot(args: &RunArgs) -> Result<Option<Snapshot>> {
     let is_file = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
     let file = if is_file { File::open(path).ok() } else { None };
     let Some(file) = file.filter(Snapshot::is_one) else { return Ok(None) };
+    sys::watch_mapped_files().map_err(|source| error::Error::Host { step: Step::Signals, source })?;
     let has_more = args.boot.is_some()
         || args.initrd.is_some()
         || args.cmdline.is_some()
@@ -108,15 +109,21 @@ fn kernel(args: &RunArgs) -> Result<Image> {
         None => {
             let path = args.kernel.as_deref().unwrap_or(Path::new(target));
             // How much memory it gets depends on what it is, and that is known when it has been read.
-            let bytes = read(path, args.memory.unwrap_or(linux::MEMORY)).map_err(|error| match error {
-                // A word without a slash is more likely the name of a guest than that of a file.
-                error::Error::NotFound { .. }
-                    if args.kernel.is_none() && !target.as_bytes().contains(&b'/') =>
-                {
-                    Error::NoGuest { name: target.display().to_string(), meant: suggest::guest(target) }
-                }
-                error => error.into(),
-            })?;
+            let bytes =
+                read(path, args.memory.unwrap_or(linux::MEMORY), args.timeout).map_err(
+                    |error| match error {
+                        // A word without a slash is more likely the name of a guest than that of a file.
+                        error::Error::NotFound { .. }
+                            if args.kernel.is_none() && !target.as_bytes().contains(&b'/') =>
+                        {
+                            Error::NoGuest {
+                                name: target.display().to_string(),
+                                meant: suggest::guest(target),
+                            }
+                        }
+                        error => error.into(),
+                    },
+                )?;
             // A golden image in a regular file was found before; this one comes through a pipe.
             if Snapshot::begins(&bytes) {
                 let source = io::Error::other("a golden image is mapped, and so no pipe");
@@ -137,7 +144,8 @@ fn kernel(args: &RunArgs) -> Result<Image> {
     config.timeout = args.timeout;
     config.max_output = args.max_output;
     config.cmdline = cmdline(args);
-    config.initrd = args.initrd.as_deref().map(|path| initrd(path, config.memory)).transpose()?;
+    config.initrd =
+        args.initrd.as_deref().map(|path| initrd(path, config.memory, args.timeout)).transpose()?;
     Ok(Image { name, source: Source::Bytes(bytes), config, holds_input: false })
 }
 
@@ -163,7 +171,7 @@ fn linux_image(args: &RunArgs, kernel: Option<(String, Contents)>) -> Result<Ima
     };
     // The root file system first: a mistake in it is reported even where there is no kernel.
     let userland = match (&args.initrd, &kernel) {
-        (Some(path), _) => Userland::given(Some(initrd(path, memory)?), &options),
+        (Some(path), _) => Userland::given(Some(initrd(path, memory, args.timeout)?), &options),
         (None, Some(_)) => Userland::given(None, &options),
         (None, None) => userland(&options)?,
     };
@@ -174,7 +182,7 @@ fn linux_image(args: &RunArgs, kernel: Option<(String, Contents)>) -> Result<Ima
         Some(kernel) => kernel,
         None => {
             let path = linux_kernel(args)?;
-            (path.display().to_string(), read(&path, memory)?)
+            (path.display().to_string(), read(&path, memory, args.timeout)?)
         }
     };
     let config = Config {
@@ -221,18 +229,18 @@ fn cmdline(args: &RunArgs) -> Vec<u8> {
 const MAPPED_MIN: u64 = 64 << 10;
 
 /// Reads what `--initrd` names.
-fn initrd(path: &Path, memory: u64) -> Result<Contents> {
-    read(path, memory).map_err(|error| match error {
+fn initrd(path: &Path, memory: u64, timeout: Option<Duration>) -> Result<Contents> {
+    read(path, memory, timeout).map_err(|error| match error {
         error::Error::NotFound { path, source } => Error::NoInitrd { path, source },
         error => error.into(),
     })
 }
 
 /// Reads a file or a pipe that has to fit a guest's memory of `limit` bytes; an endless one stops there. A large file
-/// is only mapped.
-fn read(path: &Path, limit: u64) -> error::Result<Contents> {
+/// is only mapped. A pipe is waited for as long as the guest may run.
+fn read(path: &Path, limit: u64, timeout: Option<Duration>) -> error::Result<Contents> {
     let unreadable = |source| error::Error::Unreadable { path: path.into(), source };
-    let file = File::open(path).map_err(|source| match source.kind() {
+    let file = sys::open_without_waiting(path).map_err(|source| match source.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => {
             error::Error::NotFound { path: path.into(), source }
         }
@@ -251,11 +259,16 @@ fn read(path: &Path, limit: u64) -> error::Result<Contents> {
     };
     fits(metadata.len())?;
     if metadata.is_file() && metadata.len() >= MAPPED_MIN {
+        sys::watch_mapped_files().map_err(unreadable)?;
         return Contents::mapped(&file, metadata.len() as usize).map_err(unreadable);
     }
     // A pipe has no length.
     let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    let read = match metadata.is_file() {
+        true => file.take(limit + 1).read_to_end(&mut bytes),
+        false => sys::WaitingReader::new(file, timeout).take(limit + 1).read_to_end(&mut bytes),
+    };
+    read.map_err(unreadable)?;
     fits(bytes.len() as u64)?;
     Ok(bytes.into())
 }

@@ -38,7 +38,7 @@ fn ranges(bytes: u64) -> ([(GuestAddress, usize); 2], usize) {
 
 /// Maps `bytes` of `file` from `offset` on (multiples of the page size) as a guest's memory. What the guest writes
 /// is its own (MAP_PRIVATE): the file stays as it is, and the pages that nobody writes to are shared by all who
-/// map it. Should the file become shorter, whoever touches what is gone dies of SIGBUS.
+/// map it. Whoever touches memory beyond the end of a file that became shorter gets SIGBUS.
 pub fn map_file(file: &Arc<File>, offset: u64, bytes: u64) -> Result<Memory> {
     let (ranges, used) = ranges(bytes);
     let mut at = offset;

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 /// The shortest time between two writes.
 const PAUSE: Duration = Duration::from_millis(1);
+/// How long a reader may take for the rest of the output when the time is over.
+const GRACE: Duration = Duration::from_millis(100);
 /// Bytes that are written without waiting for the pause to end.
 const BURST: usize = 16 << 10;
 
@@ -65,10 +67,20 @@ impl Output {
         bytes.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
         self.left -= bytes.len() as u64;
         let mut done = 0;
+        let mut gave_up: Option<Instant> = None;
         while done < bytes.len() {
             match self.sink.write(&bytes[done..]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(count) => done += count,
+                Ok(count) => {
+                    done += count;
+                    // A reader that is not slow gets the rest; one that is slow could take any time for it.
+                    if done < bytes.len() && give_up() {
+                        let since = *gave_up.get_or_insert_with(Instant::now);
+                        if since.elapsed() >= GRACE {
+                            break;
+                        }
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock && !give_up() => {
                     crate::sys::wait_for_stdout()
                 }
@@ -80,5 +92,53 @@ impl Output {
         bytes.clear();
         self.last = Some(Instant::now());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Takes so many bytes at once, and waits that long before.
+    struct Reader {
+        at_once: usize,
+        pause: Duration,
+        taken: Arc<AtomicUsize>,
+    }
+
+    impl Write for Reader {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            std::thread::sleep(self.pause);
+            let count = bytes.len().min(self.at_once);
+            self.taken.fetch_add(count, Ordering::SeqCst);
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// How many of 100,000 bytes come to such a reader when the time is over.
+    fn taken(at_once: usize, pause: Duration) -> usize {
+        let taken = Arc::new(AtomicUsize::new(0));
+        let mut output = Output::new(Box::new(Reader { at_once, pause, taken: Arc::clone(&taken) }), None);
+        let mut bytes = vec![b'x'; 100_000];
+        output.flush(&mut bytes, || true).unwrap();
+        assert!(bytes.is_empty());
+        taken.load(Ordering::SeqCst)
+    }
+
+    /// It would take this reader a hundred seconds.
+    #[test]
+    fn a_slow_reader_does_not_keep_a_guest_whose_time_is_over() {
+        assert!(taken(1, Duration::from_millis(1)) < 100_000);
+    }
+
+    #[test]
+    fn a_reader_that_takes_part_of_it_at_once_gets_all() {
+        assert_eq!(taken(10_000, Duration::ZERO), 100_000);
     }
 }

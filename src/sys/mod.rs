@@ -22,6 +22,7 @@ pub mod spawn;
 pub mod stopped;
 mod terminal;
 mod time;
+mod waiting;
 
 pub use confine::{
     close_file_system, die_saying, drop_capabilities, limit_resources, on_forbidden_call, share_one_heap,
@@ -36,8 +37,11 @@ pub use signal::{
     Thread, Timer, block_signals, die_if_noted, die_of, note_ending_signals, noted_signal, on_kick,
     send_signal,
 };
-pub use terminal::{Input, columns, raw_terminal, restore_terminal, stdin_kind, wait_for_stdout};
+pub use terminal::{
+    Input, columns, raw_terminal, restore_terminal, stdin_kind, wait_for_stdout, watch_mapped_files,
+};
 pub use time::{monotonic, timer_frequency, unix_nanos, unix_time};
+pub use waiting::WaitingReader;
 
 use std::io;
 use vmm_sys_util::syscall::SyscallReturnCode;

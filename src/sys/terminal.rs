@@ -85,11 +85,19 @@ pub fn restore_terminal() {
     }
 }
 
+/// From now on this process ends with an error in words, and the terminal as it was, when a file that it has mapped
+/// becomes shorter than the mapping and somebody reads what is gone (SIGBUS, mmap(2)).
+pub fn watch_mapped_files() -> io::Result<()> {
+    on_signal(libc::SIGBUS, crashed)
+}
+
 /// Nobody else would give the terminal back.
-extern "C" fn crashed(_signal: c_int, _info: *mut libc::siginfo_t, _context: *mut c_void) {
+extern "C" fn crashed(signal: c_int, _info: *mut libc::siginfo_t, _context: *mut c_void) {
     restore_terminal();
-    let text = b"error: matchstick crashed\n hint: that is a fault of its own, or somebody shortened a file in use\n";
-    die_saying(text, 125)
+    if signal == libc::SIGBUS {
+        die_saying(b"error: a file became shorter while it was in use\n hint: an image must stay as it is while it is loaded, and a golden image while machines run from it\n", 126)
+    }
+    die_saying(b"error: matchstick crashed\n hint: that is a fault of its own\n", 125)
 }
 
 /// Waits until standard output takes bytes again, for a pipe that someone made non-blocking.

@@ -296,6 +296,48 @@ fn an_image_may_come_through_a_pipe() {
     running.end().silent().printed("A").status(7);
 }
 
+/// What waits for a writer, and for more from one that came, gives up when the guest's time would be over.
+#[test]
+fn a_pipe_to_which_nobody_writes_is_not_waited_for_longer_than_the_timeout() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("pipe").display().to_string();
+    make_fifo(pipe.as_ref());
+    let what = "nothing more came within the time";
+    for args in [
+        &["run", &pipe][..],
+        &["run", "hello", "-i", &pipe],
+        &["trace", &pipe],
+        &["run", "linux", "-k", &pipe],
+    ] {
+        matchstick(args).args(["--timeout", "0.2"]).run().printed("").fails(124, what, "--timeout TIME");
+    }
+    let running = matchstick(["run", &pipe, "--timeout", "0.5"]).start();
+    let mut writer = fs::File::options().write(true).open(&pipe).unwrap();
+    std::io::Write::write_all(&mut writer, b"only this").unwrap();
+    running.end().fails(124, what, "--timeout TIME");
+}
+
+/// A file that is shortened between the moment at which it was opened and the one at which its bytes are needed.
+#[test]
+fn a_file_that_becomes_shorter_while_it_is_loaded_is_an_error_in_words() {
+    if !has_kvm() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (pipe, initrd) = (dir.path().join("pipe"), dir.path().join("initrd"));
+    make_fifo(&pipe);
+    fs::write(&initrd, vec![1; 1 << 20]).unwrap();
+    let args = ["run".as_ref(), "linux".as_ref(), "-k".as_ref(), pipe.as_path(), "-i".as_ref(), &initrd];
+    let running = matchstick(args).start();
+    // To open the pipe is to wait for its reader, who has opened the initrd before.
+    let mut writer = fs::File::options().write(true).open(&pipe).unwrap();
+    fs::File::options().write(true).open(&initrd).unwrap().set_len(4096).unwrap();
+    let kernel = matchstick::guest::Guest::find("hello").unwrap().image;
+    std::io::Write::write_all(&mut writer, kernel).unwrap();
+    drop(writer);
+    running.end().fails(126, "a file became shorter while it was in use", "while machines run from it");
+}
+
 #[test]
 fn an_endless_pipe_is_read_no_further_than_it_fits() {
     let (reader, mut writer) = std::io::pipe().unwrap();

@@ -45,6 +45,38 @@ fn it_says_how_to_leave_and_the_keys_go_to_the_guest() {
     assert_eq!(terminal.settings(), before);
 }
 
+/// Runs from a golden image that is larger than what is copied, on a terminal, and shortens the image.
+#[test]
+fn an_image_that_becomes_shorter_under_its_machine_is_an_error_and_gives_the_terminal_back() {
+    if !has_kvm() {
+        return;
+    }
+    // Says 42 at the POST port, prints an A, waits for a byte, and goes on 96 KiB further up.
+    let mut sector = vec![0x90; 0x2_0000];
+    let code = [
+        &[0xb0, 0x42, 0xe6, 0x80, 0xba, 0xf8, 0x03, 0xb0, b'A', 0xee, 0xba, 0xfd, 0x03][..],
+        &[0xec, 0xa8, 0x01, 0x74, 0xfb, 0xea, 0x00, 0x00, 0x00, 0x20],
+    ]
+    .concat();
+    sector[..code.len()].copy_from_slice(&code);
+    sector[510..512].copy_from_slice(&[0x55, 0xaa]);
+    let (dir, path) = file(&sector);
+    let golden = dir.path().join("golden.ms");
+    let snapshot = matchstick(["snapshot".as_ref(), path.as_os_str(), "--at".as_ref(), "post:0x42".as_ref()]);
+    snapshot.args(["-o".as_ref(), golden.as_os_str()]).run().status(0);
+    let mut terminal = Terminal::new();
+    let before = terminal.settings();
+    let running = matchstick(["run".as_ref(), golden.as_os_str()]).on(&terminal).start();
+    terminal.screen.wait_for("A");
+    assert!(!terminal.settings().is_cooked());
+    OpenOptions::new().write(true).open(&golden).unwrap().set_len(8192).unwrap();
+    // Its code is gone, and so it may have ended before the key comes.
+    terminal.press(b"x");
+    running.end().status(126);
+    terminal.screen.wait_for("a file became shorter while it was in use");
+    assert_eq!(terminal.settings(), before);
+}
+
 #[test]
 fn ctrl_a_twice_sends_one_and_ctrl_a_x_leaves() {
     if !has_kvm() {
