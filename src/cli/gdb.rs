@@ -33,8 +33,7 @@ pub fn run(run: &RunArgs, address: &Address) -> Result<u8> {
     let announce = |at: &str| complain(&format!("waiting for gdb at {at}"), None);
     let announce: Option<fn(&str)> = if run.quiet { None } else { Some(announce) };
     let mut debugger = Debugger::listen(address, announce, console::is_ending)?;
-    let (image, outcome) = start::start(run, &mut debugger)?;
-    let status = outcome.map(|outcome| start::conclude(&image, &outcome, run));
+    let status = start::start(run, &mut debugger)?.conclude(run);
     debugger.finish(*status.as_ref().unwrap_or(&status::FAILURE))?;
     sys::die_if_noted();
     Ok(status?)

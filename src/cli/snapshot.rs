@@ -126,10 +126,13 @@ pub fn run(run: &RunArgs, args: &SnapshotArgs) -> Result<u8> {
         _ => matches!(outcome, Outcome::Stopped),
     };
     if !has_come {
+        let has_exited = matches!(outcome, Outcome::Exited(_));
         // Too early. A crash says more than that; an end that is no failure for `run` is one here.
-        return match start::conclude(&image, &outcome, run) {
+        let outcome = Ok(outcome);
+        let missing = start::missing(&outcome, &machine);
+        return match (start::Ended { image, outcome, missing }).conclude(run)? {
             0 => Err(Error::TooEarly),
-            _ if matches!(outcome, Outcome::Exited(_)) => Err(Error::TooEarly),
+            _ if has_exited => Err(Error::TooEarly),
             status => Ok(status),
         };
     }

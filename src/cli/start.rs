@@ -9,7 +9,7 @@ use crate::console::{self, Console};
 use crate::error;
 use crate::kvm::{Call, Kvm};
 use crate::linux::cmdline;
-use crate::machine::{self, Config, Crash, Machine, Outcome};
+use crate::machine::{self, Config, Crash, Machine, Missing, Outcome};
 use crate::sandbox::Sandbox;
 use crate::sys;
 use crate::timeline::{Phase, Probe};
@@ -50,15 +50,25 @@ fn announce(image: &Image, args: &RunArgs) {
     }
 }
 
+/// A guest that has ended.
+pub struct Ended {
+    /// What was started.
+    pub image: Image,
+    /// How it ended, or what kept us from serving it.
+    pub outcome: error::Result<Outcome>,
+    /// What it seems to have waited for in vain.
+    pub missing: Option<Missing>,
+}
+
 /// Runs a guest to its end and says how it ended; the exit status of the command.
 pub fn run<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<u8> {
-    let (image, outcome) = start(args, probe)?;
+    let ended = start(args, probe)?;
     sys::die_if_noted();
-    Ok(conclude(&image, &outcome?, args))
+    Ok(ended.conclude(args)?)
 }
 
 /// Runs a guest to its end. If a signal ended it, the caller says so (`sys::die_if_noted`).
-pub fn start<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<(Image, error::Result<Outcome>)> {
+pub fn start<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<Ended> {
     let mut image = Image::find(args)?;
     let sandbox = args.sandbox.unwrap_or(Sandbox::Strict);
     image.config.sandbox = sandbox;
@@ -78,13 +88,32 @@ pub fn start<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<(Image, error::R
     let console = Console::connect(machine.cable(), machine.remote(), sandbox, hand_over_keys)?;
     let outcome = machine.run_watched(probe);
     drop(console);
+    let missing = missing(&outcome, &machine);
     probe.call(|| Call::Close, || drop(machine));
     probe.mark(Phase::Teardown);
-    Ok((image, outcome))
+    Ok(Ended { image, outcome, missing })
 }
 
-/// Says how it ended, where that is worth a word, and gives the exit status.
-pub fn conclude(image: &Image, outcome: &Outcome, args: &RunArgs) -> u8 {
+/// What a guest that ended so seems to have waited for in vain. One that has ended by itself had all that it needs.
+pub fn missing(outcome: &error::Result<Outcome>, machine: &Machine) -> Option<Missing> {
+    match outcome {
+        Ok(Outcome::Halted | Outcome::TimedOut | Outcome::Stopped) => machine.missing(),
+        _ => None,
+    }
+}
+
+impl Ended {
+    /// Says how it ended, where that is worth a word, and gives the exit status.
+    pub fn conclude(self, args: &RunArgs) -> error::Result<u8> {
+        Ok(conclude(&self.image, &self.outcome?, self.missing.as_ref(), args))
+    }
+}
+
+/// Says how a guest ended, where that is worth a word, and gives the exit status.
+fn conclude(image: &Image, outcome: &Outcome, missing: Option<&Missing>, args: &RunArgs) -> u8 {
+    // What it waited for says more than what it could have done.
+    let missing = missing.map(|missing| format!("{missing}; {}", instead(missing)));
+    let missing = missing.as_deref();
     let name = &image.name;
     let remark = |text: &str, hint| {
         if !args.quiet {
@@ -101,7 +130,7 @@ pub fn conclude(image: &Image, outcome: &Outcome, args: &RunArgs) -> u8 {
         Outcome::Halted => {
             remark(
                 &format!("{name} halted with interrupts off"),
-                Some("a write to port 0xf4 ends it with a status"),
+                missing.or(Some("a write to port 0xf4 ends it with a status")),
             );
             0
         }
@@ -115,11 +144,17 @@ pub fn conclude(image: &Image, outcome: &Outcome, args: &RunArgs) -> u8 {
             remark(&format!("{name} asked for a reset"), None);
             status::RESET
         }
-        Outcome::PoweredOff | Outcome::Stopped => 0,
+        Outcome::Stopped => {
+            if missing.is_some() {
+                remark(&format!("{name} was stopped"), missing);
+            }
+            0
+        }
+        Outcome::PoweredOff => 0,
         Outcome::TimedOut => {
             complain(
                 &format!("error: {name} did not end within its time"),
-                Some("--timeout TIME is the limit"),
+                missing.or(Some("--timeout TIME is the limit")),
             );
             status::TIMEOUT
         }
@@ -137,12 +172,21 @@ pub fn conclude(image: &Image, outcome: &Outcome, args: &RunArgs) -> u8 {
     }
 }
 
+/// What to do where something is missing.
+fn instead(missing: &Missing) -> &'static str {
+    match missing {
+        Missing::Linux => "`matchstick run linux --init PROGRAM` runs it in a Linux, if it is static",
+        _ => "a byte that is written to port 0x3f8 is shown",
+    }
+}
+
 fn post_mortem(crash: &Crash, quiet: bool) {
     if quiet {
         complain(&format!("error: guest crashed: {crash}"), None);
         return;
     }
-    complain(&format!("error: guest crashed: {crash}"), Some(crash.hint()));
+    let hint = crash.missing.as_ref().map_or(crash.hint(), instead);
+    complain(&format!("error: guest crashed: {crash}"), Some(hint));
     for line in crash.report().lines() {
         complain(&format!("  {line}"), None);
     }

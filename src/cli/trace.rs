@@ -143,8 +143,8 @@ pub fn run(run: &RunArgs, args: &TraceArgs) -> Result<u8> {
         return walk(run, args, output);
     }
     let mut tracer = Tracer::new();
-    let (image, outcome) = start::start(&confined(run), &mut tracer)?;
-    let recording = tracer.finish(&image.name);
+    let ended = start::start(&confined(run), &mut tracer)?;
+    let recording = tracer.finish(&ended.image.name);
     // If one cannot be written, the others still are, and how the guest ended is still told.
     let written = [
         chrome.map_or(Ok(()), |chrome| chrome.write(&json::chrome(&recording))),
@@ -152,7 +152,7 @@ pub fn run(run: &RunArgs, args: &TraceArgs) -> Result<u8> {
         hand_over(run, output, if args.json { json::lines(&recording) } else { story::tell(&recording) }),
     ];
     sys::die_if_noted();
-    let status = start::conclude(&image, &outcome?, run);
+    let status = ended.conclude(run)?;
     written.into_iter().collect::<error::Result<()>>()?;
     Ok(status)
 }
@@ -169,15 +169,15 @@ fn confined(run: &RunArgs) -> RunArgs {
 /// `--step`: the same, instruction by instruction.
 fn walk(run: &RunArgs, args: &TraceArgs, output: Option<OutputFile>) -> Result<u8> {
     let mut stepper = Stepper::new();
-    let (image, outcome) = start::start(&confined(run), &mut stepper)?;
+    let ended = start::start(&confined(run), &mut stepper)?;
     let (steps, count) = stepper.finish()?;
     let text = match args.json {
         true => step::json_lines(&steps, count),
-        false => step::tell(&image.name, &steps, count),
+        false => step::tell(&ended.image.name, &steps, count),
     };
     let written = hand_over(run, output, text);
     sys::die_if_noted();
-    let status = start::conclude(&image, &outcome?, run);
+    let status = ended.conclude(run)?;
     written?;
     Ok(status)
 }

@@ -1,6 +1,7 @@
 //! The post-mortem of a guest that crashed, in words.
 
 use super::diagnosis::likely_causes;
+use super::missing::Missing;
 use crate::kvm::{Exit, Vcpu};
 use crate::text::hex;
 use crate::x86::{Registers, disassembly};
@@ -24,6 +25,8 @@ pub struct Crash {
     pub code: Vec<u8>,
     /// Likely causes, the likeliest first; some are followed by lines that show them.
     pub causes: Vec<String>,
+    /// What it expected, and did not find here.
+    pub missing: Option<Missing>,
     /// The last exits before the crash, oldest first.
     pub exits: Vec<Note>,
 }
@@ -49,8 +52,11 @@ impl Crash {
             registers,
             code,
             causes: Vec::new(),
+            missing: None,
             exits: exits.notes(),
         };
+        let running_at = if crash.was_reset() { exits.entered_at } else { registers.linear_rip() };
+        crash.missing = Missing::find(&registers, running_at, vcpu.memory());
         if !crash.was_reset() {
             crash.causes = likely_causes(&registers, &crash.code, vcpu.memory(), crash.is_triple());
         }
@@ -104,7 +110,8 @@ impl Crash {
             if let Some((instruction, _)) = disassembly::text(self.registers.bits(), r.rip, &self.code) {
                 line(format_args!("            {instruction}"));
             }
-            for (n, cause) in self.causes.iter().enumerate() {
+            let missing = self.missing.iter().map(ToString::to_string);
+            for (n, cause) in missing.chain(self.causes.iter().cloned()).enumerate() {
                 line(format_args!("{:<11} {cause}", if n == 0 { "likely" } else { "" }));
             }
             line(format_args!("idt         {idt}"));

@@ -6,7 +6,7 @@
 
 use crate::kvm::Memory;
 use crate::x86::mode::{
-    CR0_EM, CR0_PE, CR0_PG, CR0_TS, CR4_OSFXSR, CR4_OSXSAVE, CR4_PAE, EFER_LMA, EFER_LME,
+    CR0_EM, CR0_PE, CR0_PG, CR0_TS, CR4_OSFXSR, CR4_OSXSAVE, CR4_PAE, EFER_LMA, EFER_LME, EFER_SCE,
 };
 use crate::x86::page_table::{Paging, PagingMode, Step, Target};
 use crate::x86::{Registers, disassembly};
@@ -30,6 +30,7 @@ pub(super) fn likely_causes(
     let mut causes = Vec::new();
     causes.extend(bad_control(registers, code));
     causes.extend(bad_vector_state(registers, code));
+    causes.extend(system_call(registers, code));
     causes.extend(bad_address(registers, code));
     causes.extend(unmapped(registers, code, memory));
     if triple {
@@ -130,6 +131,19 @@ fn bad_vector_state(registers: &Registers, code: &[u8]) -> Option<String> {
     };
     let missing: Vec<&str> = missing.iter().filter(|(is, _)| *is).map(|&(_, what)| what).collect();
     (!missing.is_empty()).then(|| format!("{name}, but it is not switched on: {}", missing.join(", ")))
+}
+
+/// An instruction that asks a kernel for something, where there is no kernel.
+fn system_call(registers: &Registers, code: &[u8]) -> Option<String> {
+    match code {
+        [0x0f, 0x05, ..] if registers.system.efer & EFER_SCE == 0 => {
+            Some("SYSCALL, but it is not switched on: EFER.SCE is 0".into())
+        }
+        [0xcd, 0x80, ..] if registers.system.cr0 & CR0_PE != 0 => {
+            Some("INT 0x80, by which programs of 32 bits call Linux".into())
+        }
+        _ => None,
+    }
 }
 
 /// Addresses that are not canonical (SDM volume 1, section 3.3.7.1).

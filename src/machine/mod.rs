@@ -19,6 +19,7 @@ mod diagnosis;
 mod firmware;
 mod halted;
 mod loading;
+mod missing;
 mod output;
 mod pacing;
 mod remote;
@@ -29,6 +30,7 @@ mod vcpu_loop;
 
 pub use config::{Config, Contents};
 pub use crash::{Crash, Note};
+pub use missing::Missing;
 pub use remote::Remote;
 pub use state::{DeviceState, State, StateError};
 
@@ -41,6 +43,7 @@ use board::Board;
 use build::{Hardware, Parts, build};
 use coalescing::Coalescing;
 use loading::Loading;
+use missing::BiosWatch;
 use output::Output;
 use std::io::Write;
 use std::sync::{Mutex, MutexGuard};
@@ -111,6 +114,7 @@ struct Shared {
     timeout: Option<Duration>,
     sandbox: Sandbox,
     max_output: Option<u64>,
+    bios_watch: BiosWatch,
 }
 
 impl Machine {
@@ -164,6 +168,7 @@ impl Machine {
             timeout: config.timeout,
             sandbox: config.sandbox,
             max_output: config.max_output,
+            bios_watch: BiosWatch::default(),
         };
         Machine { vcpus, shared, has_ended: false }
     }
@@ -185,6 +190,13 @@ impl Machine {
             firmware::write_tables(vm.memory(), board.bus.slots(), hardware.cpus)?;
         }
         Ok(())
+    }
+
+    /// What the guest seems to expect that is not here, if it has stopped or does nothing any more.
+    pub fn missing(&self) -> Option<Missing> {
+        let registers = self.vcpus.first()?.registers().ok()?;
+        let found = || Missing::find(&registers, registers.linear_rip(), self.shared.vm.memory());
+        self.shared.bios_watch.found().or_else(found)
     }
 
     /// The other end of the guest's serial cable, for input. After sending, [`Remote::kick`].

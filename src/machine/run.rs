@@ -80,7 +80,11 @@ impl Run<'_> {
 
     /// What the end of a vCPU's loop is for the machine.
     fn outcome(&self, end: End, index: usize, vcpu: &Vcpu, log: &Log) -> Outcome {
-        let crashed = |what| Outcome::Crashed(Box::new(Crash::examine(what, index, vcpu, log)));
+        let crashed = |what| {
+            let mut crash = Crash::examine(what, index, vcpu, log);
+            crash.missing = self.shared.bios_watch.found().or(crash.missing);
+            Outcome::Crashed(Box::new(crash))
+        };
         match end {
             End::Asked(Action::Exit(status)) => Outcome::Exited(status),
             End::Asked(Action::Reset) => firmware::kind_of_reset(self.shared.vm.memory()),

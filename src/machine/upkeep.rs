@@ -152,6 +152,7 @@ impl Upkeep for Run<'_> {
             return Ok(None);
         }
         self.flush_output()?;
+        self.shared.bios_watch.look(vcpu);
         if let Some(deadline) = deadline {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {

@@ -1,6 +1,6 @@
 //! The post-mortem in words: guests that go down in each of the ways that beginners know.
 
-use crate::support::image::{boot_sector, code};
+use crate::support::image::{Segment, boot_sector, code, elf};
 use crate::support::{file, has_kvm, matchstick, skip};
 
 /// 64-bit code that ends in a triple fault; what is said of it has to name each of `expected`.
@@ -108,4 +108,80 @@ fn one_line_is_enough_for_those_who_want_quiet() {
     let ended = matchstick(["run", "-q", "--timeout", "10"]).args([path]).run();
     ended.status(123);
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+}
+
+/// A static program for Linux: its file is loaded whole, header first, to 4 MiB, as linkers have it, and it has
+/// variables of its own for each thread.
+fn linux_program(code: &[u8]) -> Vec<u8> {
+    const BASE: u64 = 0x40_0000;
+    const HEADERS: u64 = 64 + 2 * 56;
+    let all = Segment { address: BASE, bytes: code, size: HEADERS + code.len() as u64 };
+    let mut file = elf(BASE + HEADERS, &[all, Segment { address: BASE, bytes: &[], size: 0 }]);
+    // The first segment begins with the file, the second is a PT_TLS.
+    let size = (file.len() as u64).to_le_bytes();
+    file[64 + 8..64 + 16].copy_from_slice(&0_u64.to_le_bytes());
+    file[64 + 32..64 + 40].copy_from_slice(&size);
+    file[64 + 56..64 + 60].copy_from_slice(&7_u32.to_le_bytes());
+    file
+}
+
+#[test]
+fn a_program_for_linux_is_told_from_a_kernel() {
+    if !has_kvm() {
+        return;
+    }
+    // mov eax, 60; syscall: exit. And pxor xmm0, xmm0, as the C library begins.
+    let cases: [(&[u8], &str); 2] = [
+        (&[0xb8, 60, 0, 0, 0, 0x0f, 0x05], "SYSCALL, but it is not switched on: EFER.SCE is 0"),
+        (&[0x66, 0x0f, 0xef, 0xc0], "an SSE (or MMX) instruction, but it is not switched on"),
+    ];
+    for (code, cause) in cases {
+        let (_dir, path) = file(&linux_program(code));
+        let ended = matchstick(["run", "--timeout", "10"]).args([path]).run();
+        ended.status(123).says("it is a program for Linux, and there is no Linux under it");
+        ended.says("hint: `matchstick run linux --init PROGRAM` runs it in a Linux");
+        if !ended.stderr.contains("registers   lost") {
+            ended.says(cause);
+        }
+    }
+    // A kernel with the same instruction is none.
+    let (_dir, path) = file(&[0x0f, 0x05]);
+    let ended = matchstick(["run", "--boot", "flat64", "--timeout", "10"]).args([path]).run();
+    assert!(!ended.status(123).stderr.contains("Linux"), "{ended:?}");
+}
+
+#[test]
+fn a_boot_sector_that_calls_the_bios_is_told_that_there_is_none() {
+    if !has_kvm() {
+        return;
+    }
+    // mov ax, 0x0e00; int 0x10; jmp $
+    let (_dir, path) = file(&boot_sector(&[&[0xb8, 0x00, 0x0e, 0xcd, 0x10], code::LOOP]));
+    let ended = matchstick(["run", "--timeout", "1"]).args([path]).run();
+    // It runs for ever, or until its stack has come round to its code.
+    assert!(matches!(ended.status, Some(123 | 124)), "{ended:?}");
+    ended.says("it calls a BIOS (int 0x10 at 0x7c03), and there is none");
+    ended.says("a byte that is written to port 0x3f8 is shown");
+}
+
+#[test]
+fn what_a_kernel_writes_to_a_vga_screen_is_shown_when_it_ends() {
+    if !has_kvm() {
+        return;
+    }
+    // mov ax, 0xb800; mov es, ax; xor di, di; then for each letter: mov word [es:di], letter and colour; inc di; inc di
+    let head: &[u8] = &[0xb8, 0x00, 0xb8, 0x8e, 0xc0, 0x31, 0xff];
+    let letters: Vec<u8> =
+        b"Hello!".iter().flat_map(|&letter| [0x26, 0xc7, 0x05, letter, 0x07, 0x47, 0x47]).collect();
+    for (end, status, said) in
+        [(code::HALT, 0, "halted with interrupts off"), (code::LOOP, 124, "did not end")]
+    {
+        let (_dir, path) = file(&boot_sector(&[head, &letters, end]));
+        let ended = matchstick(["run", "--timeout", "1"]).args([path]).run();
+        ended.status(status).says(said);
+        ended.says("hint: it writes to a VGA screen at 0xb8000, and there is none: \"Hello!\"");
+    }
+    // One that has said what it had to say, and ends, is left alone.
+    let (_dir, path) = file(&boot_sector(&[head, &letters, &code::exit(7)]));
+    matchstick(["run", "--timeout", "10"]).args([path]).run().silent().status(7);
 }
