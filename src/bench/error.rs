@@ -1,5 +1,6 @@
 //! Why a race cannot be run, or be compared with an older one.
 
+use crate::text::shown;
 use std::io;
 use std::path::PathBuf;
 
@@ -16,7 +17,7 @@ pub enum Error {
     Request(String),
 
     /// The file that should be raced is no program.
-    #[error("{} is no payload", path.display())]
+    #[error("{} is no payload", shown(path))]
     NoPayload {
         /// The file.
         path: PathBuf,
@@ -42,7 +43,7 @@ pub enum Error {
     },
 
     /// What should be the report of an older race is none.
-    #[error("cannot compare with {}", path.display())]
+    #[error("cannot compare with {}", shown(path))]
     NoReport {
         /// The file.
         path: PathBuf,

@@ -9,6 +9,7 @@ use crate::container::proc::Mount;
 use crate::container::{cgroup, mark};
 use crate::guest::Guest;
 use crate::sys;
+use crate::text::shown;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -167,7 +168,7 @@ impl Payload {
             added.map_err(Error::Fill)
         };
         Ok(Payload {
-            name: name.into(),
+            name: shown(name),
             program: add("payload", bytes)?,
             expect,
             guest,

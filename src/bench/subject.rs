@@ -3,6 +3,7 @@
 //! What a figure spans is the same for all (docs/benchmarking.md): one clock, CLOCK_MONOTONIC, read just before the
 //! start; `first_byte` when the first byte of the output is with us; `reaped` when everything is given back.
 
+use crate::text::one_line;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
@@ -120,7 +121,7 @@ pub struct Missing {
 impl Missing {
     /// With these words.
     pub fn new(why: impl Into<String>, hint: impl Into<String>) -> Missing {
-        Missing { why: why.into(), hint: hint.into() }
+        Missing { why: one_line(&why.into()), hint: hint.into() }
     }
 }
 
@@ -142,6 +143,6 @@ pub struct Failure {
 impl Failure {
     /// One that wrote nothing to standard error.
     pub fn new(why: impl fmt::Display) -> Failure {
-        Failure { why: why.to_string(), stderr: String::new() }
+        Failure { why: one_line(&why.to_string()), stderr: String::new() }
     }
 }

@@ -14,6 +14,7 @@ use crate::bench::report::{self, Isolation, Report, compare, density, table, wor
 use crate::bench::schedule::{Length, Schedule};
 use crate::bench::{file, memory, parallel, stop};
 use crate::sys;
+use crate::text::one_line;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lexopt::{Parser, ValueExt};
 use std::ffi::OsString;
@@ -225,6 +226,7 @@ fn names(list: OsString) -> std::result::Result<Vec<String>, lexopt::Error> {
 /// `NAME=COMMAND`.
 fn command(text: &str) -> std::result::Result<(String, String), &'static str> {
     match text.split_once('=') {
+        Some((name, _)) if one_line(name) != name => Err("a name is one line, without control characters"),
         Some((name, command)) if !name.is_empty() && !command.trim().is_empty() => {
             Ok((name.into(), command.into()))
         }

@@ -1,6 +1,5 @@
 //! What a command can end with, from all rooms. What to do about each, and its exit status: [`hint`](super::hint).
 
-#[cfg(feature = "race")]
 use crate::bench;
 #[cfg(feature = "debugger")]
 use crate::debugger::DebuggerError;
@@ -8,6 +7,8 @@ use crate::error;
 use crate::linux::LinuxError;
 use crate::program::Failure;
 use crate::snapshot::SnapshotError;
+#[cfg(feature = "race")]
+use crate::text::shown;
 use std::io;
 use std::path::PathBuf;
 
@@ -28,7 +29,7 @@ pub enum Error {
     },
 
     /// The initrd that was named is not there.
-    #[error("cannot open {}", path.display())]
+    #[error("cannot open {}", shown(path))]
     NoInitrd {
         /// The path as it was given.
         path: PathBuf,

@@ -4,6 +4,7 @@ use super::option::{CommandHelp, Given, HELP, OptionHelp, Parsed, option};
 use super::terminal::{BAD, BOLD, CODE, GOOD, PLAIN, Terminal, WARN, columns};
 use crate::error::Error;
 use crate::host::{Facts, Host, Layer, LayerKind, Requirement, State, Typed, classify, gather, requirements};
+use crate::text::plain_json;
 use lexopt::Parser;
 use serde::Serialize;
 
@@ -65,7 +66,7 @@ fn as_json(facts: &Facts, host: &Host, requirements: &[Requirement]) -> Result<S
         facts: &'a Facts,
     }
     let text = serde_json::to_string_pretty(&Report { host, requirements, facts });
-    text.map(|text| text + "\n").map_err(|error| Error::Output(error.into()))
+    text.map(|text| plain_json(&text) + "\n").map_err(|error| Error::Output(error.into()))
 }
 
 /// The layers, the guest on top. KVM is drawn inside the kernel, VMM and guest inside the container.

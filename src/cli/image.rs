@@ -13,6 +13,7 @@ use crate::machine::Config;
 use crate::snapshot::{Limits, Snapshot};
 use crate::sys;
 use crate::sys::contents::Contents;
+use crate::text::shown;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, IsTerminal, Read};
@@ -90,7 +91,7 @@ fn snapshot(args: &RunArgs) -> Result<Option<Snapshot>> {
     let default = Limits::default();
     let limits =
         Limits { memory: args.memory.unwrap_or(default.memory), cpus: args.cpus.unwrap_or(default.cpus) };
-    Ok(Some(Snapshot::read(&path.display().to_string(), file, &limits)?))
+    Ok(Some(Snapshot::read(&shown(path), file, &limits)?))
 }
 
 /// The kernel that `args` name.
@@ -117,7 +118,7 @@ fn kernel(args: &RunArgs) -> Result<Image> {
                             if args.kernel.is_none() && !target.as_bytes().contains(&b'/') =>
                         {
                             Error::NoGuest {
-                                name: target.display().to_string(),
+                                name: target.to_string_lossy().into(),
                                 meant: suggest::guest(target),
                             }
                         }
@@ -129,7 +130,7 @@ fn kernel(args: &RunArgs) -> Result<Image> {
                 let source = io::Error::other("a golden image is mapped, and so no pipe");
                 return Err(error::Error::Unreadable { path: path.into(), source }.into());
             }
-            let name = path.display().to_string();
+            let name = shown(path);
             if boot::is_linux(&bytes) {
                 return linux_image(args, Some((name, bytes)));
             }
@@ -182,7 +183,7 @@ fn linux_image(args: &RunArgs, kernel: Option<(String, Contents)>) -> Result<Ima
         Some(kernel) => kernel,
         None => {
             let path = linux_kernel(args)?;
-            (path.display().to_string(), read(&path, memory, args.timeout)?)
+            (shown(&path), read(&path, memory, args.timeout)?)
         }
     };
     let config = Config {
@@ -209,7 +210,7 @@ fn remark_on_skipped(skipped: &[PathBuf]) {
         1 => String::new(),
         count => format!(" and {} more", count - 1),
     };
-    let first = skipped.first().map_or(String::new(), |path| path.display().to_string());
+    let first = skipped.first().map_or(String::new(), |path| shown(path));
     complain(&format!("left out: {first}{others}, gone or replaced while it was read"), None);
 }
 
@@ -254,7 +255,7 @@ fn read(path: &Path, limit: u64, timeout: Option<Duration>) -> error::Result<Con
         size if size <= limit => Ok(()),
         size => {
             let source = ImageError::LargerThanMemory { size, memory: limit };
-            Err(error::Error::Image { name: path.display().to_string(), source })
+            Err(error::Error::Image { name: shown(path), source })
         }
     };
     fits(metadata.len())?;

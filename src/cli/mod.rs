@@ -44,7 +44,7 @@ use crate::error::in_words;
 use crate::{sandbox, sys};
 use error::Result;
 use options::Command;
-use print::{complain, print};
+use print::{complain, print, print_drawn};
 use std::ffi::OsString;
 use terminal::Terminal;
 
@@ -90,8 +90,8 @@ fn carry_out(command: Command) -> Result<u8> {
         Command::Clone(args) => clone::run(&args)?,
         Command::Diff(args) => diff::run(&args)?,
         Command::Guests => print(&guests::list())?,
-        Command::Host { json } => print(&host::describe(json, &Terminal::of_stdout())?)?,
-        Command::Explain(request) => print(&explain::text(&request, &Terminal::of_stdout()))?,
+        Command::Host { json } => print_drawn(&host::describe(json, &Terminal::of_stdout())?)?,
+        Command::Explain(request) => print_drawn(&explain::text(&request, &Terminal::of_stdout()))?,
         Command::Help(command) => print(&help::text(command))?,
         Command::Version => print(&help::version())?,
     })

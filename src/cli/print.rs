@@ -3,17 +3,23 @@
 use super::error::Result;
 use crate::error::{self, Error};
 use crate::sys;
+use crate::text::{one_line, plain};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 
-/// Writes text of ours to stdout.
+/// Writes text of ours to stdout. What a terminal would obey in it, from whoever's name, is spelled out.
 pub fn print(text: &str) -> Result<u8> {
+    print_drawn(&plain(text))
+}
+
+/// The same for text that was drawn for a terminal ([`Terminal::finish`](super::terminal::Terminal::finish)).
+pub fn print_drawn(text: &str) -> Result<u8> {
     sys::write_all(io::stdout(), text.as_bytes()).map_err(Error::Output)?;
     Ok(0)
 }
 
-/// Writes what was asked for to stderr, where the guest has stdout.
+/// Writes what was asked for to stderr, where the guest has stdout. It holds nothing that a terminal would obey.
 pub fn print_beside(text: &str) -> error::Result<()> {
     let failed = |source| Error::Export { path: "standard error".into(), source };
     sys::write_all(io::stderr(), text.as_bytes()).map_err(failed)
@@ -25,8 +31,8 @@ pub fn stdout() -> Result<File> {
     Ok(File::from(stdout))
 }
 
-/// One line and one hint, on stderr. When even that is gone, there is nobody left to tell.
+/// One line and one hint, on stderr; whatever names are in the line, it is one. When even that is gone, there is nobody left to tell.
 pub fn complain(line: &str, hint: Option<&str>) {
     let hint = hint.map_or(String::new(), |hint| format!(" hint: {hint}\n"));
-    let _ = sys::write_all(io::stderr(), format!("{line}\n{hint}").as_bytes());
+    let _ = sys::write_all(io::stderr(), format!("{}\n{hint}", one_line(line)).as_bytes());
 }

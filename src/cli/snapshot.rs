@@ -11,6 +11,7 @@ use crate::kvm::{Exit, Vcpu};
 use crate::machine::Outcome;
 use crate::snapshot::{PAGE, Snapshot};
 use crate::sys;
+use crate::text::shown;
 use crate::timeline::Probe;
 use lexopt::{Parser, ValueExt};
 use std::ops::ControlFlow;
@@ -145,7 +146,7 @@ pub fn run(run: &RunArgs, args: &SnapshotArgs) -> Result<u8> {
     if !run.quiet {
         let (stored, all) = (snapshot.pages(), snapshot.state().memory / PAGE as u64);
         let are = if stored == 1 { "is" } else { "are" };
-        complain(&format!("{}: {stored} of {all} pages {are} not zero", path.display()), None);
+        complain(&format!("{}: {stored} of {all} pages {are} not zero", shown(path)), None);
     }
     Ok(0)
 }

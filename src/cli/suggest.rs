@@ -4,11 +4,12 @@ use super::option::OptionHelp;
 use crate::explain::nearest;
 use crate::guest::GALLERY;
 use crate::linux;
+use crate::text::shown;
 use std::ffi::OsStr;
 
 /// The complaint about a command that is not one of `commands`.
 pub fn no_command<'a>(word: &OsStr, commands: impl Iterator<Item = &'a str>) -> String {
-    format!("no such command: {}{}", word.display(), is_it(word, commands, ""))
+    format!("no such command: {}{}", shown(word), is_it(word, commands, ""))
 }
 
 /// What was wrong with the arguments of a command that has `options`.

@@ -5,6 +5,7 @@
 //! Annex 11 on the width of characters, by the unicode-width crate.
 
 use crate::sys;
+use crate::text::one_line;
 use std::env;
 use std::io::{IsTerminal, stdout};
 use unicode_width::UnicodeWidthChar;
@@ -125,14 +126,15 @@ impl Terminal {
         lines
     }
 
-    /// A line as it is written: emphasis turned into escape sequences, or dropped.
+    /// A line as it is written: emphasis turned into escape sequences, or dropped. Whatever else a terminal would obey, from a
+    /// name in the line, is spelled out.
     pub fn finish(&self, line: &str) -> String {
         let mut text = String::new();
         for c in line.chars() {
             match SEQUENCES.iter().find(|&&(mark, _)| mark == c) {
                 Some((_, sequence)) if self.colour => text += sequence,
                 Some(_) => {}
-                None => text.push(c),
+                None => text += &one_line(c.encode_utf8(&mut [0; 4])),
             }
         }
         text

@@ -14,6 +14,7 @@ use crate::error;
 use crate::guest::Guest;
 use crate::sandbox::Sandbox;
 use crate::sys;
+use crate::text::{plain, plain_json};
 use crate::trace::{Stepper, Tracer, html, json, step, story};
 use lexopt::Parser;
 use std::path::{Path, PathBuf};
@@ -147,9 +148,13 @@ pub fn run(run: &RunArgs, args: &TraceArgs) -> Result<u8> {
     let recording = tracer.finish(&ended.image.name);
     // If one cannot be written, the others still are, and how the guest ended is still told.
     let written = [
-        chrome.map_or(Ok(()), |chrome| chrome.write(&json::chrome(&recording))),
+        chrome.map_or(Ok(()), |chrome| chrome.write(&plain_json(&json::chrome(&recording)))),
         html.map_or(Ok(()), |page| page.write(&html::page(&recording))),
-        hand_over(run, output, if args.json { json::lines(&recording) } else { story::tell(&recording) }),
+        hand_over(
+            run,
+            output,
+            if args.json { plain_json(&json::lines(&recording)) } else { plain(&story::tell(&recording)) },
+        ),
     ];
     sys::die_if_noted();
     let status = ended.conclude(run)?;
@@ -172,8 +177,8 @@ fn walk(run: &RunArgs, args: &TraceArgs, output: Option<OutputFile>) -> Result<u
     let ended = start::start(&confined(run), &mut stepper)?;
     let (steps, count) = stepper.finish()?;
     let text = match args.json {
-        true => step::json_lines(&steps, count),
-        false => step::tell(&ended.image.name, &steps, count),
+        true => plain_json(&step::json_lines(&steps, count)),
+        false => plain(&step::tell(&ended.image.name, &steps, count)),
     };
     let written = hand_over(run, output, text);
     sys::die_if_noted();

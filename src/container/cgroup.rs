@@ -8,6 +8,7 @@
 use super::mark;
 use super::proc::{Membership, Mount};
 use crate::sys;
+use crate::text::shown;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -48,7 +49,7 @@ impl CgroupParent {
             Version::One => 1,
             Version::Two => 2,
         };
-        format!("version {version}, below {}", self.directory.display())
+        format!("version {version}, below {}", shown(&self.directory))
     }
 
     /// Whether we may make a cgroup there and move a process of ours into it.

@@ -16,7 +16,7 @@ pub enum DebuggerError {
     Listen(#[source] io::Error),
 
     /// There is a socket at that path, which a process has left behind that was killed.
-    #[error("nobody listens at the socket {} any more, and it is in the way", .0.display())]
+    #[error("nobody listens at the socket {} any more, and it is in the way", crate::text::shown(.0))]
     StaleSocket(PathBuf),
 
     /// It called, and what it says cannot be heard or understood.

@@ -2,6 +2,7 @@
 
 use super::DebuggerError;
 use super::error::Result;
+use crate::text::shown;
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -48,7 +49,7 @@ impl fmt::Display for Listener {
                 Ok(address) => write!(f, "{address}"),
                 Err(_) => write!(f, "a port"),
             },
-            Listener::Unix(_, path) => write!(f, "{}", path.display()),
+            Listener::Unix(_, path) => write!(f, "{}", shown(path)),
         }
     }
 }

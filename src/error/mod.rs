@@ -12,6 +12,7 @@ pub use config::ConfigError;
 pub use image::{ImageError, LOADED_BELOW};
 pub use step::Step;
 
+use crate::text::shown;
 use std::error::Error as StdError;
 use std::io;
 use std::path::PathBuf;
@@ -33,7 +34,7 @@ pub enum Error {
     },
 
     /// There is no image of that name.
-    #[error("cannot open {}", path.display())]
+    #[error("cannot open {}", shown(path))]
     NotFound {
         /// The path as it was given.
         path: PathBuf,
@@ -42,7 +43,7 @@ pub enum Error {
     },
 
     /// The image is there, but cannot be read.
-    #[error("cannot read {}", path.display())]
+    #[error("cannot read {}", shown(path))]
     Unreadable {
         /// The path as it was given.
         path: PathBuf,
@@ -68,7 +69,7 @@ pub enum Error {
     Misuse(String),
 
     /// A report or a golden image cannot be written to where it should be.
-    #[error("cannot write {}", path.display())]
+    #[error("cannot write {}", shown(path))]
     Export {
         /// The file.
         path: PathBuf,

@@ -1,5 +1,6 @@
 //! Why there is no Linux to run: no kernel, or a root file system that cannot be made.
 
+use crate::text::shown;
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
@@ -12,14 +13,14 @@ pub type Result<T> = std::result::Result<T, LinuxError>;
 #[non_exhaustive]
 pub enum LinuxError {
     /// No kernel is installed on this host.
-    #[error("there is no Linux kernel in {}", directory.display())]
+    #[error("there is no Linux kernel in {}", shown(directory))]
     NoKernel {
         /// Where it was looked for.
         directory: PathBuf,
     },
 
     /// A file cannot be part of the guest's initramfs.
-    #[error("cannot pack {}", path.display())]
+    #[error("cannot pack {}", shown(path))]
     Pack {
         /// The file.
         path: PathBuf,

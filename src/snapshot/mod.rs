@@ -21,6 +21,7 @@ use crate::kvm::{Call, Kvm, Memory, allocate, map_file};
 use crate::machine::{Config, Machine, State, StateError};
 use crate::sys;
 use crate::sys::replace::{Access, Replacement};
+use crate::text::shown;
 use crate::timeline::{Phase, Probe};
 use crate::x86::cpuid;
 use format::{Header, ReadError};
@@ -97,7 +98,7 @@ impl Snapshot {
             return Err(Error::Unreadable { path: path.into(), source });
         }
         let file = File::open(path).map_err(failed)?;
-        Snapshot::read(&path.display().to_string(), file, limits)
+        Snapshot::read(&shown(path), file, limits)
     }
 
     /// The same for a file that is open.

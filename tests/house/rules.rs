@@ -317,6 +317,15 @@ fn an_afternoon_is_enough_for_the_path_from_error_to_machine_and_it_leads_nowher
 }
 
 #[test]
+fn paths_are_shown_without_what_a_terminal_obeys() {
+    for Source { name, text, .. } in sources() {
+        let without_tests = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let has_raw = code(without_tests).contains(".display()");
+        assert!(!has_raw, "{name}: a path in a message is shown by text::shown");
+    }
+}
+
+#[test]
 fn every_module_has_its_layer() {
     let modules: BTreeSet<String> = sources().into_iter().map(|source| source.module).collect();
     let layers = LAYERS.concat().into_iter().chain(["lib", "main"]).map(str::to_owned).collect();

@@ -216,3 +216,85 @@ fn each_wrong_race_has_its_own_hint() {
     let nowhere = matchstick(["bench"]).env("TMPDIR", "/no/such").run();
     nowhere.fails(126, "cannot make a directory for the race", "the directory that TMPDIR names");
 }
+
+/// Names that would clear the screen, set a title, forge a line of ours, or be read backwards.
+const HOSTILE: &str = "a\x1b[2J\x1b]0;b\x07\nerror: c\u{9b}3m\u{202e}d\r";
+
+/// Nothing in `text` but lines that a terminal shows as they are.
+#[track_caller]
+fn holds_nothing_to_obey(text: &str, what: &dyn std::fmt::Debug) {
+    let is_obeyed = |c: char| c != '\n' && c != '\t' && (c.is_control() || c == '\u{202e}');
+    assert!(!text.contains(is_obeyed) && !text.contains("\nerror: c"), "{what:?}: {text:?}");
+}
+
+#[test]
+fn names_in_messages_are_shown_and_not_obeyed() {
+    let directory = directory();
+    let path = directory.path();
+    let image = format!("image{HOSTILE}");
+    fs::write(path.join(&image), boot_sector(&[code::SERIAL, code::PUT_A, &code::exit(3)])).unwrap();
+    let garbage = format!("garbage{HOSTILE}");
+    fs::write(path.join(&garbage), "nothing").unwrap();
+    fs::create_dir(path.join(HOSTILE)).unwrap();
+    std::os::unix::net::UnixListener::bind(path.join("socket")).unwrap();
+    let beside = format!("./{HOSTILE}x");
+    let golden = format!("golden{HOSTILE}");
+    let option = format!("--{HOSTILE}");
+    let with = format!("{HOSTILE}=true");
+    let with_command = format!("mine=./{HOSTILE}");
+    let socket = format!("unix:{garbage}");
+    let nowhere = format!("{HOSTILE}/no/such");
+    let process = format!("pid:{HOSTILE}");
+    let mut cases: Vec<Vec<&str>> = vec![
+        vec![HOSTILE],
+        vec![&option],
+        vec!["help", HOSTILE],
+        vec!["run", &beside],
+        vec!["run", "no-such-\u{1b}[2J"],
+        vec!["run", HOSTILE],
+        vec!["run", &option],
+        vec!["run", "-m", HOSTILE],
+        vec!["run", "hello", HOSTILE],
+        vec!["run", "hello", "-i", &beside],
+        vec!["run", "linux", "--init", &beside],
+        vec!["run", "linux", "--init", &garbage],
+        vec!["run", "linux", "--rootfs", HOSTILE],
+        vec!["trace", "hello", "-o", &nowhere],
+        vec!["trace", "hello", "-o", HOSTILE],
+        vec!["trace", "hello", "--gdb", &socket],
+        vec!["trace", "hello", "--gdb", HOSTILE],
+        vec!["snapshot", "primes", "-o", &nowhere],
+        vec!["clone", &beside],
+        vec!["clone", &garbage],
+        vec!["diff", "text", &process],
+        vec!["explain", HOSTILE],
+        vec!["bench", "--only", HOSTILE],
+        vec!["bench", "--payload", &beside],
+        vec!["bench", "--payload", HOSTILE],
+        vec!["bench", "--compare", &garbage],
+        vec!["bench", "--with", &with],
+        vec!["bench", "--runs", "1", "--warmup", "0", "--only", "process", "--with", &with_command],
+        vec!["bench", "--export-json", &nowhere],
+    ];
+    if has_kvm() {
+        cases.extend([
+            vec!["run", &garbage],
+            vec!["run", "-v", &image],
+            vec!["trace", &image],
+            vec!["trace", "--step", &image],
+            vec!["snapshot", "primes", "-o", &golden],
+            vec!["run", "-v", &golden],
+            vec!["trace", &golden],
+            vec!["clone", "-n", "1", &golden],
+            vec!["diff", &golden, &garbage],
+        ]);
+    }
+    let mut named = 0;
+    for args in &cases {
+        let ended = matchstick(args).directory(path).run();
+        named += usize::from((ended.stderr.clone() + &ended.text()).contains("\\u{1b}"));
+        holds_nothing_to_obey(&ended.stderr, args);
+        holds_nothing_to_obey(&ended.text(), args);
+    }
+    assert!(named > cases.len() / 2, "only {named} of {} named it at all", cases.len());
+}
