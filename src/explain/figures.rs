@@ -28,6 +28,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 #[derive(Default)]
 pub struct Figures {
     /// All that the lesson has places for: what is compared is measured together.
+    #[cfg_attr(not(feature = "race"), expect(dead_code, reason = "only the race compares"))]
     wanted: Vec<String>,
     known: BTreeMap<String, Option<String>>,
     host: Option<(Facts, Host)>,

@@ -330,3 +330,27 @@ impl<'a> Addresses<'a> {
         Addresses(addresses, std::marker::PhantomData)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::spawn::Child;
+
+    /// Of a parent that is gone the kernel sends no signal any more: who asks for it has to look.
+    #[test]
+    fn a_child_depends_on_a_parent_that_is_there_and_on_no_other() {
+        let depend = |parent: BorrowedFd<'_>| {
+            let (pid, error) = until_exec(0, None, || inside::depend_on_parent(parent).err()).unwrap();
+            Child::of(pid).unwrap().wait().unwrap();
+            error.flatten().and_then(|error| error.raw_os_error())
+        };
+        assert_eq!(depend(own_process().unwrap()), None);
+        let mut gone = std::process::Command::new("true").spawn().unwrap();
+        // SAFETY: plain numbers; the call makes the descriptor for us.
+        let parent = unsafe {
+            OwnedFd::from_raw_fd(libc::syscall(libc::SYS_pidfd_open, gone.id() as i32, 0) as c_int)
+        };
+        gone.wait().unwrap();
+        assert_eq!(depend(parent.as_fd()), Some(libc::ESRCH));
+    }
+}
