@@ -8,6 +8,7 @@
 //! //! exit: its status, 0 if absent
 //! //! needs: what it needs of a machine, separated by commas
 //! //! input: a line to type
+//! //! args: what it may be told, `N` for a number; nothing if absent
 //! ```
 //!
 //! The result is `$OUT_DIR/gallery.rs`, a slice of `Guest` literals to be included; `$OUT_DIR/linux-init`, the
@@ -172,10 +173,11 @@ fn literal(name: &str, source: &str, image: &Path) -> String {
     let needs = all("needs").join(",");
     let needs: Vec<&str> =
         needs.split(',').map(str::trim).filter(|word| !["", "nothing"].contains(word)).collect();
+    let args = all("args").first().copied().unwrap_or_default();
     let input = all("input").iter().map(|line| format!("{line}\n")).collect::<String>();
     format!(
         "    Guest {{ name: {name:?}, about: {about:?}, expect: &{:?}, exit: {exit}, needs: &{needs:?}, \
-         input: {input:?}, image: include_bytes!({image:?}) }},\n",
+         input: {input:?}, args: {args:?}, image: include_bytes!({image:?}) }},\n",
         all("expect"),
     )
 }

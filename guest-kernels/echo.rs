@@ -9,6 +9,9 @@
 //! The port's FIFO stays off. Switching it on empties the receiver, and what was typed before the guest
 //! was ready would be lost.
 //!
+//! The word `terminal` on its command line says that the bytes are keys. Then Enter, which is a carriage return, begins a
+//! new line, and Backspace takes a letter away.
+//!
 //! input: hello there
 //! expect: echo: type, and end with Ctrl-D
 //! expect: hello there
@@ -22,6 +25,7 @@ mod rt;
 mod trap;
 mod apic;
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use rt::{SERIAL, inp, out};
 
 /// Interrupt enable register; bit 0: a byte has arrived.
@@ -36,6 +40,23 @@ const COM1: u32 = 4;
 const VECTOR: usize = 32;
 const CTRL_D: u8 = 4;
 
+/// Whether the bytes are keys. Written once, before there are interrupts.
+static ARE_KEYS: AtomicBool = AtomicBool::new(false);
+
+/// Sends `bytes` as they are or, if they are keys, what a terminal shows for each.
+fn send_back(bytes: &[u8]) {
+    if !ARE_KEYS.load(Ordering::Relaxed) {
+        return rt::print(bytes);
+    }
+    for key in bytes {
+        match key {
+            b'\r' => rt::print(b"\n"),
+            0x7f => rt::print(b"\x08 \x08"),
+            _ => rt::print(&[*key]),
+        }
+    }
+}
+
 trap!(on_serial, serial);
 
 extern "C" fn serial(_: &mut trap::Frame) {
@@ -44,21 +65,22 @@ extern "C" fn serial(_: &mut trap::Frame) {
     while inp(LSR) & 1 != 0 {
         bytes[len] = inp(SERIAL);
         if bytes[len] == CTRL_D {
-            rt::print(&bytes[..len]);
+            send_back(&bytes[..len]);
             rt::exit(0);
         }
         len += 1;
         if len == bytes.len() {
-            rt::print(&bytes);
+            send_back(&bytes);
             len = 0;
         }
     }
-    rt::print(&bytes[..len]);
+    send_back(&bytes[..len]);
     apic::end_of_interrupt();
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn main(_: rt::Boot) -> u8 {
+extern "C" fn main(boot: rt::Boot) -> u8 {
+    ARE_KEYS.store(boot.command_line().split(' ').any(|word| word == "terminal"), Ordering::Relaxed);
     println!("echo: type, and end with Ctrl-D");
     trap::handle(VECTOR, on_serial);
     apic::enable();

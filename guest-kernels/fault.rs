@@ -7,6 +7,7 @@
 //! With `triple` on the command line the guest then shows what a crash is: an exception without a
 //! handler is a double fault, a double fault without a handler a triple fault, and that is a reset.
 //!
+//! args: triple
 //! expect: reading address 0x60000000
 //! expect: page fault at 0x60000000: ring 0 read a page that is not present
 //! expect: mapped it; going back to the same instruction

@@ -7,6 +7,7 @@
 //! Before it gives the answer it says that it is ready, by the POST code 0xa5: a good moment for a golden image
 //! (`matchstick snapshot primes -o golden.ms`), from which the answer comes without the work.
 //!
+//! args: N
 //! expect: 2262 primes below 20000
 #![no_std]
 #![no_main]

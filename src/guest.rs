@@ -22,6 +22,8 @@ pub struct Guest {
     pub exit: u8,
     /// What a test types, before Ctrl-D.
     pub input: &'static str,
+    /// What it may be told on its command line: `N` for a whole number, else that word; empty for nothing.
+    pub args: &'static str,
     /// What it needs of a machine (`cpuid`, `apic`, `cpus 4`, `memory 4M`, `input`) and of a host (`iretq`).
     pub needs: &'static [&'static str],
     /// The image.
@@ -41,6 +43,15 @@ impl Guest {
     /// The guest of that name.
     pub fn find(name: &str) -> Option<&'static Guest> {
         GALLERY.iter().find(|guest| guest.name == name)
+    }
+
+    /// Whether it makes something of `words` on its command line; of none, always.
+    pub fn takes<'a>(&self, mut words: impl Iterator<Item = &'a str>) -> bool {
+        let is_taken = |word: &str| match self.args {
+            "N" => word.parse::<u32>().is_ok() && word.starts_with(|c: char| c.is_ascii_digit()),
+            known => !known.is_empty() && word == known,
+        };
+        words.next().is_none_or(is_taken) && words.next().is_none()
     }
 
     /// Whether `need` is one of its needs.

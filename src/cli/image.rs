@@ -2,7 +2,7 @@
 
 use super::error::{Error, Result};
 use super::print::complain;
-use super::run_options::RunArgs;
+use super::run_options::{HELLO, RunArgs};
 use super::suggest;
 use crate::boot;
 use crate::error::{self, ImageError, Step};
@@ -99,7 +99,7 @@ fn kernel(args: &RunArgs) -> Result<Image> {
     if args.is_linux() {
         return linux_image(args, None);
     }
-    let hello = OsStr::new("hello");
+    let hello = OsStr::new(HELLO);
     let target = args.target.as_deref().unwrap_or(hello);
     let guest = match args.kernel {
         Some(_) => None,
@@ -145,6 +145,10 @@ fn kernel(args: &RunArgs) -> Result<Image> {
     config.timeout = args.timeout;
     config.max_output = args.max_output;
     config.cmdline = cmdline(args);
+    // The only word that one of them is told by us.
+    if guest.is_some_and(|guest| guest.needs("input")) && sys::stdin_kind() == sys::Input::Terminal {
+        config.cmdline = b"terminal".into();
+    }
     config.initrd =
         args.initrd.as_deref().map(|path| initrd(path, config.memory, args.timeout)).transpose()?;
     Ok(Image { name, source: Source::Bytes(bytes), config, holds_input: false })

@@ -122,6 +122,9 @@ pub struct RunArgs {
     pub verbose: bool,
 }
 
+/// The guest that is started unless one is named.
+pub const HELLO: &str = "hello";
+
 /// Reads the arguments of a command that starts a guest. It has `options`: those of `run`, and others that `own` takes.
 ///
 /// # Errors
@@ -193,6 +196,7 @@ impl RunArgs {
         if self.cmdline.is_some() && self.cmdline_only.is_some() {
             return Err("either --cmdline or --cmdline-only, not both".into());
         }
+        self.check_words()?;
         if self.init.is_none() && self.rootfs.is_none() {
             // Our own init, which is all there is then.
             let is_ours = self.is_linux() && self.initrd.is_none();
@@ -210,6 +214,26 @@ impl RunArgs {
             }
             None => Ok(()),
         }
+    }
+
+    /// Whether a guest of the gallery makes something of what it is told: it would not say that it does not.
+    fn check_words(&self) -> Result<(), String> {
+        let texts = || self.cmdline.iter().chain(&self.cmdline_only).chain(&self.args);
+        // Where nothing is told, nothing is looked up: most starts are such.
+        let is_told = texts().next().is_some() && self.kernel.is_none() && self.init.is_none();
+        let target = self.target.as_deref().unwrap_or(OsStr::new(HELLO)).to_str();
+        let Some(guest) = target.filter(|_| is_told).and_then(Guest::find) else { return Ok(()) };
+        // Of a guest that does not read its command line, any TEXT will do.
+        let skipped = if guest.args.is_empty() { texts().count() - self.args.len() } else { 0 };
+        let texts: Vec<_> = texts().skip(skipped).map(|text| text.to_string_lossy()).collect();
+        if guest.takes(texts.iter().flat_map(|text| text.split_ascii_whitespace())) {
+            return Ok(());
+        }
+        Err(match guest.args {
+            "" => format!("{} takes no ARGS", guest.name),
+            "N" => format!("{} takes one whole number as ARGS, 0 to {}", guest.name, u32::MAX),
+            word => format!("{} takes {word} as ARGS, or nothing", guest.name),
+        })
     }
 
     /// Whether a Linux guest is meant whose root is made here, in part at least.

@@ -96,6 +96,21 @@ fn primes_takes_its_limit_from_the_command_line() {
 }
 
 #[test]
+fn what_a_guest_makes_nothing_of_is_refused_before_it_starts() {
+    let of_run = "`matchstick run --help`";
+    for words in [&["abc"][..], &["1e6"], &["-5"], &["+5"], &["1000", "extra"], &["4294967296"], &["10 20"]] {
+        let ended = matchstick(["run", "primes", "--"]).args(words).run();
+        ended.printed("").fails(125, "primes takes one whole number as ARGS, 0 to 4294967295", of_run);
+    }
+    matchstick(["run", "primes", "-p", "1e6"]).run().fails(125, "primes takes one whole number", of_run);
+    matchstick(["run", "fault", "--", "tripel"]).run().fails(125, "fault takes triple as ARGS", of_run);
+    matchstick(["run", "--", "x"]).run().fails(125, "hello takes no ARGS", of_run);
+    for guest in GALLERY {
+        assert!(guest.takes([].into_iter()), "{}", guest.name);
+    }
+}
+
+#[test]
 fn smp_finds_as_many_processors_as_there_are() {
     if !has_kvm() {
         return;

@@ -77,6 +77,21 @@ fn an_image_that_becomes_shorter_under_its_machine_is_an_error_and_gives_the_ter
     assert_eq!(terminal.settings(), before);
 }
 
+/// Enter is a carriage return, which alone would let the next line overwrite this one.
+#[test]
+fn enter_begins_a_new_line_and_backspace_takes_a_letter_away() {
+    if !has_kvm() {
+        return;
+    }
+    let mut terminal = Terminal::new();
+    let running = matchstick(["run", "echo"]).on(&terminal).start();
+    terminal.screen.wait_for(READY);
+    terminal.press(b"one\rtwo\x7f");
+    terminal.screen.wait_for("one\r\ntwo\x08 \x08");
+    terminal.press(&[CTRL_D]);
+    running.end().status(0);
+}
+
 #[test]
 fn ctrl_a_twice_sends_one_and_ctrl_a_x_leaves() {
     if !has_kvm() {
