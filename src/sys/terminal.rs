@@ -92,9 +92,13 @@ pub fn watch_mapped_files() -> io::Result<()> {
 }
 
 /// Nobody else would give the terminal back.
-extern "C" fn crashed(signal: c_int, _info: *mut libc::siginfo_t, _context: *mut c_void) {
+extern "C" fn crashed(signal: c_int, info: *mut libc::siginfo_t, _context: *mut c_void) {
     restore_terminal();
-    if signal == libc::SIGBUS {
+    /// The address is mapped, and has no page behind it (sigaction(2)).
+    const BUS_ADRERR: c_int = 2;
+    // SAFETY: the kernel passes a siginfo_t to a handler that is set with SA_SIGINFO, as all of ours are.
+    let code = unsafe { (*info).si_code };
+    if signal == libc::SIGBUS && code == BUS_ADRERR {
         die_saying(b"error: a file became shorter while it was in use\n hint: an image must stay as it is while it is loaded, and a golden image while machines run from it\n", 126)
     }
     die_saying(b"error: matchstick crashed\n hint: that is a fault of its own\n", 125)
