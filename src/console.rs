@@ -1,7 +1,7 @@
 //! The user's side of the serial cable: keys to the guest, a way out, and the terminal as it was.
 //!
-//! On a terminal every key goes to the guest, Ctrl-C included; Ctrl-a is ours: `Ctrl-a x` leaves,
-//! `Ctrl-a Ctrl-a` sends one Ctrl-a. Through a pipe there are no such keys, and every byte passes.
+//! On a terminal every key goes to the guest, Ctrl-C included; Ctrl-a is ours: `Ctrl-a x` leaves, `Ctrl-a b` sends a
+//! break, `Ctrl-a Ctrl-a` sends one Ctrl-a. Through a pipe there are no such keys, and every byte passes.
 
 use crate::device::Cable;
 use crate::error::{Error, Result, Step};
@@ -22,6 +22,15 @@ fn host(step: Step) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::Host { step, source }
 }
 
+/// What the user can ask of us by a key after Ctrl-a.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// To leave the guest.
+    Leave,
+    /// To send it a break.
+    Break,
+}
+
 /// Splits what a terminal sends into the guest's bytes and our commands.
 #[derive(Debug, Default)]
 pub struct Keys {
@@ -29,18 +38,19 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Appends the guest's bytes to `guest`; true when the user wants to leave.
-    pub fn feed(&mut self, typed: &[u8], guest: &mut Vec<u8>) -> bool {
-        for &key in typed {
+    /// Appends the guest's bytes to `guest`, up to the first command, and returns that and what was typed after it.
+    pub fn feed<'t>(&mut self, typed: &'t [u8], guest: &mut Vec<u8>) -> (Option<Command>, &'t [u8]) {
+        for (at, &key) in typed.iter().enumerate() {
             match (std::mem::take(&mut self.escaped), key) {
                 (false, CTRL_A) => self.escaped = true,
-                (true, b'x') => return true,
+                (true, b'x') => return (Some(Command::Leave), &typed[at + 1..]),
+                (true, b'b') => return (Some(Command::Break), &typed[at + 1..]),
                 (true, CTRL_A) | (false, _) => guest.push(key),
                 // Not a command of ours: the guest gets both keys.
                 (true, _) => guest.extend([CTRL_A, key]),
             }
         }
-        false
+        (None, &[])
     }
 }
 
@@ -106,13 +116,22 @@ fn pump(mut source: impl Read + AsFd, terminal: bool, cable: &Cable, remote: &Re
             Err(_) => break,
         };
         if terminal {
-            let mut guest = Vec::new();
-            if keys.feed(typed, &mut guest) {
-                remote.stop();
-                return;
+            let mut rest = typed;
+            loop {
+                let mut guest = Vec::new();
+                let (command, more) = keys.feed(rest, &mut guest);
+                // To wait for a guest that does not read would be to miss the keys that leave it.
+                cable.offer(&guest);
+                match command {
+                    None => break,
+                    Some(Command::Break) => cable.offer_break(),
+                    Some(Command::Leave) => {
+                        remote.stop();
+                        return;
+                    }
+                }
+                rest = more;
             }
-            // To wait for a guest that does not read would be to miss the keys that leave it.
-            cable.offer(&guest);
         } else {
             cable.send(typed);
             is_open_line = !typed.ends_with(b"\n");

@@ -28,7 +28,8 @@ Boot protocols (found out from the image, or named with --boot):
   pvh        an ELF with a PVH note, entered in protected mode
   linux      a Linux bzImage, entered in long mode
 
-On a terminal the keys go to the guest, Ctrl-C included. Ctrl-a x leaves; Ctrl-a Ctrl-a sends one Ctrl-a.
+On a terminal the keys go to the guest, Ctrl-C included. Ctrl-a x leaves; Ctrl-a b sends a break,
+Ctrl-a Ctrl-a one Ctrl-a.
 
 Exit status:
   the guest's own, as it wrote it to port 0xf4; 0 if it switched itself off, halted for good,

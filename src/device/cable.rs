@@ -1,4 +1,4 @@
-//! The serial cable: two queues of bytes between a [`Serial`](super::Serial) port and the world outside the machine.
+//! The serial cable: two queues between a [`Serial`](super::Serial) port and the world outside the machine.
 //!
 //! The device holds one end and never waits; the machine's run loop and the thread that reads standard
 //! input hold the other. There is no file descriptor in it, so a test can hold that end as well.
@@ -20,6 +20,15 @@ const BURST: usize = 64;
 /// Of [`Queues::given`]: the guest has read a burst, and more waits.
 const SPENT: usize = BURST + 1;
 
+/// What can come over the wire to a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Symbol {
+    /// A byte.
+    Byte(u8),
+    /// A break: the line is low for longer than a byte takes.
+    Break,
+}
+
 /// One cable; clones are its ends.
 #[derive(Debug, Clone, Default)]
 pub struct Cable {
@@ -28,7 +37,7 @@ pub struct Cable {
 
 #[derive(Debug, Default)]
 struct Queues {
-    to_guest: Mutex<VecDeque<u8>>,
+    to_guest: Mutex<VecDeque<Symbol>>,
     /// Nothing goes to the guest yet.
     is_held: AtomicBool,
     taken: Condvar,
@@ -49,14 +58,22 @@ impl Cable {
         while waiting.len() >= WAITING_MAX {
             waiting = self.queues.taken.wait(waiting).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
-        waiting.extend(bytes);
+        waiting.extend(bytes.iter().copied().map(Symbol::Byte));
     }
 
     /// World to guest, without blocking: what a guest leaves unread for too long is lost.
     pub fn offer(&self, bytes: &[u8]) {
         let mut waiting = lock(&self.queues.to_guest);
         let room = OFFERED_MAX.saturating_sub(waiting.len());
-        waiting.extend(bytes.iter().take(room));
+        waiting.extend(bytes.iter().take(room).copied().map(Symbol::Byte));
+    }
+
+    /// World to guest: a break, without blocking.
+    pub fn offer_break(&self) {
+        let mut waiting = lock(&self.queues.to_guest);
+        if waiting.len() < OFFERED_MAX {
+            waiting.push_back(Symbol::Break);
+        }
     }
 
     /// World side: what is sent waits until the guest writes the POST code
@@ -95,13 +112,13 @@ impl Cable {
     }
 
     /// Device side: [`take`](Cable::take) for a receiver that is empty and tells so by interrupt: no more than a burst.
-    pub(super) fn take_burst(&self, room: usize, mut each: impl FnMut(u8)) {
+    pub(super) fn take_burst(&self, room: usize, mut each: impl FnMut(Symbol)) {
         let given = self.queues.given.load(Ordering::Relaxed);
         let Some(left) = BURST.checked_sub(given) else { return };
         let mut count = 0_usize;
-        let is_more = self.take(room.min(left), |byte| {
+        let is_more = self.take(room.min(left), |symbol| {
             count = count.saturating_add(1);
-            each(byte);
+            each(symbol);
         });
         let given = match (count, is_more) {
             (0, true) => SPENT,
@@ -112,8 +129,8 @@ impl Cable {
         self.queues.given.store(given, Ordering::Relaxed);
     }
 
-    /// Device side: takes up to `room` bytes that wait for the guest. True if more wait.
-    pub(super) fn take(&self, room: usize, mut each: impl FnMut(u8)) -> bool {
+    /// Device side: takes up to `room` symbols that wait for the guest. True if more wait.
+    pub(super) fn take(&self, room: usize, mut each: impl FnMut(Symbol)) -> bool {
         if self.queues.is_held.load(Ordering::Relaxed) {
             return false;
         }
@@ -131,9 +148,9 @@ impl Cable {
     }
 
     /// Device side: what was taken and is not wanted yet goes back to the front.
-    pub(super) fn untake(&self, bytes: &[u8]) {
+    pub(super) fn untake(&self, symbols: &[Symbol]) {
         let mut waiting = lock(&self.queues.to_guest);
-        bytes.iter().rev().for_each(|&byte| waiting.push_front(byte));
+        symbols.iter().rev().for_each(|&symbol| waiting.push_front(symbol));
     }
 
     /// Device side: guest to world. Returns how many bytes there were.

@@ -34,7 +34,7 @@ mod serial;
 mod uart;
 
 pub use bus::{AcpiId, Bus, Conflict, Slot, Space};
-pub use cable::Cable;
+pub use cable::{Cable, Symbol};
 pub use cmos::Cmos;
 pub use debug_exit::DebugExit;
 pub use i8042::I8042;

@@ -61,6 +61,7 @@ impl Device for Post {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Symbol;
 
     #[test]
     fn input_that_is_held_comes_when_the_guest_is_ready() {
@@ -70,7 +71,10 @@ mod tests {
         cable.send(b"typed early");
         let taken = || {
             let mut taken = Vec::new();
-            cable.take(99, |byte| taken.push(byte));
+            cable.take(99, |symbol| match symbol {
+                Symbol::Byte(byte) => taken.push(byte),
+                Symbol::Break => panic!("nobody sent a break"),
+            });
             taken
         };
         assert_eq!(post.write(0, &[READY_FOR_INPUT - 1]), Action::Continue);

@@ -2,7 +2,7 @@
 //!
 //! The registers are the UART's; this moves bytes between it and the cable, and decides when the guest gets its input.
 
-use super::{Action, Cable, Device, Uart};
+use super::{Action, Cable, Device, Symbol, Uart};
 
 /// A serial port. Its eight registers are eight consecutive byte addresses.
 pub struct Serial {
@@ -72,9 +72,9 @@ impl Serial {
 
     /// Writes FCR. That may empty the FIFO; what came from the cable and was in it goes back there, to come again.
     fn set_fifo_up(&mut self, value: u8) {
-        let unread: Vec<u8> = self.uart.unread().collect();
+        let unread: Vec<Symbol> = self.uart.unread().collect();
         self.uart.write(FCR, value);
-        if self.uart.unread().next().is_none() {
+        if self.uart.is_empty() {
             self.cable.untake(&unread);
         }
     }
@@ -101,8 +101,10 @@ impl Device for Serial {
         Action::Continue
     }
 
+    /// The chip's interrupt, as a PC's serial card passes it on: while OUT2 is active (IBM PC AT technical reference,
+    /// "Serial/Parallel Adapter"). A guest that forgets OUT2 gets no interrupt on a PC either.
     fn interrupt(&self) -> bool {
-        self.uart.irq() && !self.sent
+        self.uart.irq() && self.uart.out2() && !self.sent
     }
 
     /// Takes from the cable what the receiver has room for, so that nothing is ever overrun; and only if the guest
@@ -116,11 +118,12 @@ impl Device for Serial {
         if room == 0 {
             return;
         }
-        let is_empty = self.uart.unread().next().is_none();
+        let is_empty = self.uart.is_empty();
         let is_called = self.uart.wants_received() && self.uart.fifos_enabled();
         let (cable, uart) = (&self.cable, &mut self.uart);
-        let receive = |byte| {
-            uart.receive(&[byte]);
+        let receive = |symbol| match symbol {
+            Symbol::Byte(byte) => drop(uart.receive(&[byte])),
+            Symbol::Break => uart.receive_break(),
         };
         match (is_called, is_empty) {
             (true, true) => cable.take_burst(room, receive),
@@ -156,11 +159,63 @@ mod tests {
     use super::*;
 
     const THR: u64 = 0;
+    const MCR: u64 = 4;
     const IER_ETBEI: u8 = 1 << 1;
+    const OUT2: u8 = 1 << 3;
+    const LOOPBACK: u8 = 1 << 4;
+
+    /// A port of a guest that has connected its interrupt.
+    fn connected(cable: &Cable) -> Serial {
+        let mut serial = Serial::new(cable.clone());
+        assert_eq!(serial.write(MCR, &[OUT2]), Action::Continue);
+        serial.poll();
+        serial
+    }
+
+    #[test]
+    fn an_interrupt_comes_through_while_out2_is_set() {
+        let mut serial = Serial::new(Cable::default());
+        assert_eq!(serial.write(IER.into(), &[IER_ETBEI]), Action::Continue);
+        assert!(!serial.interrupt(), "OUT2 is not set");
+        for (mcr, comes) in [(OUT2, true), (OUT2 | LOOPBACK, false), (0, false), (OUT2, true)] {
+            assert_eq!(serial.write(MCR, &[mcr]), Action::Continue);
+            assert_eq!(serial.interrupt(), comes, "{mcr:#x}");
+        }
+    }
+
+    /// What FreeBSD's driver does to find out how long the FIFO is.
+    #[test]
+    fn what_a_driver_has_sent_to_itself_is_not_typed_again_when_it_empties_the_fifo() {
+        let cable = Cable::default();
+        let mut serial = connected(&cable);
+        const CLEAR_AND_ENABLE: u8 = 0b111;
+        assert_eq!(serial.write(FCR.into(), &[CLEAR_AND_ENABLE]), Action::Continue);
+        assert_eq!(serial.write(MCR, &[LOOPBACK]), Action::Continue);
+        for _ in 0..16 {
+            assert_eq!(serial.write(THR, b"?"), Action::Continue);
+        }
+        assert_eq!(serial.write(FCR.into(), &[CLEAR_AND_ENABLE]), Action::Continue);
+        assert_eq!(serial.write(MCR, &[OUT2]), Action::Continue);
+        cable.send(b"typed");
+        cable.offer_break();
+        let mut received = Vec::new();
+        for _ in 0..40 {
+            serial.poll();
+            let mut lsr = [0];
+            serial.read(LSR.into(), &mut lsr);
+            if lsr[0] & 1 != 0 {
+                let mut byte = [0];
+                serial.read(THR, &mut byte);
+                received.push((byte[0], lsr[0] & 0x10 != 0));
+            }
+        }
+        let typed: Vec<(u8, bool)> = b"typed".iter().map(|&byte| (byte, false)).chain([(0, true)]).collect();
+        assert_eq!(received, typed, "and a break, which LSR.BI tells");
+    }
 
     #[test]
     fn each_byte_sent_is_an_edge_even_for_a_driver_that_never_reads_iir() {
-        let mut serial = Serial::new(Cable::default());
+        let mut serial = connected(&Cable::default());
         assert_eq!(serial.write(IER.into(), &[IER_ETBEI]), Action::Continue);
         for _ in 0..3 {
             assert!(serial.interrupt(), "the transmitter is empty");
@@ -193,7 +248,7 @@ mod tests {
     #[test]
     fn a_driver_that_is_called_comes_to_an_end_of_each_burst_and_loses_nothing() {
         let cable = Cable::default();
-        let mut serial = Serial::new(cable.clone());
+        let mut serial = connected(&cable);
         const FIFO_ENABLE: u8 = 1;
         for (register, value) in [(FCR, FIFO_ENABLE), (IER, 1)] {
             assert_eq!(serial.write(register.into(), &[value]), Action::Continue);
@@ -224,7 +279,7 @@ mod tests {
     #[test]
     fn what_is_typed_now_and_then_does_not_wait() {
         let cable = Cable::default();
-        let mut serial = Serial::new(cable.clone());
+        let mut serial = connected(&cable);
         for (register, value) in [(FCR, 1), (IER, 1), (7, 0)] {
             assert_eq!(serial.write(register.into(), &[value]), Action::Continue);
         }
@@ -241,10 +296,8 @@ mod tests {
 
     #[test]
     fn a_driver_that_lowers_rts_is_not_handed_anything_until_it_raises_it() {
-        const MCR: u64 = 4;
         const DTR: u8 = 1 << 0;
         const RTS: u8 = 1 << 1;
-        const LOOPBACK: u8 = 1 << 4;
         let cable = Cable::default();
         let mut serial = Serial::new(cable.clone());
         let mut received = |mcr| {
@@ -270,7 +323,7 @@ mod tests {
     #[test]
     fn what_comes_before_a_driver_has_set_the_port_up_waits_for_it() {
         let cable = Cable::default();
-        let mut serial = Serial::new(cable.clone());
+        let mut serial = connected(&cable);
         cable.send(b"early");
         const IER_ALL: u8 = 0x0f;
         const IER_ERBFI: u8 = 1 << 0;
@@ -293,7 +346,8 @@ mod tests {
             serial.poll();
         }
         assert!(serial.interrupt());
-        assert_eq!(serial.uart.unread().collect::<Vec<_>>(), b"early");
+        let early: Vec<Symbol> = b"early".iter().copied().map(Symbol::Byte).collect();
+        assert_eq!(serial.uart.unread().collect::<Vec<_>>(), early);
         let mut byte = [0];
         serial.read(THR, &mut byte);
         assert_eq!(byte, *b"e");
@@ -319,7 +373,7 @@ mod tests {
     #[test]
     fn a_word_written_to_the_transmitter_reaches_the_next_register_too() {
         let cable = Cable::default();
-        let mut serial = Serial::new(cable.clone());
+        let mut serial = connected(&cable);
         assert_eq!(serial.write(THR, &[b'x', IER_ETBEI]), Action::Continue);
         serial.poll();
         assert_eq!(*cable.written(), b"x");

@@ -9,6 +9,7 @@
 //! Source: National Semiconductor PC16550D data sheet (June 1995), chapter 8 "Registers". Registers and
 //! bits have its names; section titles are given where something is not obvious.
 
+use super::Symbol;
 use std::collections::VecDeque;
 
 // Register addresses (table "Register Addresses"). Some are two or three registers: which one answers
@@ -52,6 +53,8 @@ const FCR_RCVR_RESET: u8 = 1 << 1;
 /// The bits that last: trigger level, DMA mode (which moves two pins a PC does not connect), enable.
 const FCR_BITS: u8 = 0b1100_1001;
 
+/// "Set Break": the transmitter's output is held low.
+const LCR_BREAK: u8 = 1 << 6;
 /// "Divisor Latch Access Bit".
 const LCR_DLAB: u8 = 1 << 7;
 
@@ -87,11 +90,23 @@ const MSR_DCD: u8 = 1 << 7;
 /// Characters in the receiver's FIFO.
 const FIFO_SIZE: usize = 16;
 
-/// A received character and the LSR bits that belong to it.
+/// A received character, the LSR bits that belong to it, and where it came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Character {
     byte: u8,
     errors: u8,
+    /// It came from the port's own transmitter (MCR.LOOP), not from the wire.
+    is_looped: bool,
+}
+
+impl Character {
+    const fn from_wire(symbol: Symbol) -> Character {
+        match symbol {
+            Symbol::Byte(byte) => Character { byte, errors: 0, is_looped: false },
+            // The stop bit is low as well.
+            Symbol::Break => Character { byte: 0, errors: LSR_BI | LSR_FE, is_looped: false },
+        }
+    }
 }
 
 /// A serial port, the 16550A, without the wire: bytes arrive by [`receive`](Uart::receive) and leave by
@@ -204,7 +219,7 @@ impl Uart {
     pub fn receive(&mut self, bytes: &[u8]) -> usize {
         let taken = bytes.len().min(self.room());
         for &byte in bytes.iter().take(taken) {
-            self.arrive(Character { byte, errors: 0 });
+            self.arrive(Character::from_wire(Symbol::Byte(byte)));
         }
         taken
     }
@@ -214,7 +229,7 @@ impl Uart {
     /// disconnected and nobody learns of the byte.
     pub fn receive_now(&mut self, byte: u8) {
         if !self.loopback() {
-            self.arrive(Character { byte, errors: 0 });
+            self.arrive(Character::from_wire(Symbol::Byte(byte)));
         }
     }
 
@@ -222,7 +237,7 @@ impl Uart {
     /// byte with LSR.BI, and FE, because the stop bit was low as well.
     pub fn receive_break(&mut self) {
         if !self.loopback() {
-            self.arrive(Character { byte: 0, errors: LSR_BI | LSR_FE });
+            self.arrive(Character::from_wire(Symbol::Break));
         }
     }
 
@@ -242,22 +257,36 @@ impl Uart {
         self.mcr & (MCR_RTS | MCR_LOOP) == MCR_RTS
     }
 
-    /// The bytes that have arrived and not been read, oldest first.
-    pub fn unread(&self) -> impl Iterator<Item = u8> {
-        self.received.iter().map(|character| character.byte)
+    /// Whether everything that has arrived was read.
+    pub fn is_empty(&self) -> bool {
+        self.received.is_empty()
     }
 
-    /// The interrupt line: some interrupt is pending **and** enabled. Computed, never stored, so it
+    /// What has arrived from the wire and not been read, oldest first. What the guest has sent to itself (MCR.LOOP) is not
+    /// among it.
+    pub fn unread(&self) -> impl Iterator<Item = Symbol> {
+        let from_wire = self.received.iter().filter(|character| !character.is_looped);
+        from_wire.map(|character| match character.errors & LSR_BI {
+            0 => Symbol::Byte(character.byte),
+            _ => Symbol::Break,
+        })
+    }
+
+    /// The interrupt pin: some interrupt is pending **and** enabled. Computed, never stored, so it
     /// cannot disagree with the registers.
     ///
-    /// OUT2 does not count: a PC's serial card connects the line only while MCR.OUT2 is set, but small
-    /// guests do not know that, and other VMMs do not ask it of them.
+    /// This is the chip's pin INTR. A PC's serial card passes it on only while [`out2`](Uart::out2) is active.
     ///
     /// The line can fall and rise within one call: writing THR ends its interrupt, and the byte leaves
     /// at once. A caller that drives an edge-triggered pin and wants the edge a real chip gives there
     /// lowers the pin after a write to THR before it shows this level again.
     pub fn irq(&self) -> bool {
         self.pending() & self.ier != 0
+    }
+
+    /// Whether the pin OUT2 is active. In loopback mode all outputs are idle (section "MODEM Control Register").
+    pub fn out2(&self) -> bool {
+        self.mcr & (MCR_OUT2 | MCR_LOOP) == MCR_OUT2
     }
 
     /// The interrupts whose cause is present, each at the place of its enable bit in IER.
@@ -341,11 +370,12 @@ impl Uart {
 
     fn transmit(&mut self, byte: u8) -> Option<u8> {
         self.thr_emptied = true;
-        if !self.loopback() {
-            return Some(byte);
+        if self.loopback() {
+            self.arrive(Character { byte, errors: 0, is_looped: true });
+            return None;
         }
-        self.arrive(Character { byte, errors: 0 });
-        None
+        // Section "Line Control Register", bit 6: the transmitter works on, but nothing of it shows on the wire.
+        (self.lcr & LCR_BREAK == 0).then_some(byte)
     }
 
     /// A character comes out of the receiver's shift register.

@@ -104,14 +104,32 @@ fn ctrl_a_twice_sends_one_and_ctrl_a_x_leaves() {
     terminal.press(&[b'[', CTRL_A, CTRL_A, b']']);
     terminal.screen.wait_for("[\x01]");
     // What is no command of ours goes to the guest, with its Ctrl-a.
-    terminal.press(&[CTRL_A, b'b']);
-    terminal.screen.wait_for("\x01b");
+    terminal.press(&[CTRL_A, b'z']);
+    terminal.screen.wait_for("\x01z");
     // One key at a time, as fingers do it.
     terminal.press(&[CTRL_A]);
     thread::sleep(Duration::from_millis(20));
     terminal.press(b"x");
     running.end().status(0);
     assert_eq!(terminal.settings(), before);
+}
+
+/// A guest that looks at the line status until it sees a break (bit 4), and then prints an A.
+#[test]
+fn ctrl_a_b_sends_a_break() {
+    if !has_kvm() {
+        return;
+    }
+    let wait = [0xba, 0xfd, 0x03, 0xec, 0xa8, 0x10, 0x74, 0xfb];
+    let sector =
+        boot_sector(&[code::SERIAL, &[0xb0, b'?', 0xee], &wait, code::SERIAL, code::PUT_A, &code::exit(9)]);
+    let (_dir, path) = file(&sector);
+    let mut terminal = Terminal::new();
+    let running = matchstick(["run".into(), path]).on(&terminal).start();
+    terminal.screen.wait_for("?");
+    terminal.press(&[CTRL_A, b'b']);
+    terminal.screen.wait_for("A");
+    running.end().status(9);
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! The serial port as bytes, for a machine that goes on elsewhere.
 //!
 //! IER, FCR, LCR, MCR, SCR, DLL, DLM, LSR's errors, MSR's changes, whether THR's emptying is still to be told; then
-//! two bytes for each character that was received and not read: itself and its errors.
+//! two bytes for each character that was received and not read: itself and its errors, with bit 7 if it came by loopback.
 
 use super::{Character, FCR_BITS, FIFO_SIZE, IER_BITS, LSR_BI, LSR_DR, LSR_FE, LSR_OE, MCR_BITS, Uart};
 
 /// What can be wrong with a character: all between LSR's bits 1 and 4.
 const ERRORS: u8 = (LSR_BI << 1) - LSR_OE;
+/// The character came by loopback.
+const LOOPED: u8 = 1 << 7;
 const _: () = assert!(ERRORS & LSR_FE != 0 && ERRORS & LSR_DR == 0);
 
 impl Uart {
@@ -15,7 +17,8 @@ impl Uart {
         let registers = [self.ier, self.fcr, self.lcr, self.mcr, self.scr, self.dll, self.dlm];
         let mut state = registers.to_vec();
         state.extend([self.errors, self.deltas, self.thr_emptied.into()]);
-        state.extend(self.received.iter().flat_map(|character| [character.byte, character.errors]));
+        let flags = |character: &Character| character.errors | if character.is_looped { LOOPED } else { 0 };
+        state.extend(self.received.iter().flat_map(|character| [character.byte, flags(character)]));
         state
     }
 
@@ -27,7 +30,12 @@ impl Uart {
             return None;
         };
         let (characters, rest) = fifo.as_chunks();
-        let received = characters.iter().map(|&[byte, errors]| Character { byte, errors }).collect();
+        let character = |&[byte, flags]: &[u8; 2]| Character {
+            byte,
+            errors: flags & !LOOPED,
+            is_looped: flags & LOOPED != 0,
+        };
+        let received = characters.iter().map(character).collect();
         let thr_emptied = thr_emptied == 1;
         let uart = Uart { ier, fcr, lcr, mcr, scr, dll, dlm, errors, deltas, thr_emptied, received };
         let is_valid = rest.is_empty()
@@ -37,7 +45,7 @@ impl Uart {
             && errors & !ERRORS == 0
             && deltas & 0xf0 == 0
             && characters.len() <= uart.capacity().min(FIFO_SIZE)
-            && characters.iter().all(|[_, errors]| errors & !ERRORS == 0);
+            && characters.iter().all(|[_, flags]| flags & !(ERRORS | LOOPED) == 0);
         is_valid.then_some(uart)
     }
 }

@@ -305,12 +305,47 @@ fn thr_empty_is_rearmed_by_enabling_it_not_by_writing_ier_as_it_was() {
 }
 
 #[test]
-fn the_line_does_not_ask_for_out2() {
+fn the_pin_of_the_interrupt_does_not_ask_for_out2_which_the_card_does() {
     let mut uart = Uart::new();
     uart.write(MCR, 0);
     uart.write(IER, IER_ERBFI);
     uart.receive(b"x");
     assert!(uart.irq());
+}
+
+#[test]
+fn out2_is_idle_in_loopback() {
+    let mut uart = Uart::new();
+    for (mcr, is_active) in [(0, false), (MCR_OUT2, true), (MCR_OUT2 | MCR_LOOP, false), (0xf7, false)] {
+        uart.write(MCR, mcr);
+        assert_eq!(uart.out2(), is_active, "{mcr:#x}");
+    }
+}
+
+#[test]
+fn nothing_that_is_sent_leaves_while_a_break_is_set() {
+    let mut uart = Uart::new();
+    uart.write(LCR, LCR_BREAK | 0x03);
+    assert_eq!(uart.write(THR, b'x'), None);
+    assert_eq!(uart.read(LSR), LSR_THRE | LSR_TEMT, "the transmitter works on");
+    uart.write(LCR, 0x03);
+    assert_eq!(uart.write(THR, b'y'), Some(b'y'));
+}
+
+#[test]
+fn a_character_that_was_sent_to_itself_is_not_from_the_wire() {
+    let mut uart = fifo(0);
+    uart.receive(b"a");
+    uart.receive_break();
+    uart.write(MCR, MCR_LOOP);
+    assert_eq!(uart.write(THR, b'l'), None);
+    uart.write(MCR, 0);
+    uart.receive(b"b");
+    let unread: Vec<Symbol> = uart.unread().collect();
+    assert_eq!(unread, [Symbol::Byte(b'a'), Symbol::Break, Symbol::Byte(b'b')]);
+    assert_eq!(Uart::from_state(&uart.state()), Some(uart.clone()));
+    let read: Vec<u8> = (0..4).map(|_| uart.read(RBR)).collect();
+    assert_eq!(read, *b"a\0lb");
 }
 
 // Loopback.
