@@ -183,24 +183,26 @@ fn every_thread_of_a_running_machine_has_given_up_what_it_can() {
     if !has_kvm() {
         return;
     }
-    let echo = matchstick(["run", "echo", "-c", "2"]).open_input().start();
-    echo.stdout.wait_for("Ctrl-D\n");
-    // The guest speaks, so all of them are; a thread of KVM's own may be among them.
-    let all = |key: &str, value: &str| {
-        let found = status(echo.id(), key);
-        assert!(found.len() >= 3 && found.iter().all(|found| found == value), "{key}: {found:?}");
-    };
-    all("Seccomp", "2");
-    all("NoNewPrivs", "1");
-    all("CapPrm", "0000000000000000");
-    all("CapEff", "0000000000000000");
-    let limits = fs::read_to_string(format!("/proc/{}/limits", echo.id())).unwrap();
-    let limit = |name: &str| {
-        let line = limits.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-        line.split_whitespace().take(2).map(str::to_owned).collect::<Vec<_>>()
-    };
-    assert_eq!(limit("Max open files"), ["1", "1"]);
-    assert_eq!(limit("Max core file size"), ["0", "0"]);
+    for command in ["run", "trace"] {
+        let echo = matchstick([command, "echo", "-c", "2"]).open_input().start();
+        echo.stdout.wait_for("Ctrl-D\n");
+        // The guest speaks, so all of them are; a thread of KVM's own may be among them.
+        let all = |key: &str, value: &str| {
+            let found = status(echo.id(), key);
+            assert!(found.len() >= 3 && found.iter().all(|found| found == value), "{key}: {found:?}");
+        };
+        all("Seccomp", "2");
+        all("NoNewPrivs", "1");
+        all("CapPrm", "0000000000000000");
+        all("CapEff", "0000000000000000");
+        let limits = fs::read_to_string(format!("/proc/{}/limits", echo.id())).unwrap();
+        let limit = |name: &str| {
+            let line = limits.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.split_whitespace().take(2).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(limit("Max open files"), ["1", "1"]);
+        assert_eq!(limit("Max core file size"), ["0", "0"]);
+    }
 }
 
 /// The threads' own filters are held back, and so is the guest: it does not run before the last of them has its own.
