@@ -93,6 +93,19 @@ impl<'a> BzImage<'a> {
         })
     }
 
+    /// Whether `image`, which has no magic number, is a bzImage all the same: all else that can be told of one is there. It
+    /// ends like a boot sector, and would be run as one.
+    pub fn has_lost_its_mark(image: &[u8]) -> bool {
+        let is_one = |header: Header| {
+            let setup = usize::from(header.setup_sects).saturating_add(1).saturating_mul(SECTOR);
+            header.jump == JUMP
+                && (END..=setup).contains(&header.end)
+                && header.version >> 8 == VERSION_WITH_64_BIT_ENTRY >> 8
+                && setup < image.len()
+        };
+        Header::parse(image).is_some_and(is_one)
+    }
+
     /// Places the protected-mode kernel where it prefers to be, and returns that address.
     ///
     /// A relocatable kernel may be loaded elsewhere, but not to use less memory: from a lower address it moves
@@ -167,7 +180,7 @@ impl Header {
 #[cfg(test)]
 mod tests {
     use super::super::images::{boot, guest, read};
-    use super::super::{Payload, Protocol, load};
+    use super::super::{Payload, Protocol, detect, load};
     use super::*;
     use crate::x86::Mode;
     use crate::x86::layout::ZERO_PAGE;
@@ -244,6 +257,20 @@ mod tests {
         for (at, byte) in [(0x236, 0), (0x206, 0x0b), (0x211, 0)] {
             let refused = boot(None, &changed(at, &[byte]), SIZE);
             assert!(matches!(refused, Err(ImageError::Unsupported { .. })), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn without_its_mark_it_is_no_boot_sector() {
+        let image = changed(0x202, &[0; 4]);
+        let why = "HdrS is not at 0x202, though it is a bzImage's in all else";
+        assert_eq!(boot(None, &image, SIZE), Err(ImageError::Damaged { what: "the setup header", why }));
+        assert!(boot(Some(Protocol::Flat16), &image, SIZE).is_ok(), "whoever asks for it gets it");
+        // Each of what it is known by.
+        for (at, byte) in [(0x1f1, 0), (0x1f1, 9), (0x200, 0xe9), (0x201, 0), (0x207, 0)] {
+            let mut other = image.clone();
+            other[at] = byte;
+            assert_eq!(detect(&other), Ok(Protocol::Flat16), "{at:#x}");
         }
     }
 

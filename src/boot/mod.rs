@@ -40,6 +40,7 @@ use crate::elf::{Class, ELFMAG, Elf};
 use crate::error::ImageError;
 use crate::x86::layout::{CMDLINE, CMDLINE_SIZE, GDT, STACK_SIZE, STACK_TOP};
 use crate::x86::{Entry, Mode, segment};
+use bzimage::BzImage;
 use placer::Placer;
 use std::fmt;
 use std::ops::Range;
@@ -143,7 +144,7 @@ const SETUP_MAGIC: (usize, &[u8]) = (0x202, b"HdrS");
 ///
 /// # Errors
 /// [`ImageError::Empty`]; [`ImageError::Unknown`] if nothing fits; [`ImageError::Unsupported`] for
-/// ELF files that cannot be booted; errors of the ELF headers.
+/// ELF files that cannot be booted; [`ImageError::Damaged`] for a bzImage whose mark is gone; errors of the ELF headers.
 pub fn detect(image: &[u8]) -> Result<Protocol, ImageError> {
     let has = |(offset, mark): (usize, &[u8])| image.get(offset..).is_some_and(|at| at.starts_with(mark));
     if image.is_empty() {
@@ -154,6 +155,9 @@ pub fn detect(image: &[u8]) -> Result<Protocol, ImageError> {
         detect_elf(&segments::executable(image)?)
     } else if has(SETUP_MAGIC) && has(BOOT_SIGNATURE) {
         Ok(Protocol::Linux)
+    } else if has(BOOT_SIGNATURE) && BzImage::has_lost_its_mark(image) {
+        let why = "HdrS is not at 0x202, though it is a bzImage's in all else";
+        Err(ImageError::Damaged { what: "the setup header", why })
     } else if has(BOOT_SIGNATURE) {
         Ok(Protocol::Flat16)
     } else {
