@@ -343,7 +343,7 @@ pub const EMPTY: &CStr = c"";
 
 /// A path of the program's as we print it.
 pub fn shown(path: &[u8]) -> String {
-    Path::new(OsStr::from_bytes(path)).display().to_string()
+    crate::text::shown(OsStr::from_bytes(path))
 }
 
 #[cfg(test)]
