@@ -5,7 +5,7 @@ use crate::error::{self, Error};
 use crate::sys;
 use crate::text::{one_line, plain};
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 
 /// Writes text of ours to stdout. What a terminal would obey in it, from whoever's name, is spelled out.
@@ -25,10 +25,28 @@ pub fn print_beside(text: &str) -> error::Result<()> {
     sys::write_all(io::stderr(), text.as_bytes()).map_err(failed)
 }
 
-/// Standard output on a descriptor of its own: std's has a line buffer, and takes a closed one for success.
-pub fn stdout() -> Result<File> {
-    let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(Error::Output)?;
-    Ok(File::from(stdout))
+/// Standard output for a guest. What that changes of a terminal is given back at the end
+/// ([`sys::restore_terminal`]).
+pub struct GuestOutput(File);
+
+impl GuestOutput {
+    /// It has a descriptor of its own: std's standard output has a line buffer, and takes a closed one for success.
+    pub fn new() -> Result<GuestOutput> {
+        let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(Error::Output)?;
+        Ok(GuestOutput(File::from(stdout)))
+    }
+}
+
+impl Write for GuestOutput {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.0.write(bytes)?;
+        sys::follow_output(bytes.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// One line and one hint, on stderr; whatever names are in the line, it is one. When even that is gone, there is nobody left to tell.

@@ -120,7 +120,9 @@ pub fn run(run: &RunArgs, args: &SnapshotArgs) -> Result<u8> {
     console::catch_signals(machine.remote())?;
     let exits = if let Moment::Exit(count) = args.at { Some(count) } else { None };
     let mut until = Until { exits };
-    let outcome = machine.run_watched(&mut until)?;
+    let outcome = machine.run_watched(&mut until);
+    sys::restore_terminal();
+    let outcome = outcome?;
     sys::die_if_noted();
     let has_come = match args.at {
         Moment::After(_) => matches!(outcome, Outcome::TimedOut),

@@ -2,7 +2,7 @@
 
 use super::error::Result;
 use super::image::{Image, Source};
-use super::print::{complain, stdout};
+use super::print::{GuestOutput, complain};
 use super::run_options::RunArgs;
 use super::status;
 use crate::console::{self, Console};
@@ -28,7 +28,7 @@ pub fn prepare(args: &RunArgs, adapt: impl FnOnce(&mut Config)) -> Result<(Image
 
 /// A machine with `image` in it, whose output goes to stdout.
 fn machine_of<P: Probe>(image: &Image, probe: &mut P) -> Result<Machine> {
-    let output = Box::new(stdout()?);
+    let output = Box::new(GuestOutput::new()?);
     match &image.source {
         Source::Bytes(bytes) => {
             let kernel = machine::Image { name: &image.name, bytes };

@@ -17,6 +17,7 @@ pub mod program;
 #[cfg(feature = "cli")]
 pub mod publisher;
 pub mod replace;
+mod screen;
 mod signal;
 pub mod spawn;
 pub mod stopped;
@@ -38,7 +39,8 @@ pub use signal::{
     send_signal,
 };
 pub use terminal::{
-    Input, columns, raw_terminal, restore_terminal, stdin_kind, wait_for_stdout, watch_mapped_files,
+    Input, columns, follow_output, raw_terminal, restore_terminal, stdin_kind, wait_for_stdout,
+    watch_mapped_files,
 };
 pub use time::{monotonic, timer_frequency, unix_nanos, unix_time};
 pub use waiting::WaitingReader;

@@ -2,13 +2,14 @@
 //!
 //! Sources: termios(3), ioctl_tty(2), tcgetpgrp(3).
 
+use super::screen::Screen;
 use super::signal::{CRASHES, on_signal};
 use super::{check, die_saying};
 use libc::{c_int, c_void};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use vmm_sys_util::ioctl::ioctl_with_mut_ref;
 
 /// What standard input is, as far as a console cares.
@@ -74,8 +75,39 @@ pub fn raw_terminal() -> io::Result<()> {
     check(unsafe { libc::tcsetattr(0, libc::TCSANOW, &raw) })
 }
 
-/// Gives the terminal back as [`raw_terminal`] found it. Nothing happens if it was never called.
+/// What the guest's output has done to the terminal that shows it.
+static SCREEN: Mutex<Screen> = Mutex::new(Screen::new());
+/// Whether standard output is one; asked when it first matters.
+static SHOWS: OnceLock<bool> = OnceLock::new();
+
+/// Notes that `bytes` were written to standard output: [`restore_terminal`] gives back what they change of a terminal.
+pub fn follow_output(bytes: &[u8]) {
+    if SHOWS.get() == Some(&false) {
+        return;
+    }
+    let mut screen = SCREEN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    // SAFETY: isatty takes a plain number.
+    if !screen.ignores(bytes) && *SHOWS.get_or_init(|| unsafe { libc::isatty(1) } == 1) {
+        screen.show(bytes);
+    }
+}
+
+/// Writes to the terminal on standard output. One that takes nothing within a while gets nothing.
+fn write_to_screen(bytes: &[u8]) {
+    // SAFETY: the bytes are only read; descriptor 1 is standard output, or closed.
+    let write = || unsafe { libc::write(1, bytes.as_ptr().cast(), bytes.len()) };
+    if write() == -1 {
+        wait_for_stdout();
+        write();
+    }
+}
+
+/// Gives the terminal back: as [`raw_terminal`] found it, and as it was before the guest's output. Nothing happens where
+/// nothing was changed.
 pub fn restore_terminal() {
+    if let Ok(mut screen) = SCREEN.try_lock() {
+        screen.give_back(write_to_screen);
+    }
     // Not lock(): a panic may come from the thread that holds it.
     if let Ok(mut saved) = COOKED.try_lock()
         && let Some(cooked) = saved.take()

@@ -1,6 +1,6 @@
 //! On a terminal: which keys go where, and that the terminal is given back as it was, however it ends.
 
-use crate::support::image::{boot_sector, code};
+use crate::support::image::{boot_sector, code, crash};
 use crate::support::terminal::Terminal;
 use crate::support::{CTRL_D, file, has_kvm, matchstick};
 use std::fs::OpenOptions;
@@ -310,4 +310,81 @@ fn output_may_go_elsewhere() {
     running.stdout.wait_for("to a pipe");
     terminal.press(&[CTRL_D]);
     running.end().status(0);
+}
+
+/// What a full-screen program sends first: alternate screen, no cursor, mouse, pastes in brackets, colours, lines.
+const TAKEN: &str = "\x1b[?1049h\x1b[?25l\x1b[?1000;1006h\x1b[?2004h\x1b[31m\x1b(0";
+/// What takes it back.
+const GIVEN_BACK: &str = "\x1b[?1049l\x1b[?25h\x1b[?1000l\x1b[?1006l\x1b[?2004l\x1b(B\x1b)B\x0f\x1b[0m";
+
+/// Prints [`TAKEN`] and goes on with `then`.
+fn full_screen(then: &[u8]) -> Vec<u8> {
+    let out = |byte: u8| [0xb0, byte, 0xee];
+    let text: Vec<u8> = TAKEN.bytes().flat_map(out).collect();
+    boot_sector(&[code::SERIAL, &text, then])
+}
+
+#[test]
+fn the_screen_is_given_back_after_every_end() {
+    if !has_kvm() {
+        return;
+    }
+    let go_on = [code::PUT_A, code::LOOP].concat();
+    for (args, image, status) in [
+        (&["run"][..], full_screen(&code::exit(0)), 0),
+        (&["run"], full_screen(code::HALT), 0),
+        (&["run", "--boot", "flat64"], crash(TAKEN.as_bytes(), 1), 123),
+        (&["run", "--sandbox", "off"], full_screen(&code::exit(3)), 3),
+        (&["run", "--timeout", "0.2"], full_screen(code::LOOP), 124),
+        (&["run", "--max-output", "1K"], full_screen(&[0xb0, b'A', 0xee, 0xeb, 0xfd]), 120),
+        (&["trace", "-o", "/dev/null"], full_screen(&code::exit(3)), 3),
+        (&["run", "--timings"], full_screen(&code::exit(3)), 3),
+        (&["snapshot", "-o", "/dev/null"], full_screen(&code::exit(3)), 125),
+    ] {
+        let (dir, path) = file(&image);
+        let terminal = Terminal::new();
+        let mut args = args.to_vec();
+        let golden = dir.path().join("golden.ms").display().to_string();
+        if args[0] == "snapshot" {
+            args[2] = &golden;
+        }
+        let ended = matchstick(args.iter().map(std::ffi::OsStr::new).chain([path.as_os_str()]));
+        ended.on(&terminal).run().status(status);
+        terminal.screen.wait_for(GIVEN_BACK);
+        let shown = String::from_utf8(terminal.screen.so_far()).unwrap();
+        // Once, and what we have to say is on the user's screen.
+        let (before, after) = shown.split_once(GIVEN_BACK).unwrap();
+        assert!(
+            before.contains(TAKEN) && !before.contains("error") && !after.contains('\x1b'),
+            "{args:?}: {shown:?}"
+        );
+    }
+    for end in [Some(libc::SIGTERM), Some(libc::SIGSEGV), Some(libc::SIGABRT), None] {
+        let (_dir, path) = file(&full_screen(&go_on));
+        let mut terminal = Terminal::new();
+        let running = matchstick(["run"]).args([path]).on(&terminal).start();
+        terminal.screen.wait_for("\x1b(0A");
+        match end {
+            Some(signal) => running.signal(signal),
+            None => terminal.press(LEAVE),
+        }
+        running.end();
+        terminal.screen.wait_for(GIVEN_BACK);
+    }
+}
+
+#[test]
+fn nothing_is_added_to_output_that_no_terminal_shows_or_that_changes_none() {
+    if !has_kvm() {
+        return;
+    }
+    let (_dir, path) = file(&full_screen(&code::exit(0)));
+    matchstick(["run"]).args([&path]).run().status(0).printed(TAKEN);
+    let terminal = Terminal::new();
+    matchstick(["run", "hello"]).on(&terminal).stderr(Stdio::null()).run().status(0);
+    assert!(!terminal.screen.so_far().contains(&0x1b));
+    // The input is the terminal's, and the output another's.
+    let terminal = Terminal::new();
+    matchstick(["run"]).args([path]).on(&terminal).stdout(Stdio::piped()).run().status(0).printed(TAKEN);
+    assert!(!terminal.screen.so_far().contains(&0x1b));
 }
