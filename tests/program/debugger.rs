@@ -120,6 +120,7 @@ fn a_gdb_sees_every_cpu_stops_them_together_and_breaks_on_each() {
         "set pagination off",
         &format!("target remote {}", socket.display()),
         "info threads",
+        "info registers",
         "p/x $cr3",
         "p $cr4",
         "p $efer",
@@ -142,6 +143,7 @@ fn a_gdb_sees_every_cpu_stops_them_together_and_breaks_on_each() {
     let expected = [
         "Thread 1.1 (CPU 0, long, 64-bit code)",
         "Thread 1.4 (CPU 3",
+        "cr0            0x80000011          [ PE ET PG ]",
         "= 0x9000",
         "= [ PAE ]",
         "= [ LME LMA ]",
