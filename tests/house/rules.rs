@@ -364,6 +364,23 @@ fn no_file_is_too_long_to_read() {
     }
 }
 
+/// A file that no `mod` names is not compiled, and nobody notices that it is still there.
+#[test]
+fn every_file_of_src_is_a_module_of_the_one_above() {
+    let all = sources();
+    let text = |name: &str| all.iter().find(|source| source.name == name).map(|source| source.text.as_str());
+    for Source { name, .. } in &all {
+        let Some(path) = name.strip_suffix(".rs").filter(|path| !["lib", "main"].contains(path)) else {
+            continue;
+        };
+        let path = path.strip_suffix("/mod").unwrap_or(path);
+        let (above, module) = path.rsplit_once('/').unwrap_or(("lib", path));
+        let declares = |text: &str| text.contains(&format!("mod {module};"));
+        let parents = [format!("{above}.rs"), format!("{above}/mod.rs")];
+        assert!(parents.iter().any(|parent| text(parent).is_some_and(declares)), "no mod names {name}");
+    }
+}
+
 #[test]
 fn every_file_says_what_it_is() {
     let in_rust = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs");
