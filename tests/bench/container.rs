@@ -3,6 +3,7 @@
 use crate::{alone, support};
 use matchstick::bench::PROBE;
 use matchstick::container::cgroup::CgroupParent;
+use matchstick::container::mark;
 use matchstick::container::{Config, Container, Error};
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -164,7 +165,7 @@ fn one_that_is_forgotten_is_killed_and_its_cgroup_removed() {
     };
     let id = container.child.id();
     let own = fs::read_to_string(format!("/proc/{id}/cgroup")).unwrap();
-    let name = format!("matchstick-{}-", std::process::id());
+    let name = mark::own();
     assert_eq!(own.contains(&name), parent.is_some(), "{own}");
     let line = own.lines().find(|line| line.contains(&name)).map(|line| line.split(':').nth(2).unwrap());
     drop(container);
