@@ -32,6 +32,8 @@ pub struct Image {
     pub config: Config,
     /// It says when it is ready for input.
     pub holds_input: bool,
+    /// Why it may take long before it says anything on this host.
+    pub why_slow: Option<&'static str>,
 }
 
 /// What goes into a machine's memory.
@@ -64,7 +66,13 @@ impl Image {
             ..Config::default()
         };
         let name = snapshot.name().into();
-        Image { name, source: Source::Snapshot(Box::new(snapshot)), config, holds_input: false }
+        Image {
+            name,
+            source: Source::Snapshot(Box::new(snapshot)),
+            config,
+            holds_input: false,
+            why_slow: None,
+        }
     }
 }
 
@@ -151,7 +159,7 @@ fn kernel(args: &RunArgs) -> Result<Image> {
     }
     config.initrd =
         args.initrd.as_deref().map(|path| initrd(path, config.memory, args.timeout)).transpose()?;
-    Ok(Image { name, source: Source::Bytes(bytes), config, holds_input: false })
+    Ok(Image { name, source: Source::Bytes(bytes), config, holds_input: false, why_slow: None })
 }
 
 /// The same for Linux: a kernel that was read, or one whose root file system is made here.
@@ -201,8 +209,14 @@ fn linux_image(args: &RunArgs, kernel: Option<(String, Contents)>) -> Result<Ima
         max_output: args.max_output,
         ..Config::default()
     };
-    Ok(Image { name, source: Source::Bytes(bytes), config, holds_input: userland.is_ours })
+    let why_slow = Path::new(KVM_PVM).exists().then_some(
+        "this host's KVM, kvm_pvm, emulates each instruction of a kernel: a Linux takes many minutes",
+    );
+    Ok(Image { name, source: Source::Bytes(bytes), config, holds_input: userland.is_ours, why_slow })
 }
+
+/// It is there if KVM runs guests without the processor's help, in a virtual machine that has none to give.
+const KVM_PVM: &str = "/sys/module/kvm_pvm";
 
 /// What is left of a --timeout that is over.
 const LEAST_TIME: Duration = Duration::from_millis(1);

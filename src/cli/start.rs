@@ -76,7 +76,9 @@ pub fn start<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<Ended> {
     let mut machine = machine_of(&image, probe)?;
     announce(&image, args);
     console::catch_signals(machine.remote())?;
+    let mut has_reader = false;
     let hand_over_keys = || {
+        has_reader = true;
         if !args.quiet {
             complain("the keys go to the guest; Ctrl-a x leaves", None);
         }
@@ -86,12 +88,26 @@ pub fn start<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<Ended> {
     }
     sandbox.enter()?;
     let console = Console::connect(machine.cable(), machine.remote(), sandbox, hand_over_keys)?;
+    if has_reader && !args.quiet {
+        explain_silence(&machine, &image);
+    }
     let outcome = machine.run_watched(probe);
     drop(console);
     let missing = missing(&outcome, &machine);
     probe.call(|| Call::Close, || drop(machine));
     probe.mark(Phase::Teardown);
     Ok(Ended { image, outcome, missing })
+}
+
+/// Has it said why, if nothing is to be seen for a second and the reason is known.
+fn explain_silence(machine: &Machine, image: &Image) {
+    let (name, why_slow) = (image.name.clone(), image.why_slow);
+    machine.when_silent(move |missing| {
+        let missing = missing.map(|missing| format!("{missing}; {}", instead(&missing)));
+        if let Some(why) = missing.as_deref().or(why_slow) {
+            complain(&format!("{name} has written nothing yet: {why}"), None);
+        }
+    });
 }
 
 /// What a guest that ended so seems to have waited for in vain. One that has ended by itself had all that it needs.
@@ -154,7 +170,7 @@ fn conclude(image: &Image, outcome: &Outcome, missing: Option<&Missing>, args: &
         Outcome::TimedOut => {
             complain(
                 &format!("error: {name} did not end within its time"),
-                missing.or(Some("--timeout TIME is the limit")),
+                missing.or(image.why_slow).or(Some("--timeout TIME is the limit")),
             );
             status::TIMEOUT
         }

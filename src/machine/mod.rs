@@ -24,6 +24,7 @@ mod output;
 mod pacing;
 mod remote;
 mod run;
+mod silence;
 mod state;
 mod upkeep;
 mod vcpu_loop;
@@ -45,6 +46,7 @@ use coalescing::Coalescing;
 use loading::Loading;
 use missing::BiosWatch;
 use output::Output;
+use silence::SilenceWatch;
 use std::io::Write;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -115,6 +117,7 @@ struct Shared {
     sandbox: Sandbox,
     max_output: Option<u64>,
     bios_watch: BiosWatch,
+    silence_watch: SilenceWatch,
 }
 
 impl Machine {
@@ -169,6 +172,7 @@ impl Machine {
             sandbox: config.sandbox,
             max_output: config.max_output,
             bios_watch: BiosWatch::default(),
+            silence_watch: SilenceWatch::default(),
         };
         Machine { vcpus, shared, has_ended: false }
     }
@@ -197,6 +201,12 @@ impl Machine {
         let registers = self.vcpus.first()?.registers().ok()?;
         let found = || Missing::find(&registers, registers.linear_rip(), self.shared.vm.memory());
         self.shared.bios_watch.found().or_else(found)
+    }
+
+    /// Has `notice` called if the guest has written nothing a second after it has begun to run: by the thread that runs its
+    /// first vCPU, with what it seems to miss.
+    pub fn when_silent(&self, notice: impl FnOnce(Option<Missing>) + Send + 'static) {
+        self.shared.silence_watch.ask(notice);
     }
 
     /// The other end of the guest's serial cable, for input. After sending, [`Remote::kick`].

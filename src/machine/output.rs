@@ -30,6 +30,11 @@ impl Output {
         Output { sink, last: None, promised: false, left: limit.unwrap_or(u64::MAX) }
     }
 
+    /// Whether anything was written, or waits to be.
+    pub fn has_begun(&self) -> bool {
+        self.last.is_some() || self.promised
+    }
+
     /// Whether `waiting` bytes are more than the limit leaves.
     pub fn is_over(&self, waiting: usize) -> bool {
         waiting as u64 > self.left

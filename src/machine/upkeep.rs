@@ -152,7 +152,9 @@ impl Upkeep for Run<'_> {
             return Ok(None);
         }
         self.flush_output()?;
-        self.shared.bios_watch.look(vcpu);
+        let Shared { bios_watch, silence_watch, output, .. } = self.shared;
+        bios_watch.look(vcpu);
+        silence_watch.look(vcpu, output, bios_watch);
         if let Some(deadline) = deadline {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {

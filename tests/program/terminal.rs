@@ -1,9 +1,10 @@
 //! On a terminal: which keys go where, and that the terminal is given back as it was, however it ends.
 
-use crate::support::image::{boot_sector, code, crash};
+use crate::support::image::{Segment, boot_sector, code, crash, elf};
 use crate::support::terminal::Terminal;
-use crate::support::{CTRL_D, file, has_kvm, matchstick};
-use std::fs::OpenOptions;
+use crate::support::{CTRL_D, file, has_kvm, matchstick, skip};
+use std::fs::{self, OpenOptions};
+use std::path::Path;
 use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
@@ -89,6 +90,60 @@ fn enter_begins_a_new_line_and_backspace_takes_a_letter_away() {
     terminal.press(b"one\rtwo\x7f");
     terminal.screen.wait_for("one\r\ntwo\x08 \x08");
     terminal.press(&[CTRL_D]);
+    running.end().status(0);
+}
+
+#[test]
+fn a_guest_that_says_nothing_is_explained_after_a_second_where_someone_waits() {
+    if !has_kvm() {
+        return;
+    }
+    // mov ax, 0xb800; mov es, ax; mov word [es:0], H; jmp $
+    let screen = [0xb8, 0x00, 0xb8, 0x8e, 0xc0, 0x26, 0xc7, 0x06, 0x00, 0x00, b'H', 0x07];
+    let (_dir, path) = file(&boot_sector(&[&screen, code::LOOP]));
+    let run = || matchstick(["run".as_ref(), path.as_os_str()]);
+    let mut terminal = Terminal::new();
+    let running = run().on(&terminal).start();
+    terminal.screen.wait_for(
+        "has written nothing yet: it writes to a VGA screen at 0xb8000, and there is none: \"H\"; a byte that is written to \
+         port 0x3f8 is shown",
+    );
+    terminal.press(&[CTRL_A, b'x']);
+    running.end().status(0);
+    let said = String::from_utf8_lossy(&terminal.screen.so_far()).matches("has written nothing").count();
+    assert_eq!(said, 1);
+
+    // Nobody waits before a pipe, and -q means no remarks.
+    let ended = run().args(["--timeout", "1.2"]).run();
+    assert!(ended.status == Some(124) && !ended.stderr.contains("nothing yet"), "{ended:?}");
+    let mut terminal = Terminal::new();
+    let running = run().args(["-q", "--timeout", "1.2"]).on(&terminal).start();
+    running.end().status(124);
+    assert!(!String::from_utf8_lossy(&terminal.screen.so_far()).contains("nothing yet"));
+}
+
+#[test]
+fn a_linux_that_will_take_long_says_so() {
+    if !has_kvm() {
+        return;
+    }
+    if !Path::new("/sys/module/kvm_pvm").exists() {
+        return skip("this host's KVM runs kernels as fast as others");
+    }
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("init"), "").unwrap();
+    // jmp to itself: as far as Linux comes in a second.
+    let code = Segment { address: 0x10_0000, bytes: b"\xeb\xfe", size: 2 };
+    let (_dir, kernel) = file(&elf(code.address, &[code]));
+    let mut terminal = Terminal::new();
+    let running = matchstick(["run".as_ref(), "-k".as_ref(), kernel.as_os_str()])
+        .args(["--rootfs".as_ref(), root.path().as_os_str()])
+        .on(&terminal)
+        .start();
+    terminal
+        .screen
+        .wait_for("has written nothing yet: this host's KVM, kvm_pvm, emulates each instruction of a kernel");
+    terminal.press(&[CTRL_A, b'x']);
     running.end().status(0);
 }
 
