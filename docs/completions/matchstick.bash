@@ -4,6 +4,7 @@
 _matchstick() {
     local command=$1 cur=${COMP_WORDS[COMP_CWORD]} word i
     local prev='' subcommand='' target='' ended='' skip=''
+    local subjects='process vm-inproc vm vm-restore vm-clone vm-pool namespaces bwrap runc crun youki podman docker nspawn vm-linux'
     COMPREPLY=()
 
     # What stands before the cursor. Bash splits `--boot=elf` into three words, at the `=`.
@@ -55,7 +56,8 @@ _matchstick() {
                     _matchstick_words 'hello primes'
                     _matchstick_files
                     ;;
-                --only | --skip | --reference) _matchstick_words 'process vm-inproc vm vm-restore vm-clone vm-pool namespaces bwrap runc crun youki podman docker nspawn vm-linux' ;;
+                --only | --skip) _matchstick_list "$subjects" ;;
+                --reference) _matchstick_words "$subjects" ;;
                 -r | --runs | -t | --time | -w | --warmup | --with | --seed | --pin | --limit) ;;
                 *)
                     _matchstick_words '-r --runs -t --time -w --warmup --only --skip --with --reference --payload
@@ -131,6 +133,17 @@ _matchstick_words() {
     local word
     for word in $1; do
         [[ $word != "$cur"* ]] || COMPREPLY+=("$word")
+    done
+}
+
+# Adds those of the words in $1 that go on with the list in the caller's `cur`, and are not in it yet.
+_matchstick_list() {
+    local word before=''
+    [[ $cur != *,* ]] || before=${cur%,*},
+    # There may be one more.
+    compopt -o nospace 2>/dev/null
+    for word in $1; do
+        [[ ,$before == *,"$word",* || $before$word != "$cur"* ]] || COMPREPLY+=("$before$word")
     done
 }
 

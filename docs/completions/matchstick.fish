@@ -1,5 +1,10 @@
 # Fish completion for matchstick. Put it into ~/.config/fish/completions/.
 
+# Who takes part in a race.
+function __matchstick_subjects
+    printf '%s\n' process vm-inproc vm vm-restore vm-clone vm-pool namespaces bwrap runc crun youki podman docker nspawn vm-linux
+end
+
 # No command yet.
 function __matchstick_first
     test (count (commandline -opc)) -eq 1
@@ -79,10 +84,10 @@ complete -c matchstick -n '__matchstick_in bench' -f -a 'parallel' -d 'How many 
 complete -c matchstick -n '__matchstick_in bench' -s r -l runs -x -d 'So many rounds'
 complete -c matchstick -n '__matchstick_in bench' -s t -l time -x -d 'Rounds until that time is over'
 complete -c matchstick -n '__matchstick_in bench' -s w -l warmup -x -d 'Rounds before, which do not count'
-complete -c matchstick -n '__matchstick_in bench' -l only -x -a 'process vm-inproc vm vm-restore vm-clone vm-pool namespaces bwrap runc crun youki podman docker nspawn vm-linux' -d 'Race these subjects'
-complete -c matchstick -n '__matchstick_in bench' -l skip -x -a 'process vm-inproc vm vm-restore vm-clone vm-pool namespaces bwrap runc crun youki podman docker nspawn vm-linux' -d 'Race all but these'
+complete -c matchstick -n '__matchstick_in bench' -l only -x -a '(__fish_complete_list , __matchstick_subjects)' -d 'Race these subjects'
+complete -c matchstick -n '__matchstick_in bench' -l skip -x -a '(__fish_complete_list , __matchstick_subjects)' -d 'Race all but these'
 complete -c matchstick -n '__matchstick_in bench' -l with -x -d 'Race a command of yours as well'
-complete -c matchstick -n '__matchstick_in bench' -l reference -x -a 'process vm-inproc vm vm-restore vm-clone vm-pool namespaces bwrap runc crun youki podman docker nspawn vm-linux' -d 'What ratios refer to'
+complete -c matchstick -n '__matchstick_in bench' -l reference -x -a '(__matchstick_subjects)' -d 'What ratios refer to'
 complete -c matchstick -n '__matchstick_in bench' -l payload -rF -a 'hello primes' -d 'What is run'
 complete -c matchstick -n '__matchstick_in bench' -l seed -x -d 'Decides the order'
 complete -c matchstick -n '__matchstick_in bench' -l pin -x -d 'Bind everything to one CPU'

@@ -58,7 +58,9 @@ impl Terminal {
     /// What standard output is.
     pub fn of_stdout() -> Terminal {
         let variable = |name| env::var(name).ok().filter(|value| !value.is_empty());
-        let columns = variable("COLUMNS").and_then(|columns| columns.parse().ok());
+        // Some shells set 0 where they do not know.
+        let columns =
+            variable("COLUMNS").and_then(|columns| columns.parse().ok()).filter(|&columns| columns > 0);
         let width = sys::columns(&stdout()).or(columns).unwrap_or(WIDTH_DEFAULT);
         let has_colour = stdout().is_terminal() && variable("NO_COLOR").is_none();
         Terminal {

@@ -54,8 +54,8 @@ const COPIED_MAX: u64 = 32;
 
 /// What is wrong with devices that no machine of ours has.
 const FOREIGN_DEVICES: ImageError = ImageError::Damaged {
-    what: "the devices in the golden image",
-    why: "they are not those of such a machine, or do not take what they are to remember",
+    what: "the list of devices in the golden image",
+    why: "it is not that of such a machine, or one does not take what it is to remember",
 };
 
 impl Machine {

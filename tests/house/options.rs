@@ -1,6 +1,6 @@
 //! One table of options: help, parser, man page and completions all follow it.
 
-use crate::support::matchstick;
+use crate::support::{self, matchstick};
 use matchstick::cli::{COMMANDS, OptionHelp};
 use std::collections::BTreeSet;
 use std::fs;
@@ -151,4 +151,114 @@ fn the_completion_for_fish_is_complete() {
     let text = document("completions/matchstick.fish");
     let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("complete ")).collect();
     is_complete(&lines.join("\n"), " -l ");
+}
+
+/// The rows of the table of exit statuses: status and meaning, without markup.
+fn statuses(text: &str) -> Vec<(String, String)> {
+    let plain = |text: &str| {
+        let text = text.replace("\\fB", "").replace("\\fI", "").replace("\\fR", "").replace("\\-", "-");
+        text.replace("\\(en", "…").replace(['`', '*'], "").replace('\n', " ").trim().to_owned()
+    };
+    let rows = text.split_once('|').map(|(a, b)| (plain(a), plain(b)));
+    rows.into_iter().collect()
+}
+
+/// A paragraph of rows, one for each status.
+fn table(rows: impl Iterator<Item = String>) -> Vec<(String, String)> {
+    rows.flat_map(|row| statuses(&row)).collect()
+}
+
+#[test]
+fn readme_and_man_page_agree_on_the_exit_statuses() {
+    let readme = |name: &str, heading: &str| {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
+        let rows = text.lines().skip_while(|line| *line != heading).skip(2);
+        let rows = rows.take_while(|line| line.starts_with('|'));
+        table(rows.map(|row| row.trim_matches(['|', ' ']).to_owned()))
+    };
+    let english = readme("README.md", "| status | meaning |");
+    let korean = readme("README.ko.md", "| 상태 | 뜻 |");
+    let man = document("matchstick.1");
+    let rows = man.split_once("status|meaning\n").unwrap().1.split_once("\n.TE").unwrap().0;
+    // A row of several lines is between T{ and T}.
+    let rows = rows.replace("T{\n", "T{").replace("\nT}", "T}");
+    let man = table(rows.lines().map(|row| row.replace("T{", "").replace("T}", "")));
+    let numbers = |rows: &[(String, String)]| rows.iter().map(|row| row.0.clone()).collect::<Vec<_>>();
+    assert!(english.len() > 10, "{english:?}");
+    assert_eq!(numbers(&english), numbers(&man));
+    assert_eq!(numbers(&english), numbers(&korean));
+    for ((status, short), (_, long)) in english.iter().zip(&man) {
+        assert!(long.starts_with(short), "{status}: README says {short:?}, the man page {long:?}");
+    }
+    // Those that are ours are the ones that a command ends with, and help tells of them, too.
+    let code = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/status.rs")).unwrap();
+    let ours = code.lines().filter_map(|line| line.strip_prefix("pub const ")?.split_once("= "));
+    let ours: Vec<&str> = ours.map(|(_, number)| number.trim_end_matches(';')).collect();
+    let help = matchstick(["help", "run"]).run().text();
+    for number in &ours {
+        let is_signal = *number > "128";
+        assert!(is_signal || numbers(&english).iter().any(|status| status == number), "{number}");
+        assert!(is_signal || help.contains(&format!("{number}  ")), "{number} is not in help run");
+    }
+    assert!(ours.len() > 8, "{ours:?}");
+}
+
+#[test]
+fn a_list_of_subjects_goes_on_after_a_comma_in_bash_and_fish() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/completions");
+    let bash = |word: &str| {
+        let script = format!(
+            "source {}/matchstick.bash; COMP_WORDS=(matchstick bench --only {word}); COMP_CWORD=3
+             _matchstick matchstick; echo ${{COMPREPLY[*]}}",
+            directory.display()
+        );
+        support::Program::new("bash").args(["--norc", "-c", &script]).run().silent().text()
+    };
+    let fish = |word: &str| {
+        let file = directory.join("matchstick.fish");
+        let script = format!("source {}; complete -C 'matchstick bench --only {word}'", file.display());
+        let text = support::Program::new("fish").args(["-N", "-c", &script]).run().text();
+        text.lines().map(|line| line.split('\t').next().unwrap().to_owned() + " ").collect::<String>()
+    };
+    let mut shells: Vec<(&str, &dyn Fn(&str) -> String)> = vec![("bash", &bash)];
+    match support::runs(&["fish", "-N", "-c", "true"]) {
+        true => shells.push(("fish", &fish)),
+        false => support::skip("there is no fish"),
+    }
+    for (shell, complete) in shells {
+        for (word, whole) in [("pro", "process"), ("vm,ru", "vm,runc"), ("vm,runc,cr", "vm,runc,crun")] {
+            assert_eq!(complete(word).trim(), whole, "{shell}, {word}");
+        }
+        let more = complete("process,");
+        assert!(more.contains("process,vm ") && more.contains("process,runc "), "{shell}: {more}");
+    }
+}
+
+#[test]
+fn zsh_completes_a_payload_without_complaint() {
+    if !support::runs(&["zsh", "-f", "-c", "true"]) {
+        return support::skip("there is no zsh");
+    }
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/completions");
+    for (typed, whole) in [
+        ("matchstick bench --payload hel", "--payload hello"),
+        ("matchstick bench --payload=hel", "--payload=hello"),
+        ("matchstick bench --only vm,ru", "--only vm,runc"),
+    ] {
+        let mut terminal = support::terminal::Terminal::new();
+        let running =
+            support::Program::new("zsh").args(["-f", "-i"]).env("TERM", "dumb").on(&terminal).start();
+        let setup = format!(
+            "fpath=({} $fpath); autoload -U compinit; compinit -D -u; PS1='rea''dy> '\n",
+            directory.display()
+        );
+        terminal.press(setup.as_bytes());
+        terminal.screen.wait_for("ready>");
+        terminal.press(format!("{typed}\t").as_bytes());
+        terminal.screen.wait_for(whole);
+        let shown = String::from_utf8_lossy(&terminal.screen.so_far()).into_owned();
+        assert!(!shown.contains("(eval)") && !shown.contains("not found"), "{shown}");
+        running.signal(libc::SIGKILL);
+        running.end();
+    }
 }

@@ -325,6 +325,28 @@ fn paths_are_shown_without_what_a_terminal_obeys() {
     }
 }
 
+/// "the ELF notes is damaged"
+#[test]
+fn what_is_damaged_is_one_thing() {
+    let mut found = 0;
+    for Source { name, text, .. } in sources() {
+        let text = code(&text);
+        for (at, _) in text.match_indices("Damaged {") {
+            // `ElfError::Damaged { what, why }`: said elsewhere.
+            let Some((_, rest)) = text[at..].split_once("what: \"").filter(|(head, _)| head.len() < 40)
+            else {
+                continue;
+            };
+            let what = rest.split('"').next().unwrap_or_default();
+            let head = what.split(" in ").next().unwrap_or_default().split(" of ").next().unwrap_or_default();
+            let is_many = head.ends_with('s') && !head.ends_with("ss");
+            assert!(!is_many, "{name}: \"{what} is damaged\"");
+            found += 1;
+        }
+    }
+    assert!(found > 3, "only {found}");
+}
+
 #[test]
 fn every_module_has_its_layer() {
     let modules: BTreeSet<String> = sources().into_iter().map(|source| source.module).collect();

@@ -257,6 +257,15 @@ fn host(locale: &str) -> Program {
 }
 
 #[test]
+fn a_width_of_nothing_is_no_width() {
+    let text = |columns: &str| host("C.UTF-8").env("COLUMNS", columns).run().text();
+    for unknown in ["0", "00", "", "wide", "-1"] {
+        let longest = text(unknown).lines().map(|line| line.width()).max().unwrap();
+        assert!((60..=80).contains(&longest), "{unknown:?}: {longest}");
+    }
+}
+
+#[test]
 fn this_host_is_drawn_as_wide_as_it_may_be() {
     for width in [1, 10, 30, 40, 80, 100] {
         let ended = host("C.UTF-8").env("COLUMNS", width.to_string()).run();
