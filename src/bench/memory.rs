@@ -38,13 +38,13 @@ pub struct Cost {
     pub figures: std::result::Result<Figures, String>,
 }
 
-/// Slopes in KiB for each instance, and the points that they were fitted to.
+/// Slopes in KiB for each instance, and the points that they were fitted to. What could not be read has no slope.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
     /// By the host's available memory: what is taken from it.
-    pub available: Slope,
+    pub available: Option<Slope>,
     /// By the processes' proportional share.
-    pub pss: Slope,
+    pub pss: Option<Slope>,
     /// Every step of every cycle.
     pub cycles: Vec<Vec<Point>>,
 }
@@ -55,9 +55,9 @@ pub struct Point {
     /// How many instances there were.
     pub instances: u32,
     /// KiB available to the host.
-    pub available: u64,
+    pub available: Option<u64>,
     /// KiB that the instances had in proportion.
-    pub pss: u64,
+    pub pss: Option<u64>,
 }
 
 /// The slope of a line through points.
@@ -140,18 +140,24 @@ fn figures_of(
             None => break,
         }
     }
-    let slopes = |value: fn(&Point) -> f64| -> Vec<f64> {
-        let slope_of = |points: &Vec<Point>| {
-            slope(&points.iter().map(|point| (point.instances.into(), value(point))).collect::<Vec<_>>())
-        };
-        cycles.iter().filter_map(slope_of).collect()
-    };
-    let available = Slope::of(&slopes(|point| -(point.available as f64)));
-    let pss = Slope::of(&slopes(|point| point.pss as f64));
-    match (available, pss) {
-        (Some(available), Some(pss)) => Ok(Figures { available, pss, cycles }),
-        _ => Err("it was interrupted".into()),
+    if cycles.len() < 2 {
+        return Err("it was interrupted".into());
     }
+    let available = slope_of(&cycles, |point| Some(-(point.available? as f64)));
+    let pss = slope_of(&cycles, |point| Some(point.pss? as f64));
+    match (available, pss) {
+        (None, None) => Err("neither /proc/meminfo nor /proc/PID/smaps_rollup can be read".into()),
+        (available, pss) => Ok(Figures { available, pss, cycles }),
+    }
+}
+
+/// The slope of one value of the points, over all cycles. `None` if it could not be read at each of them.
+fn slope_of(cycles: &[Vec<Point>], value: impl Fn(&Point) -> Option<f64>) -> Option<Slope> {
+    let of_cycle = |points: &Vec<Point>| {
+        let points = points.iter().map(|point| Some((point.instances.into(), value(point)?)));
+        slope(&points.collect::<Option<Vec<_>>>()?)
+    };
+    Slope::of(&cycles.iter().map(of_cycle).collect::<Option<Vec<_>>>()?)
 }
 
 /// One cycle; `None` if it was interrupted.
@@ -191,10 +197,9 @@ fn point(running: &[Instance]) -> Point {
 }
 
 /// The number that follows `key` in a file of lines.
-fn field(path: &str, key: &str) -> u64 {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix(key));
-    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+fn field(path: &str, key: &str) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(key))?.split_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -211,6 +216,22 @@ mod tests {
         assert!((slope(&drifting.collect::<Vec<_>>()).unwrap() - 3.0).abs() < 1e-12);
         assert_eq!(slope(&[(1.0, 2.0), (1.0, 3.0)]), None);
         assert_eq!(slope(&[]), None);
+    }
+
+    #[test]
+    fn what_could_not_be_read_once_has_no_slope_and_is_not_zero() {
+        let point =
+            |instances: u32, pss| Point { instances, available: Some(1000 - u64::from(instances)), pss };
+        let cycle = |last| vec![point(0, Some(0)), point(1, Some(7)), point(2, last)];
+        let slopes = |cycles: &[Vec<Point>]| {
+            let value = |slope: Option<Slope>| slope.map(|slope| slope.value);
+            let available = slope_of(cycles, |point| Some(-(point.available? as f64)));
+            [value(available), value(slope_of(cycles, |point| Some(point.pss? as f64)))]
+        };
+        assert_eq!(slopes(&[cycle(Some(14)), cycle(Some(14))]), [Some(1.0), Some(7.0)]);
+        assert_eq!(slopes(&[cycle(Some(14)), cycle(None)]), [Some(1.0), None]);
+        assert_eq!(field("/nonexistent", "Pss:"), None);
+        assert_eq!(field("/proc/meminfo", "Nothing:"), None);
     }
 
     #[test]

@@ -29,11 +29,12 @@ const MEMORY_NOTES: &str = "\
 Each figure is a slope: what one more idle instance costs when others are there already. available is what the whole
 host loses (MemAvailable), the kernel's own tables included. Whatever else the host does is in it as well, and makes
 the interval wide: one that reaches below zero says nothing but that the host was busy. PSS is what the instances'
-processes hold, shared pages in parts; the kernel's tables are not in it.
+processes hold, shared pages in parts; the kernel's tables are not in it. - is what cannot be read.
 ";
 
 /// Value and interval.
-fn cells(slope: Slope) -> Vec<String> {
+fn cells(slope: Option<Slope>) -> Vec<String> {
+    let Some(slope) = slope else { return vec!["-".into(), "-".into()] };
     let range = slope.interval;
     vec![format!("{:.0}", slope.value), format!("{:.0} … {:.0}", range.low, range.high)]
 }

@@ -4,6 +4,7 @@ use super::command::Command;
 use super::vm::can_run;
 use crate::bench::payload::Payload;
 use crate::bench::subject::{Kind, Missing};
+use crate::host::{self, Engine};
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
@@ -17,7 +18,7 @@ pub fn vm(payload: &Payload) -> Command {
             return Err(Missing::new("no kernel in /boot", "apt install linux-image-cloud-amd64"));
         }
         can_run()?;
-        if is_emulated() {
+        if host::classify(&host::gather()).engine == Engine::Software {
             return Err(Missing::new(
                 "this host emulates the kernel mode of its guests: a Linux would take minutes",
                 "a host whose /proc/cpuinfo says vmx or svm",
@@ -36,11 +37,4 @@ pub fn vm(payload: &Payload) -> Command {
 fn has_kernel(directory: &Path) -> bool {
     let names = fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
     names.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with("vmlinuz-"))
-}
-
-/// Whether KVM works here without VMX or SVM (kvm_pvm): the guest kernel's instructions are emulated one by one.
-fn is_emulated() -> bool {
-    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let mut flags = cpuinfo.lines().filter(|line| line.starts_with("flags")).flat_map(str::split_whitespace);
-    !flags.any(|flag| flag == "vmx" || flag == "svm")
 }
