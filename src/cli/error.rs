@@ -37,6 +37,13 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// The image is a program for Linux.
+    #[error("{name} is a Linux program, not a kernel")]
+    NoKernel {
+        /// The image's path.
+        name: String,
+    },
+
     /// Something was asked of a golden image that was decided when it was made.
     #[error("a golden image has its kernel and what that was told")]
     Decided,

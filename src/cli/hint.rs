@@ -38,6 +38,7 @@ impl Error {
             #[cfg(feature = "race")]
             Error::Bench(error) => status_of_bench(error),
             Error::Decided | Error::TooEarly => status::FAILURE,
+            Error::NoKernel { .. } => status::REFUSED,
             Error::NoGuest { .. } | Error::NoInitrd { .. } | Error::Linux(LinuxError::NoKernel { .. }) => {
                 status::NOT_FOUND
             }
@@ -76,6 +77,7 @@ impl Error {
             Error::Linux(LinuxError::NoKernel { .. }) => {
                 "apt-get install linux-image-cloud-amd64 puts one there (on Debian); --kernel PATH names one elsewhere"
             }
+            Error::NoKernel { .. } => LINUX_PROGRAM,
             Error::Decided => {
                 "-m, -c, --timeout, --max-output and --sandbox are its limits in this run; `matchstick snapshot` decides the rest"
             }
@@ -135,6 +137,8 @@ const FILE_LIMIT: &str = "`ulimit -f` says how large a file may become";
 /// For EAGAIN where a thread or a process was to be started.
 const TASK_LIMIT: &str =
     "a limit on processes or memory is in the way: `ulimit -a` shows yours, a cgroup may have its own";
+/// Where a kernel was expected.
+pub const LINUX_PROGRAM: &str = "`matchstick exec PROGRAM` runs it, in a VM without Linux";
 /// Where the guest's memory is too small, and more would do.
 const MORE_MEMORY: &str = "more memory: -m SIZE";
 

@@ -5,6 +5,7 @@ use super::print::complain;
 use super::run_options::{HELLO, RunArgs};
 use super::suggest;
 use crate::boot;
+use crate::elf::{Elf, program};
 use crate::error::{self, ImageError, Step};
 use crate::guest::Guest;
 use crate::linux;
@@ -141,6 +142,11 @@ fn kernel(args: &RunArgs) -> Result<Image> {
             let name = shown(path);
             if boot::is_linux(&bytes) {
                 return linux_image(args, Some((name, bytes)));
+            }
+            // Whoever names a protocol knows better.
+            let is_program = || Elf::parse(&bytes).is_ok_and(|elf| program::is_for_linux(&elf));
+            if args.boot.is_none() && is_program() {
+                return Err(Error::NoKernel { name });
             }
             (name, bytes, Config::default())
         }

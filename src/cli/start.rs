@@ -1,6 +1,7 @@
 //! A guest from its start to its end: what `run`, `trace` and `snapshot` have in common.
 
 use super::error::Result;
+use super::hint::LINUX_PROGRAM;
 use super::image::{Image, Source};
 use super::print::{GuestOutput, complain};
 use super::run_options::RunArgs;
@@ -191,7 +192,7 @@ fn conclude(image: &Image, outcome: &Outcome, missing: Option<&Missing>, args: &
 /// What to do where something is missing.
 fn instead(missing: &Missing) -> &'static str {
     match missing {
-        Missing::Linux => "`matchstick run linux --init PROGRAM` runs it in a Linux, if it is static",
+        Missing::Linux => LINUX_PROGRAM,
         _ => "a byte that is written to port 0x3f8 is shown",
     }
 }

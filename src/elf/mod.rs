@@ -27,6 +27,7 @@
 #[cfg(test)]
 pub(crate) mod images;
 pub mod notes;
+pub mod program;
 
 use crate::fields::Fields;
 use std::ops::Range;

@@ -5,7 +5,7 @@
 //! Sources: Intel SDM volume 3A, section 21.1.4 "Interrupt and Exception Handling" (in real mode); IBM's PC AT technical
 //! reference for the numbers of BIOS interrupts and the text screen; the gABI and the Linux Standard Base for ELF.
 
-use crate::elf::{Elf, PT_INTERP, notes};
+use crate::elf::{Elf, PT_INTERP, program};
 use crate::kvm::{Memory, Vcpu};
 use crate::x86::Registers;
 use crate::x86::mode::CR0_PE;
@@ -146,8 +146,6 @@ fn screen(memory: &Memory) -> Option<Missing> {
 /// `p_type` of what only programs have: variables of each thread, and data that is read-only after relocation.
 const PT_TLS: u32 = 7;
 const PT_GNU_RELRO: u32 = 0x6474_e552;
-/// The note of the C library that names the system, which is 0 for Linux.
-const NT_GNU_ABI_TAG: u32 = 1;
 /// How far below the code the file's header is looked for.
 const HEADER_WITHIN: u64 = 64 << 20;
 
@@ -164,11 +162,7 @@ fn is_linux_program(rip: u64, memory: &Memory) -> bool {
         let _ = memory.read_slice(&mut head, GuestAddress(page));
         let Ok(elf) = Elf::parse(&head) else { return false };
         let is_programs_own = |p_type| matches!(p_type, PT_INTERP | PT_TLS | PT_GNU_RELRO);
-        let names_linux = notes::find(&elf, |note| {
-            note.kind == NT_GNU_ABI_TAG && note.name == b"GNU\0" && note.desc.starts_with(&[0; 4])
-        });
-        return elf.segments().any(|segment| is_programs_own(segment.p_type))
-            || matches!(names_linux, Ok(Some(_)));
+        return elf.segments().any(|segment| is_programs_own(segment.p_type)) || program::has_abi_tag(&elf);
     }
     false
 }

@@ -2,6 +2,8 @@
 
 use crate::support::image::{Segment, boot_sector, code, elf};
 use crate::support::{file, has_kvm, matchstick, skip};
+use matchstick::elf::{Elf, program};
+use matchstick::guest::GALLERY;
 
 /// 64-bit code that ends in a triple fault; what is said of it has to name each of `expected`.
 #[track_caller]
@@ -24,6 +26,8 @@ fn dies(parts: &[&[u8]], expected: &[&str]) {
 fn rax(value: u64) -> Vec<u8> {
     [&[0x48, 0xb8], &value.to_le_bytes()[..]].concat()
 }
+
+const BINARY: &str = env!("CARGO_BIN_EXE_matchstick");
 
 #[test]
 fn without_an_idt() {
@@ -110,6 +114,29 @@ fn one_line_is_enough_for_those_who_want_quiet() {
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
 }
 
+#[test]
+fn a_program_for_linux_is_known_before_it_runs() {
+    let known = |path: &str| {
+        let ended = matchstick(["run", path]).run();
+        ended.printed("").fails(
+            126,
+            &format!("{path} is a Linux program, not a kernel"),
+            "`matchstick exec PROGRAM` runs it",
+        );
+    };
+    known("/bin/sh");
+    let (_dir, path) = file(&std::fs::read(BINARY).unwrap());
+    known(path.to_str().unwrap());
+    // Whoever names a protocol is taken at his word.
+    let ended = matchstick(["run", "--boot", "multiboot", "/bin/sh"]).run();
+    ended.fails(126, "not Multiboot: no header", "--boot flat16|flat64|elf|multiboot|pvh|linux");
+    // None of the gallery is one, as a file.
+    for guest in GALLERY {
+        let elf = Elf::parse(guest.image);
+        assert!(!elf.is_ok_and(|elf| program::is_for_linux(&elf)), "{}", guest.name);
+    }
+}
+
 /// A static program for Linux: its file is loaded whole, header first, to 4 MiB, as linkers have it, and it has
 /// variables of its own for each thread.
 fn linux_program(code: &[u8]) -> Vec<u8> {
@@ -139,7 +166,7 @@ fn a_program_for_linux_is_told_from_a_kernel() {
         let (_dir, path) = file(&linux_program(code));
         let ended = matchstick(["run", "--timeout", "10"]).args([path]).run();
         ended.status(123).says("it is a program for Linux, and there is no Linux under it");
-        ended.says("hint: `matchstick run linux --init PROGRAM` runs it in a Linux");
+        ended.says("hint: `matchstick exec PROGRAM` runs it, in a VM without Linux");
         if !ended.stderr.contains("registers   lost") {
             ended.says(cause);
         }

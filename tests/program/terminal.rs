@@ -116,7 +116,7 @@ fn a_guest_that_says_nothing_is_explained_after_a_second_where_someone_waits() {
     // Nobody waits before a pipe, and -q means no remarks.
     let ended = run().args(["--timeout", "1.2"]).run();
     assert!(ended.status == Some(124) && !ended.stderr.contains("nothing yet"), "{ended:?}");
-    let mut terminal = Terminal::new();
+    let terminal = Terminal::new();
     let running = run().args(["-q", "--timeout", "1.2"]).on(&terminal).start();
     running.end().status(124);
     assert!(!String::from_utf8_lossy(&terminal.screen.so_far()).contains("nothing yet"));
