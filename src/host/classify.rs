@@ -169,7 +169,7 @@ fn hardware(facts: &Facts, hypervisor: Option<&Hypervisor>) -> Layer {
 fn hypervisor_layer(hypervisor: &Hypervisor) -> Layer {
     let name = match &hypervisor.monitor {
         Some(monitor) if monitor != hypervisor.platform.name() => {
-            format!("{}, as {monitor}", hypervisor.platform.name())
+            format!("{} ({monitor})", hypervisor.platform.name())
         }
         _ => hypervisor.platform.name().into(),
     };

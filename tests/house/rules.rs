@@ -571,7 +571,11 @@ fn every_dependency_is_used() {
                 text.map(|path| code(&fs::read_to_string(path).unwrap())).collect::<Vec<_>>().join("\n");
             *all_code.entry(section).or_insert_with(String::new) += &text;
         }
-        let (_, list) = manifest.split_once(&format!("\n[{section}]\n")).unwrap();
+        // What builds the guests needs no package so far.
+        let Some((_, list)) = manifest.split_once(&format!("\n[{section}]\n")) else {
+            assert_eq!(section, "build-dependencies");
+            continue;
+        };
         let lines = list.lines().take_while(|line| !line.starts_with('['));
         let names =
             lines.filter(|line| !line.starts_with('#')).filter_map(|line| Some(line.split_once(" = ")?.0));
