@@ -259,7 +259,7 @@ fn hint_of_snapshot(error: &SnapshotError) -> Option<&'static str> {
         SnapshotError::Process { source: ProcessError::Io(source), .. }
             if source.kind() == PermissionDenied =>
         {
-            "only one's own processes may be traced, where kernel.yama.ptrace_scope is 0, and by one tracer; root may others'"
+            "root may look into a machine, and nobody while it has one tracer; its user may, where it runs with --sandbox off"
         }
         SnapshotError::Process { source: ProcessError::Io(_), .. } => return None,
         SnapshotError::Process { .. } => {

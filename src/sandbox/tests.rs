@@ -43,7 +43,7 @@ fn filters() -> impl Iterator<Item = (Vec<sock_filter>, Rules)> {
 }
 
 /// The rules for `number` that look at arguments.
-fn checked<'a>(rules: &'a Rules, number: u32) -> Option<&'a Checked> {
+fn checked(rules: &Rules, number: u32) -> Option<&Checked> {
     let mut all = rules.checked.iter().chain(COMMON_CHECKED);
     all.find(|checked| checked.call == i64::from(number))
 }

@@ -29,7 +29,8 @@ const MEMORY_NOTES: &str = "\
 Each figure is a slope: what one more idle instance costs when others are there already. available is what the whole
 host loses (MemAvailable), the kernel's own tables included. Whatever else the host does is in it as well, and makes
 the interval wide: one that reaches below zero says nothing but that the host was busy. PSS is what the instances'
-processes hold, shared pages in parts; the kernel's tables are not in it. - is what cannot be read.
+processes hold, shared pages in parts; the kernel's tables are not in it. - is what cannot be read: PSS of a machine in its
+sandbox is root's to read.
 ";
 
 /// Value and interval.
