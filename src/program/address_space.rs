@@ -8,7 +8,7 @@
 //! Sources: mmap(2), mprotect(2), mremap(2), brk(2).
 
 use super::errno::Errno;
-use super::regions::{Region, Regions, Verdict};
+use super::regions::{Region, Regions};
 use super::stub;
 use super::tables::{MORE, MORE_LEN, Rights, Tables};
 use crate::error::{Error, Result};
@@ -414,9 +414,9 @@ impl AddressSpace {
         Ok(target)
     }
 
-    /// What is to be said of a fault at `at`, by now.
-    pub fn verdict(&self, at: u64, writes: bool, runs: bool) -> Verdict {
-        self.regions.verdict(at, writes, runs)
+    /// What is mapped.
+    pub fn regions(&self) -> &Regions {
+        &self.regions
     }
 
     /// Takes the rights to files from the tables, or gives them back. Nobody is told: so only what no processor has been
@@ -427,17 +427,15 @@ impl AddressSpace {
         }
     }
 
-    /// Whether all of `start..end` is mapped.
-    pub fn is_mapped(&self, start: u64, end: u64) -> bool {
-        self.regions.are_whole(start, end)
+    /// Gives the rights to one hidden page back.
+    pub fn show_page(&mut self, at: u64) {
+        let page = at & !(PAGE - 1);
+        if let Some(rights) = self.regions.rights(page) {
+            self.tables.set(page, page + PAGE, rights);
+        }
     }
 
-    /// The program's own memory that it may write to, from where to where.
-    pub fn writable(&self) -> Vec<(u64, u64)> {
-        self.regions.writable()
-    }
-
-    /// Every mapping: from where to where, with which rights, in the form of /proc/self/maps.
+    /// Every mapping, in the form of /proc/self/maps.
     pub fn maps(&self) -> String {
         self.regions.listed(self.layout.heap)
     }

@@ -162,7 +162,7 @@ impl Process {
     /// Before the process ends: tells a parent that has lent its memory what has changed in it.
     pub fn say_end(&self) {
         let Some(lender) = lock(&self.vfork).take() else { return };
-        let writable = lock(&self.space).writable();
+        let writable = lock(&self.space).regions().writable();
         let changed = sys::changed_pages(&self.arena, &writable);
         lender.tell(&changed.unwrap_or_default());
     }

@@ -126,6 +126,11 @@ impl Regions {
         self.0.iter().filter(is_own).map(|(&at, region)| (at, region.end)).collect()
     }
 
+    /// What may be done at an address, if anything is mapped there.
+    pub fn rights(&self, at: u64) -> Option<Rights> {
+        self.within(at, at.saturating_add(1)).next().map(|(_, region)| region.rights)
+    }
+
     /// Mappings of files, and memory shared with others, that may be read: from where to where, with which rights.
     pub fn of_files(&self) -> Vec<(u64, u64, Rights)> {
         let is_file = |(_, region): &(&u64, &Region)| !region.is_anonymous && region.rights.read;

@@ -105,7 +105,7 @@ impl Thread {
             let exit = self.vcpu.run(self.stop == Stop::BeforeCall)?;
             let registers = self.vcpu.registers();
             let is_probing = std::mem::take(&mut self.is_probing);
-            if is_probing {
+            if is_probing && exit != ProgramExit::Out(EXCEPTION) {
                 lock(&self.process.space).hide_files(false);
             }
             match exit {
@@ -193,10 +193,17 @@ impl Thread {
             12 => (libc::SIGBUS, libc::SI_KERNEL, 0),
             14 => {
                 trap.address = system.cr2;
-                let verdict = lock(&self.process.space).verdict(system.cr2, error & 2 != 0, error & 16 != 0);
+                let mut space = lock(&self.process.space);
+                let verdict = space.regions().verdict(system.cr2, error & 2 != 0, error & 16 != 0);
                 let is_there = || self.process.arena.read(system.cr2, &mut [0]).is_ok();
                 match verdict {
-                    Verdict::Allowed if is_probing && !is_there() => (libc::SIGBUS, BUS_ADRERR, system.cr2),
+                    Verdict::Allowed if is_probing && is_there() => {
+                        // Another page of a file, such as that of the code: it is not about this one.
+                        space.show_page(system.cr2);
+                        self.is_probing = true;
+                        return Ok(());
+                    }
+                    Verdict::Allowed if is_probing => (libc::SIGBUS, BUS_ADRERR, system.cr2),
                     Verdict::Allowed => return Ok(()),
                     Verdict::Nothing => (libc::SIGSEGV, SEGV_MAPERR, system.cr2),
                     Verdict::Denied => (libc::SIGSEGV, SEGV_ACCERR, system.cr2),
@@ -206,6 +213,9 @@ impl Thread {
             17 => (libc::SIGBUS, BUS_ADRALN, 0),
             _ => (libc::SIGSEGV, libc::SI_KERNEL, 0),
         };
+        if is_probing {
+            lock(&self.process.space).hide_files(false);
+        }
         self.fault(signal, code, address, trap)
     }
 
@@ -233,7 +243,7 @@ impl Thread {
             self.is_probing = true;
             return Ok(());
         };
-        let verdict = space.verdict(address, false, false);
+        let verdict = space.regions().verdict(address, false, false);
         drop(space);
         let trap = Trap { vector: PAGE_FAULT, error: 4, address };
         match verdict {

@@ -111,7 +111,7 @@ pub(super) fn madvise(thread: &mut Thread, call: &Checked<'_>) -> Answer {
     }
     let len = len.checked_next_multiple_of(4096).ok_or(Errno(libc::EINVAL))?;
     let space = lock(&thread.process.space);
-    if at.checked_add(len).is_none_or(|end| !space.is_mapped(at, end)) {
+    if at.checked_add(len).is_none_or(|end| !space.regions().are_whole(at, end)) {
         return errno(libc::ENOMEM);
     }
     space.arena().advise(at, len, advice).map_err(Errno::from)?;

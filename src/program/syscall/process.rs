@@ -246,7 +246,7 @@ fn become_child(
 /// it has changed. Where other threads go on meanwhile, that is the stacks of the two alone: a page may be theirs, too.
 fn take_back(process: &Process, lending: Lending, child: i32, is_alone: bool, stacks: [u64; 2]) {
     let Some(changed) = lending.wait() else { return };
-    let writable = lock(&process.space).writable();
+    let writable = lock(&process.space).regions().writable();
     let region_of = |at: u64| writable.iter().copied().find(|&(start, end)| (start..=end).contains(&at));
     let of_stacks: Vec<(u64, u64)> = stacks.into_iter().filter_map(region_of).collect();
     let allowed = if is_alone { &writable } else { &of_stacks };
