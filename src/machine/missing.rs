@@ -8,8 +8,8 @@
 use crate::elf::{Elf, PT_INTERP, program};
 use crate::kvm::{Memory, Vcpu};
 use crate::x86::Registers;
-use crate::x86::mode::CR0_PE;
-use crate::x86::page_table::TABLE_SIZE;
+use crate::x86::mode::{CR0_PE, cpl};
+use crate::x86::page_table::{Paging, TABLE_SIZE};
 use std::fmt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -56,7 +56,10 @@ impl fmt::Display for Missing {
 impl Missing {
     /// Looks for it in a guest whose first vCPU has these registers. `running_at` is where it was last known to run.
     pub(super) fn find(registers: &Registers, running_at: u64, memory: &Memory) -> Option<Missing> {
-        let program = || is_linux_program(running_at, memory).then_some(Missing::Linux);
+        // A Linux that is there has its programs in ring 3, at addresses of their own.
+        let is_mapped = Paging::of(&registers.system).translate(memory, running_at) == Some(running_at);
+        let is_alone = is_mapped && cpl(&registers.system, registers.general.rflags) == 0;
+        let program = || (is_alone && is_linux_program(running_at, memory)).then_some(Missing::Linux);
         bios_call(registers, memory).or_else(program).or_else(|| screen(memory))
     }
 }
@@ -238,5 +241,13 @@ mod tests {
         assert!(is_one(Image::elf64().interpreter(b"/lib64/ld-linux-x86-64.so.2\0"), 0x2_1000));
         assert!(!is_one(Image::elf64().interpreter(b"ld.so\0"), 0x1_f000), "the code lies before it");
         assert!(!is_one(Image::elf64().interpreter(b"ld.so\0"), 1 << 30), "no memory there");
+        // In ring 3, or at another address than memory has, it is the program of a Linux that is there.
+        let memory = memory();
+        memory.write_slice(&Image::elf64().interpreter(b"ld.so\0").bytes(), GuestAddress(0x2_0000)).unwrap();
+        let mut now = registers(Mode::Protected, 0x8000);
+        assert_eq!(Missing::find(&now, 0x2_0100, &memory), Some(Missing::Linux));
+        assert_eq!(Missing::find(&now, 0x1_0002_0100, &memory), None);
+        now.system.ss.dpl = 3;
+        assert_eq!(Missing::find(&now, 0x2_0100, &memory), None);
     }
 }
