@@ -348,6 +348,21 @@ fn what_is_damaged_is_one_thing() {
 }
 
 #[test]
+fn the_map_shows_every_room_and_the_rows_that_hold() {
+    let page = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    let (_, rows) = page.split_once("**Lower layers never import upper ones**").unwrap();
+    let rows = rows.split("```").nth(1).unwrap().strip_prefix("text\n").unwrap();
+    let rows: Vec<Vec<&str>> = rows.lines().map(|line| line.split(", ").collect()).collect();
+    assert_eq!(rows, LAYERS, "docs/architecture.md, and LAYERS here");
+    let (_, map) = page.split_once("## Rooms\n").unwrap();
+    let map = map.split("```").nth(1).unwrap();
+    for Source { module, .. } in sources() {
+        let room = [format!("\n  {module}/ "), format!("\n  {module}.rs ")];
+        assert!(room.iter().any(|room| map.contains(room)), "docs/architecture.md does not show {module}");
+    }
+}
+
+#[test]
 fn every_module_has_its_layer() {
     let modules: BTreeSet<String> = sources().into_iter().map(|source| source.module).collect();
     let layers = LAYERS.concat().into_iter().chain(["lib", "main"]).map(str::to_owned).collect();
