@@ -22,6 +22,7 @@ pub fn one_line(text: &str) -> String {
 }
 
 /// The same for text of several lines, which may be indented.
+#[cfg(feature = "cli")]
 pub fn plain(text: &str) -> String {
     let spelled = |c: char| match c {
         '\n' | '\t' => c.to_string(),
@@ -31,6 +32,7 @@ pub fn plain(text: &str) -> String {
 }
 
 /// The same for JSON, whose strings have another way to spell them: `\\u001b`.
+#[cfg(feature = "cli")]
 pub fn plain_json(text: &str) -> String {
     let spelled = |c: char| match c {
         c if c != '\n' && is_obeyed(c) => format!("\\u{:04x}", u32::from(c)),
@@ -79,7 +81,9 @@ mod tests {
         for c in (0..=0x10ffff).filter_map(char::from_u32).filter(|c| c.is_control()) {
             assert!(one_line(&c.to_string()).chars().all(|c| c.is_ascii_graphic()), "{c:?}");
         }
+        #[cfg(feature = "cli")]
         assert_eq!(plain_json("\"\u{7f}\u{9b}\u{202e}\"\n"), "\"\\u007f\\u009b\\u202e\"\n");
+        #[cfg(feature = "cli")]
         assert_eq!(plain("a\n\tb\x1b\r\n"), "a\n\tb\\u{1b}\\r\n");
     }
 }

@@ -1,5 +1,6 @@
 //! What a command can end with, from all rooms. What to do about each, and its exit status: [`hint`](super::hint).
 
+#[cfg(feature = "race")]
 use crate::bench;
 #[cfg(feature = "debugger")]
 use crate::debugger::DebuggerError;
@@ -7,7 +8,6 @@ use crate::error;
 use crate::linux::LinuxError;
 use crate::program::Failure;
 use crate::snapshot::SnapshotError;
-#[cfg(feature = "race")]
 use crate::text::shown;
 use std::io;
 use std::path::PathBuf;

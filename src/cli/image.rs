@@ -234,7 +234,7 @@ fn remark_on_skipped(skipped: &[PathBuf]) {
         1 => String::new(),
         count => format!(" and {} more", count - 1),
     };
-    let first = skipped.first().map_or(String::new(), |path| shown(path));
+    let first = skipped.first().map_or(String::new(), shown);
     complain(&format!("left out: {first}{others}, gone or replaced while it was read"), None);
 }
 

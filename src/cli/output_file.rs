@@ -4,16 +4,21 @@
 //! it is whole (`sys::replace`). In the sandbox, where no name can be given, a process outside does that
 //! (`sys::publisher`). A pipe, a terminal, a device and a descriptor of ours (/dev/stdout) are just written to.
 
-use crate::error::{Error, Result, Step};
+#[cfg(feature = "trace")]
+use crate::error::Step;
+use crate::error::{Error, Result};
+#[cfg(feature = "trace")]
 use crate::sys::publisher::Publisher;
 use crate::sys::replace::{Access, Replacement, directory_of, follow_links, is_descriptor};
 use crate::sys::write_all;
+#[cfg(feature = "trace")]
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+#[cfg(feature = "trace")]
 use std::rc::Rc;
 
 /// The file.
@@ -21,6 +26,7 @@ pub struct OutputFile {
     path: PathBuf,
     place: Place,
     /// Who puts it in its place, and its number there; `None` if that is us.
+    #[cfg(feature = "trace")]
     publisher: Option<(Rc<RefCell<Publisher>>, u8)>,
 }
 
@@ -40,7 +46,12 @@ impl OutputFile {
     /// Looks whether `path` can be written.
     pub fn open(path: PathBuf) -> Result<OutputFile> {
         match Place::of(&path) {
-            Ok(place) => Ok(OutputFile { path, place, publisher: None }),
+            Ok(place) => Ok(OutputFile {
+                path,
+                place,
+                #[cfg(feature = "trace")]
+                publisher: None,
+            }),
             Err(source) => Err(Error::Export { path, source }),
         }
     }
@@ -64,6 +75,7 @@ impl OutputFile {
 
     /// Has another process put them in their places, from which this one is about to shut itself off. This one must have
     /// only one thread.
+    #[cfg(feature = "trace")]
     pub fn publish_from_outside<'a>(files: impl IntoIterator<Item = &'a mut OutputFile>) -> Result<()> {
         let (mut publishers, mut replaced) = (Vec::new(), Vec::new());
         for OutputFile { place, publisher, .. } in files {
@@ -90,16 +102,18 @@ impl OutputFile {
             Place::Stream(file) => write_all(&file, text.as_bytes()),
             Place::Replaced(new) => {
                 write_all(new.file(), text.as_bytes())?;
-                match self.publisher {
-                    Some((publisher, number)) => publisher.borrow_mut().publish(number),
-                    None => new.publish(),
+                #[cfg(feature = "trace")]
+                if let Some((publisher, number)) = self.publisher {
+                    return publisher.borrow_mut().publish(number);
                 }
+                new.publish()
             }
         };
         write().map_err(|source| Error::Export { path: self.path, source })
     }
 
     /// Why the file is not written.
+    #[cfg(feature = "race")]
     pub fn failed(self, source: io::Error) -> Error {
         Error::Export { path: self.path, source }
     }

@@ -80,7 +80,7 @@ fn quoted(word: &OsStr) -> Result<Vec<u8>> {
     if bytes == b"--" {
         return refused("it ends the list of words");
     }
-    match bytes.is_empty() || bytes.iter().any(|byte| is_space(byte)) {
+    match bytes.is_empty() || bytes.iter().any(is_space) {
         true => Ok([b"\"", bytes, b"\""].concat()),
         false => Ok(bytes.to_vec()),
     }

@@ -14,7 +14,7 @@ mod file;
 mod host;
 mod process;
 pub mod program;
-#[cfg(feature = "cli")]
+#[cfg(feature = "trace")]
 pub mod publisher;
 pub mod replace;
 mod screen;

@@ -166,6 +166,7 @@ impl Replacement {
 
 impl Replacement {
     /// Another process has the same, and decides what becomes of it.
+    #[cfg(feature = "trace")]
     pub(super) fn leave_to_another(&mut self) {
         self.name = None;
     }

@@ -48,6 +48,9 @@ fn a_terminal_that_was_left_non_blocking_has_keys() {
     }
 }
 
+/// What was typed, whether its text goes to standard output, and what the text has to be.
+type Case<'a> = (&'a [&'a str], bool, &'a dyn Fn(&str));
+
 #[test]
 fn a_full_pipe_is_waited_for() {
     if !has_kvm() {
@@ -62,7 +65,7 @@ fn a_full_pipe_is_waited_for() {
     };
     let json = |text: &str| drop(serde_json::from_str::<serde_json::Value>(text).unwrap());
     let all_options = |text: &str| assert!(text.contains("128+N  ended by signal N"), "{text}");
-    let cases: [(&[&str], bool, &dyn Fn(&str)); 6] = [
+    let cases: [Case; 6] = [
         (&["host", "--json"], true, &json),
         (&["help", "run"], true, &all_options),
         (&["explain", "kvm", "-l", "en"], true, &|text| assert!(text.lines().count() > 40, "{text}")),

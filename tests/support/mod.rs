@@ -328,7 +328,8 @@ impl Running {
             let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();
             stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()).unwrap_or('X')
         };
-        while !matches!(state(), 'Z' | 'X') && !(is_so() && state() == 'S') {
+        let is_there = || matches!(state(), 'Z' | 'X') || is_so() && state() == 'S';
+        while !is_there() {
             assert!(Instant::now() < deadline, "it did not come to that");
             thread::sleep(Duration::from_millis(1));
         }
