@@ -203,6 +203,9 @@ fn readme_and_man_page_agree_on_the_exit_statuses() {
     assert!(ours.len() > 8, "{ours:?}");
 }
 
+/// Its name, and what it makes of a word.
+type Shell<'a> = (&'a str, &'a dyn Fn(&str) -> String);
+
 #[test]
 fn a_list_of_subjects_goes_on_after_a_comma_in_bash_and_fish() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/completions");
@@ -220,7 +223,7 @@ fn a_list_of_subjects_goes_on_after_a_comma_in_bash_and_fish() {
         let text = support::Program::new("fish").args(["-N", "-c", &script]).run().text();
         text.lines().map(|line| line.split('\t').next().unwrap().to_owned() + " ").collect::<String>()
     };
-    let mut shells: Vec<(&str, &dyn Fn(&str) -> String)> = vec![("bash", &bash)];
+    let mut shells: Vec<Shell> = vec![("bash", &bash)];
     match support::runs(&["fish", "-N", "-c", "true"]) {
         true => shells.push(("fish", &fish)),
         false => support::skip("there is no fish"),
