@@ -4,8 +4,10 @@
 //! It is made by fork(2) before that, and knows the files and their places from then: all that it can be asked is to put
 //! the file of a number in its place. It ends when this process does. Sources: fork(2), pipe(2).
 
+use super::close_inherited;
 use super::replace::Replacement;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::AsRawFd;
 
 /// The way to it: a number goes there, an errno or 0 comes back.
 #[derive(Debug)]
@@ -53,7 +55,12 @@ impl Publisher {
 
 /// What the child does.
 fn serve(files: &mut [&mut Replacement], mut question: PipeReader, mut answer: PipeWriter) {
-    // Whoever reads our output waits until it is closed. And what ends the parent ends us after it, not before.
+    // Whoever reads our output waits until it is closed; what else the parent has open is not for us.
+    let own = [question.as_raw_fd(), answer.as_raw_fd()];
+    let mut kept: Vec<u32> =
+        files.iter().map(|new| new.file().as_raw_fd()).chain(own).map(|fd| fd as u32).collect();
+    close_inherited(&mut kept);
+    // What ends the parent ends us after it, not before.
     // SAFETY: plain numbers.
     unsafe {
         for fd in 0..3 {

@@ -300,3 +300,29 @@ fn each_step_is_told_with_what_it_changed() {
         "`matchstick trace --help`",
     );
 }
+
+#[test]
+fn what_puts_a_story_in_its_place_has_nothing_else() {
+    if !has_kvm() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("story");
+    let running = matchstick(["trace", "echo", "-o"]).args([&path]).open_input().start();
+    running.stdout.wait_for("end with Ctrl-D");
+    let tasks = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", running.id())).unwrap();
+    let children: Vec<&str> = tasks.split_whitespace().collect();
+    let &[child] = children.as_slice() else { panic!("{children:?}") };
+    let links = std::fs::read_dir(format!("/proc/{child}/fd")).unwrap();
+    let links: Vec<_> = links.map(|entry| std::fs::read_link(entry.unwrap().path()).unwrap()).collect();
+    let pipes = links.iter().filter(|link| link.to_string_lossy().starts_with("pipe:")).count();
+    let files = links.iter().filter(|link| link.starts_with(dir.path())).count();
+    assert_eq!((pipes, files, links.len()), (2, 1, 3), "{links:?}");
+    // It ends with the one it is for, whatever ends that.
+    running.signal(libc::SIGKILL);
+    running.end();
+    while std::fs::read_to_string(format!("/proc/{child}/stat")).is_ok_and(|stat| !stat.contains(") Z")) {
+        std::thread::yield_now();
+    }
+    assert!(!path.exists());
+}
