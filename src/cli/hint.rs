@@ -18,7 +18,7 @@ use crate::snapshot::{ProcessError, SnapshotError};
 use std::io;
 use std::io::ErrorKind::{
     BrokenPipe, FileTooLarge, InvalidInput, IsADirectory, NotADirectory, NotFound, Other, OutOfMemory,
-    PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull, TimedOut, Unsupported,
+    PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull, TimedOut, UnexpectedEof, Unsupported,
 };
 
 impl Error {
@@ -123,6 +123,7 @@ fn hint_of_vmm(error: &error::Error) -> Option<&'static str> {
         Error::Unreadable { source, .. } => match source.kind() {
             _ if source.raw_os_error() == Some(libc::ELOOP) => REGULAR_FILE,
             IsADirectory | NotADirectory | PermissionDenied | Other => REGULAR_FILE,
+            UnexpectedEof => "a golden image must stay as it is while machines run from it",
             TimedOut => "--timeout TIME is the limit for what comes through a pipe, too",
             OutOfMemory => "there is no memory to hold it: `ulimit -v`, or a smaller file",
             _ => return hint_of_limits(source),
@@ -158,8 +159,6 @@ fn hint_of_host(step: Step, source: &io::Error) -> Option<&'static str> {
         (Step::AllocateMemory | Step::AddMemory, libc::ENOMEM) => {
             "a guest of this size does not fit: a smaller -m SIZE"
         }
-        // What some KVMs say of memory that is mapped beyond the end of its file.
-        (Step::RunVcpu, libc::EFAULT) => "a golden image must stay as it is while machines run from it",
         (Step::CreateVcpu, libc::ENOMEM) => "so many CPUs do not fit: a smaller -c N",
         (Step::MemoryFile | Step::CopyMemory, libc::ENOMEM) => {
             "the copy takes as much memory as the guest uses: a smaller -m SIZE"

@@ -7,13 +7,14 @@ use super::print::{GuestOutput, complain};
 use super::run_options::RunArgs;
 use super::status;
 use crate::console::{self, Console};
-use crate::error;
+use crate::error::{self, Step};
 use crate::kvm::{Call, Kvm};
 use crate::linux::cmdline;
 use crate::machine::{self, Config, Crash, Machine, Missing, Outcome};
 use crate::sandbox::Sandbox;
 use crate::sys;
 use crate::timeline::{Phase, Probe};
+use std::io::{self, ErrorKind::UnexpectedEof};
 
 /// A machine that is ready to run, without console and sandbox; `adapt` has the last word on its configuration.
 pub fn prepare(args: &RunArgs, adapt: impl FnOnce(&mut Config)) -> Result<(Image, Machine)> {
@@ -92,12 +93,26 @@ pub fn start<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<Ended> {
     if has_reader && !args.quiet {
         explain_silence(&machine, &image);
     }
-    let outcome = machine.run_watched(probe);
+    let mut outcome = machine.run_watched(probe);
+    if matches!(image.source, Source::Snapshot(_)) {
+        outcome = outcome.map_err(|error| of_its_file(&image.name, error));
+    }
     drop(console);
     let missing = missing(&outcome, &machine);
     probe.call(|| Call::Close, || drop(machine));
     probe.mark(Phase::Teardown);
     Ok(Ended { image, outcome, missing })
+}
+
+/// What some KVMs say of memory that is mapped beyond the end of its file is told of that file: a golden image.
+fn of_its_file(name: &str, error: error::Error) -> error::Error {
+    match error {
+        error::Error::Host { step: Step::RunVcpu, source } if source.raw_os_error() == Some(libc::EFAULT) => {
+            let source = io::Error::new(UnexpectedEof, "it is shorter than it was");
+            error::Error::Unreadable { path: name.into(), source }
+        }
+        error => error,
+    }
 }
 
 /// Has it said why, if nothing is to be seen for a second and the reason is known.

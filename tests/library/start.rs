@@ -115,10 +115,10 @@ fn the_phases_of_a_start_are_marked_in_their_order() {
         Phase::CreateVm,
         Phase::LocalApics,
         Phase::AddMemory,
+        Phase::Devices,
         Phase::Load,
         Phase::CreateVcpus,
         Phase::Registers,
-        Phase::Devices,
         Phase::Confine,
         Phase::Guest,
     ];

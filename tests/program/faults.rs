@@ -145,6 +145,17 @@ fn names(directory: &Path) -> Vec<String> {
     entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
 }
 
+/// What some KVMs say when the file below a machine's memory becomes shorter; of no other machine.
+#[test]
+fn memory_that_is_gone_under_a_golden_image_is_told_of_its_file() {
+    if !has_kvm() {
+        return;
+    }
+    let (_dir, path) = golden_image();
+    let ended = run(&[&path], failing(libc::SYS_ioctl, Some((1, 0xae80)), libc::EFAULT));
+    ended.fails(126, "it is shorter than it was", "must stay as it is");
+}
+
 #[test]
 fn a_golden_image_that_cannot_be_written_leaves_what_was_there() {
     if !has_kvm() {
