@@ -38,6 +38,12 @@
 //!
 //! Lower layers never import upper ones; a test sees to it. `unsafe` is allowed in [`kvm`] and `sys` only.
 
+// A library with fewer features has private functions that only the others call; with all of them none is unused.
+#![cfg_attr(
+    not(all(feature = "cli", feature = "race", feature = "trace", feature = "debugger")),
+    allow(dead_code, unused_imports)
+)]
+
 #[cfg(feature = "race")]
 pub mod bench;
 pub mod boot;

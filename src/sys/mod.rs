@@ -3,8 +3,6 @@
 //! Nothing here knows about virtual machines. What vmm-sys-util has is taken from there; each file says what it does by
 //! hand, and why.
 #![allow(unsafe_code)]
-// The command and the race call more of it than the library does.
-#![cfg_attr(not(feature = "race"), allow(dead_code, unused_imports))]
 
 #[cfg(feature = "cli")]
 pub mod clone;
