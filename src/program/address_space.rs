@@ -11,6 +11,7 @@ use super::errno::Errno;
 use super::regions::{Region, Regions};
 use super::stub;
 use super::tables::{MORE, MORE_LEN, Rights, Tables};
+use super::touch;
 use crate::error::{Error, Result};
 use crate::kvm::ring3::{ProgramVcpu, ProgramVm};
 use crate::kvm::{Kvm, Memory};
@@ -245,6 +246,9 @@ impl AddressSpace {
         }
         self.arena.map(start, end - start, rights.on_host(), source)?;
         let is_anonymous = source.flags & libc::MAP_SHARED == 0 && source.fd < 0;
+        if is_anonymous && rights.write {
+            touch::prepare(&self.arena, start, end);
+        }
         self.regions.remember(start, Region { end, rights, is_anonymous });
         self.give(start, end, rights)?;
         Ok(start)

@@ -5,6 +5,7 @@
 
 use super::address_space::{ARENA, AddressSpace, LOWEST};
 use super::errno::Errno;
+use super::touch;
 use crate::elf::{
     Class, EM_X86_64, ET_DYN, ET_EXEC, Header, PF_R, PF_W, PF_X, PT_INTERP, PT_LOAD, PT_PHDR, ProgramHeader,
 };
@@ -265,7 +266,8 @@ pub fn load(
     let heap = end + random.pages(1, 1 << 20);
     space.set_layout(stack - STACK_GUARD - random.pages(2, 1 << 20), heap);
     program.map(space, bias)?;
-    space.map_at(stack, STACK, libc::PROT_READ | libc::PROT_WRITE, Source::ANONYMOUS).map_err(refused)?;
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    space.map_at(stack, STACK, protection, Source::ANONYMOUS).map_err(refused)?;
     let mut base = 0;
     let mut entry = bias.wrapping_add(program.header.e_entry);
     if let Some(interpreter) = interpreter {
@@ -297,6 +299,7 @@ pub fn load(
     ];
     let below = random.pages(3, 64 << 10) + u64::from(random.0[31]) * 16;
     let rsp = push(space, stack_end - below, start, &auxiliary, &random.0[..16])?;
+    touch::prepare_stack(space.arena(), rsp);
     Ok(Begin { rip: entry, rsp })
 }
 

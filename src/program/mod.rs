@@ -28,6 +28,7 @@ mod stub;
 mod syscall;
 mod tables;
 mod thread;
+mod touch;
 
 pub use files::shown;
 pub use image::Refusal;
