@@ -37,6 +37,8 @@ pub(super) static WITHOUT: &[u8] = program!("without");
 pub static PROBE: &[u8] = program!("probe");
 
 /// A directory of ours for the time of a race, removed when it is dropped.
+///
+/// By hand: the name of vmm-sys-util's temporary directory does not tell a later race whose it was.
 pub struct Scratch(PathBuf);
 
 impl Scratch {

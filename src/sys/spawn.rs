@@ -236,6 +236,8 @@ pub fn thread_times() -> (Duration, Duration) {
 }
 
 /// Waits until one of `files` can be read (or has ended), or `limit` is over, or a signal comes; says which can.
+///
+/// By hand: poll(2) is one call, and vmm-sys-util's epoll takes a descriptor and a call for each file more.
 pub fn wait_readable<const N: usize>(
     files: [Option<BorrowedFd<'_>>; N],
     limit: Duration,
