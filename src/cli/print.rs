@@ -27,20 +27,27 @@ pub fn print_beside(text: &str) -> error::Result<()> {
 
 /// Standard output for a guest. What that changes of a terminal is given back at the end
 /// ([`sys::restore_terminal`]).
-pub struct GuestOutput(File);
+pub struct GuestOutput {
+    stdout: File,
+    /// How many bytes of those that come next were followed already.
+    followed: usize,
+}
 
 impl GuestOutput {
     /// It has a descriptor of its own: std's standard output has a line buffer, and takes a closed one for success.
     pub fn new() -> Result<GuestOutput> {
         let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(Error::Output)?;
-        Ok(GuestOutput(File::from(stdout)))
+        Ok(GuestOutput { stdout: File::from(stdout), followed: 0 })
     }
 }
 
 impl Write for GuestOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.0.write(bytes)?;
-        sys::follow_output(bytes.get(..count).unwrap_or_default());
+        // Before they are written: a signal may come right after that. What is not written now comes again.
+        sys::follow_output(bytes.get(self.followed..).unwrap_or_default());
+        self.followed = bytes.len();
+        let count = self.stdout.write(bytes)?;
+        self.followed -= count;
         Ok(count)
     }
 
@@ -49,7 +56,8 @@ impl Write for GuestOutput {
     }
 }
 
-/// One line and one hint, on stderr; whatever names are in the line, it is one. When even that is gone, there is nobody left to tell.
+/// One line and one hint, on stderr; whatever names are in the line, it is one. When even that is gone, there is nobody
+/// left to tell.
 pub fn complain(line: &str, hint: Option<&str>) {
     let hint = hint.map_or(String::new(), |hint| format!(" hint: {hint}\n"));
     let _ = sys::write_all(io::stderr(), format!("{}\n{hint}", one_line(line)).as_bytes());

@@ -92,6 +92,9 @@ pub fn follow_output(bytes: &[u8]) {
     }
 }
 
+/// So often a lock is tried that another thread holds for a moment.
+const TRIES: u32 = 100_000;
+
 /// Writes to the terminal on standard output. One that takes nothing within a while gets nothing.
 fn write_to_screen(bytes: &[u8]) {
     // SAFETY: the bytes are only read; descriptor 1 is standard output, or closed.
@@ -105,7 +108,12 @@ fn write_to_screen(bytes: &[u8]) {
 /// Gives the terminal back: as [`raw_terminal`] found it, and as it was before the guest's output. Nothing happens where
 /// nothing was changed.
 pub fn restore_terminal() {
-    if let Ok(mut screen) = SCREEN.try_lock() {
+    // Another thread follows a few bytes at most; this one may be doing that itself, and would wait for ever.
+    let screen = (0..TRIES).find_map(|_| {
+        std::hint::spin_loop();
+        SCREEN.try_lock().ok()
+    });
+    if let Some(mut screen) = screen {
         screen.give_back(write_to_screen);
     }
     // Not lock(): a panic may come from the thread that holds it.
