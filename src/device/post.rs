@@ -50,10 +50,13 @@ impl Device for Post {
 
     fn set_state(&mut self, state: &[u8]) -> bool {
         let &[code, held @ 0..=1] = state else { return false };
-        self.code = code;
-        if let Some(console) = &self.console {
-            if held == 1 { console.hold() } else { console.release() }
+        match (&self.console, held) {
+            (Some(console), 1) => console.hold(),
+            (Some(console), _) => console.release(),
+            (None, 1) => return false,
+            (None, _) => {}
         }
+        self.code = code;
         true
     }
 }
@@ -81,6 +84,14 @@ mod tests {
         assert_eq!(taken(), b"");
         assert_eq!(post.write(0, &[READY_FOR_INPUT]), Action::Stop);
         assert_eq!(taken(), b"typed early");
+    }
+
+    #[test]
+    fn without_a_console_there_is_no_input_to_hold() {
+        let mut post = Post::default();
+        assert!(post.set_state(&[7, 0]));
+        assert!(!post.set_state(&[8, 1]));
+        assert_eq!(post.state(), Some(vec![7, 0]));
     }
 
     #[test]
