@@ -65,6 +65,14 @@ fn a_dozen_programs_are_as_on_the_host() {
         (&["sort", "-r"], "a\nb\nc\n"),
         (&["sha256sum"], "abc"),
         (&["ls", "-l", "/usr"], ""),
+        (
+            &[
+                "perl",
+                "-e",
+                "for (qw(/usr /proc/self/exe /nothing), '') { print readlink($_) // $!, qq(\\n) }",
+            ],
+            "",
+        ),
         (&["dash", "-c", "for i in 1 2 3; do echo $i; done | (read x; echo $x; exit 4)"], ""),
         (&["bash", "-c", "trap 'echo trapped' USR1; kill -USR1 $$; x=$(echo sub); echo $x; exit 7"], ""),
         (&["bash", "-c", "cat <(echo substituted); echo ${BASH_VERSION%%.*}; f() { return 3; }; f"], ""),

@@ -3,7 +3,7 @@
 //! Sources: openat2(2), stat(2), unlink(2) and the manual pages of the others; proc_pid_fd(5), by which a handle is
 //! opened, changed or linked.
 
-use super::answer::{Answer, descriptor, errno, host, value};
+use super::answer::{Answer, Trouble, descriptor, errno, host, value};
 use super::kinds::Checked;
 use crate::program::errno::Errno;
 use crate::program::files::{CWD, EMPTY, Files, Own, PATH_MAX, c_string, own};
@@ -196,7 +196,13 @@ pub(super) fn readlink(thread: &mut Thread, call: &Checked<'_>) -> Answer {
         return value(len as u64);
     }
     let handle = subject(thread, call, dir, false, if at == 1 { libc::AT_EMPTY_PATH } else { 0 })?;
-    host(libc::SYS_readlinkat, [Word(handle.number()), Text(EMPTY), call.memory(at + 1), Word(size)])
+    let read =
+        host(libc::SYS_readlinkat, [Word(handle.number()), Text(EMPTY), call.memory(at + 1), Word(size)]);
+    match read {
+        // What Linux says of an empty path. The program gave one that is not, to a file that is no link.
+        Err(Trouble::Errno(Errno(libc::ENOENT))) if !call.path(0).is_empty() => errno(libc::EINVAL),
+        read => read,
+    }
 }
 
 pub(super) fn statfs(thread: &mut Thread, call: &Checked<'_>) -> Answer {
