@@ -51,7 +51,7 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// An empty timeline that counts from `start`, a time of [`sys::monotonic`].
+    /// An empty timeline that counts from `start`, a time of CLOCK_MONOTONIC.
     pub fn since(start: Duration) -> Timeline {
         Timeline { start, marks: Vec::with_capacity(16), spoke: false, divisor: false }
     }

@@ -1,7 +1,7 @@
 //! A debugger on the guest: the GDB remote protocol, over TCP or a Unix socket.
 //!
 //! [`Debugger`] is a probe. The first vCPU's thread talks to the client for as long as the guest is stopped; the other vCPUs
-//! stop and go on with it ([`seat`]). A vCPU that waits goes to KVM and back without the guest, again and again, so that
+//! stop and go on with it (`seat`). A vCPU that waits goes to KVM and back without the guest, again and again, so that
 //! time limits and signals are looked after as ever.
 
 #![deny(

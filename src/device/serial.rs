@@ -108,7 +108,7 @@ impl Device for Serial {
     }
 
     /// Takes from the cable what the receiver has room for, so that nothing is ever overrun; and only if the guest
-    /// [listens](Serial::listens). A driver that is called by interrupt, and has a FIFO, gets a burst at a time.
+    /// listens. A driver that is called by interrupt, and has a FIFO, gets a burst at a time.
     fn poll(&mut self) {
         self.sent = false;
         if !self.listens() {

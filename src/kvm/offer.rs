@@ -23,7 +23,7 @@ impl Kvm {
         NEEDED.into_iter().filter(|&(cap, _)| !self.fd.check_extension(cap)).map(|(_, name)| name).collect()
     }
 
-    /// What CPUID may show a guest with [local APICs](Vm::enable_local_apics) on this host
+    /// What CPUID may show a guest with [local APICs](super::Vm::enable_local_apics) on this host
     /// (`KVM_GET_SUPPORTED_CPUID`; `KVM_CAP_TSC_DEADLINE_TIMER`).
     pub fn supported_cpuid(&self) -> Result<CpuId> {
         let cpuid = self.fd.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES);

@@ -202,7 +202,7 @@ impl Machine {
     /// `memory` is called when there is a VM.
     ///
     /// # Errors
-    /// [`Error::Snapshot`] if a device does not take what it is to remember.
+    /// [`StateError::Devices`] if a device does not take what it is to remember.
     pub fn from_state<P: Probe>(
         kvm: &Kvm,
         state: &State,

@@ -9,7 +9,7 @@
 //!
 //! One process of the host for each process of the program, with a VM of its own; one thread and one vCPU for each of
 //! its threads. So fork, pipes, process groups, job control and the exit status are the host's own. What is not here:
-//! a kernel. Whatever is served goes to the host's, after [`syscall`] has checked it. docs/programs.md says what is
+//! a kernel. Whatever is served goes to the host's, after `syscall` has checked it. docs/programs.md says what is
 //! served and what this wall is worth.
 //!
 //! Sources: the kernel's Documentation/arch/x86/entry_64.rst, syscalls(2), and what each file names.

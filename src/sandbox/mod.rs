@@ -2,7 +2,7 @@
 //!
 //! A guest that breaks out of the VM does so through a fault of ours, and is then a thread of this process. So
 //! before the first `KVM_RUN` the process gives up what it will not need: files, capabilities, privileges to come,
-//! core dumps; and each thread all system calls but those of its role ([`rules`]).
+//! core dumps; and each thread all system calls but those of its role (`rules`).
 //!
 //! It does not guard against a fault of KVM itself, nor against what a guest learns from caches and clocks:
 //! docs/security.md says what is promised. Sources: seccomp(2), landlock(7), capabilities(7).

@@ -22,7 +22,7 @@ enum Kind {
 
 impl Contents {
     /// The first `len` bytes of `file`, which must have so many. It is mapped, not read: if it becomes shorter
-    /// later, reading what is gone is a SIGBUS (see [`watch_mapped_files`](super::watch_mapped_files)).
+    /// later, reading what is gone is a SIGBUS (see `sys::watch_mapped_files`).
     ///
     /// # Errors
     /// Those of mmap(2); EINVAL for no bytes at all.

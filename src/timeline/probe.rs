@@ -34,7 +34,7 @@ pub enum Phase {
     Confine,
     /// The guest runs until its first byte leaves the serial port.
     FirstByte,
-    /// The guest wrote this POST code for the first time; [`READY_FOR_INPUT`] says that a Linux runs our init.
+    /// The guest wrote this POST code for the first time; [`READY_FOR_INPUT`](crate::x86::ports::READY_FOR_INPUT) says that a Linux runs our init.
     Post(u8),
     /// The guest runs to its end.
     Guest,

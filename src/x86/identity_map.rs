@@ -55,7 +55,7 @@ pub fn write(guest: &GuestMemoryMmap<()>, memory: u64) -> Result<u64, GuestMemor
     Ok(pml4)
 }
 
-/// Adds the pages of the IOAPIC and the local APIC to the tables that [`write`] writes.
+/// Adds the pages of the IOAPIC and the local APIC to the tables that [`write()`] writes.
 ///
 /// # Errors
 /// If the guest's memory does not reach to the end of the tables.
