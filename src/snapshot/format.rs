@@ -277,7 +277,14 @@ fn read_state(head: &[u8], limits: &Limits) -> Result<State, ReadError> {
     while !input.bytes.is_empty() {
         match input.section() {
             Some((VCPU, parts)) => state.vcpus.push(read_vcpu(parts)?),
-            Some((DEVICE, device)) => state.devices.push(read_device(device)?),
+            Some((DEVICE, device)) => {
+                let device = read_device(device)?;
+                if state.devices.iter().any(|other| (other.space, other.base) == (device.space, device.base))
+                {
+                    return Err(damaged(what, "it has a device twice").into());
+                }
+                state.devices.push(device);
+            }
             Some(_) => return Err(damaged(what, "it has a section that nobody knows").into()),
             None => return Err(damaged(what, "a section is cut short").into()),
         }

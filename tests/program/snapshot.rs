@@ -376,6 +376,20 @@ fn an_image_does_not_decide_how_large_its_machine_may_be() {
 }
 
 #[test]
+fn an_image_with_a_device_twice_is_refused() {
+    if !has_kvm() {
+        return;
+    }
+    // Gives the device at the POST port the place of the exit port.
+    let device = |base: u64| [b"\0\0\0\0\0\0\0\0".as_slice(), &base.to_le_bytes()].concat();
+    let at = GOOD.windows(16).position(|bytes| bytes == device(0x80)).unwrap();
+    let (_dir, path) = forged(&[(at, &device(0xf4))], 0);
+    for command in [&["run", &path][..], &["diff", &path, &path]] {
+        matchstick(command).run().fails(126, "it has a device twice", "whole");
+    }
+}
+
+#[test]
 fn the_pages_of_an_image_are_as_many_as_its_header_counts() {
     if !has_kvm() {
         return;
