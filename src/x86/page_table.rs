@@ -13,7 +13,7 @@
 //! 4.5 "4-Level Paging and 5-Level Paging" and 4.6 "Access Rights".
 
 use super::mode::{
-    CR0_PG, CR4_LA57, CR4_PAE, CR4_PKE, CR4_PKS, CR4_PSE, CR4_SMAP, CR4_SMEP, EFER_LMA, EFER_NXE, RFLAGS_AC,
+    CR0_PG, CR4_LA57, CR4_PAE, CR4_PKS, CR4_PSE, CR4_SMAP, CR4_SMEP, EFER_LMA, EFER_NXE, RFLAGS_AC,
 };
 use kvm_bindings::kvm_sregs;
 use std::collections::BTreeSet;
@@ -191,12 +191,13 @@ impl Paging {
     /// Whether a processor at privilege level `cpl`, with these flags, may access `page` by itself (SDM 4.6.1
     /// "Determination of Access Rights").
     ///
-    /// The answer is also no where the rights are not all known: with protection keys, they depend on PKRU or an MSR.
+    /// The keys of ring 3's pages are not asked (SDM 4.6.2 "Protection Keys"): any code may change them by WRPKRU, so
+    /// they keep nothing from who wants to read. Those of ring 0's pages are in an MSR, and with them the answer is no.
     pub fn allows(&self, page: &Page, access: Access, cpl: u8, rflags: u64) -> bool {
         if self.mode == PagingMode::None {
             return true;
         }
-        if self.cr4 & (CR4_PKE | CR4_PKS) != 0 {
+        if self.cr4 & CR4_PKS != 0 && !page.user {
             return false;
         }
         let ring_allows = match (cpl == 3, page.user) {
@@ -400,6 +401,7 @@ impl fmt::Display for Step {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::x86::mode::CR4_PKE;
     use crate::x86::mode::{CR0_PE, EFER_LME, cpl};
 
     const LONG_MODE: (u64, u64) = (CR4_PAE, EFER_LMA | EFER_LME);
@@ -570,10 +572,9 @@ mod tests {
             };
             let paging = paging((cr4, LONG_MODE.1));
             assert_eq!(paging.allows(&page, access, cpl, rflags), expected, "{bits:#b}");
-            for keys in [CR4_PKE, CR4_PKS] {
-                let paging = Paging { cr4: cr4 | keys, ..paging };
-                assert!(!paging.allows(&page, access, cpl, rflags), "the keys' rights are not known");
-            }
+            let keys = |keys| Paging { cr4: cr4 | keys, ..paging }.allows(&page, access, cpl, rflags);
+            assert_eq!(keys(CR4_PKE), expected, "ring 3 sets these keys itself");
+            assert_eq!(keys(CR4_PKS), expected && user, "what these keys allow is not known");
         }
     }
 
