@@ -8,8 +8,7 @@ use kvm_bindings::{KVM_COALESCED_MMIO_PAGE_OFFSET, kvm_coalesced_mmio, kvm_coale
 use kvm_ioctls::IoEventAddress;
 use std::io;
 use std::mem::{offset_of, size_of};
-use std::os::fd::AsRawFd;
-use std::ptr::{NonNull, addr_of_mut, null_mut};
+use std::ptr::{NonNull, addr_of_mut};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The ring fills one page: two indices, then as many entries as fit.
@@ -30,12 +29,12 @@ pub struct Coalesced {
 unsafe impl Send for Coalesced {}
 
 impl Coalesced {
-    /// Maps the ring, which is that of the whole machine, through any of its vCPUs.
-    fn map(port: u16, vcpu: &impl AsRawFd) -> io::Result<Coalesced> {
-        let offset = i64::from(KVM_COALESCED_MMIO_PAGE_OFFSET) * PAGE as i64;
-        let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
-        // SAFETY: a new mapping at an address of the kernel's choice; it fails where there is no such page.
-        let page = unsafe { libc::mmap(null_mut(), PAGE, access, flags, vcpu.as_raw_fd(), offset) };
+    /// Maps the ring, which is that of the whole machine, once more: it lies among the pages that KVM shares through any
+    /// vCPU. By mremap(2), whose old size of 0 means a second mapping, as the sandbox allows no file to be mapped.
+    fn map(port: u16, vcpu: &Vcpu) -> io::Result<Coalesced> {
+        let ring = vcpu.shared_pages() + KVM_COALESCED_MMIO_PAGE_OFFSET as usize * PAGE;
+        // SAFETY: nothing is moved or unmapped; it fails where no shared page is mapped.
+        let page = unsafe { libc::mremap(ring as *mut libc::c_void, 0, PAGE, libc::MREMAP_MAYMOVE) };
         match NonNull::new(page) {
             Some(page) if page.as_ptr() != libc::MAP_FAILED => Ok(Coalesced { ring: page.cast(), port }),
             _ => Err(io::Error::last_os_error()),
@@ -85,7 +84,7 @@ impl Vm {
     /// `None` where this host's KVM refuses. One before Linux 4.20, which lacks `KVM_CAP_COALESCED_PIO`, takes the
     /// port for an address in memory, where there is nothing to coalesce, and goes on as before.
     pub fn coalesce_writes(&self, port: u16, vcpu: &Vcpu) -> Option<Coalesced> {
-        let coalesced = Coalesced::map(port, vcpu.fd()).ok()?;
+        let coalesced = Coalesced::map(port, vcpu).ok()?;
         self.fd.register_coalesced_mmio(IoEventAddress::Pio(port.into()), 1).ok()?;
         Some(coalesced)
     }

@@ -82,18 +82,21 @@ pub struct Vcpu {
     pub(super) string: Vec<u8>,
     /// RIP after the last OUT that turned out not to be a string: not worth a second look.
     pub(super) plain_out: u64,
+    /// Where the pages that KVM shares are mapped; a number, as nothing is read through it.
+    shared_pages: usize,
 }
 
 impl Vcpu {
     pub(super) fn new(mut fd: VcpuFd, memory: Memory) -> Vcpu {
         fd.set_sync_valid_reg(SyncReg::Register);
         fd.set_sync_valid_reg(SyncReg::SystemRegister);
-        Vcpu { fd, memory, cpuid: OnceCell::new(), string: Vec::new(), plain_out: u64::MAX }
+        let shared_pages = std::ptr::from_mut(fd.get_kvm_run()) as usize;
+        Vcpu { fd, memory, cpuid: OnceCell::new(), string: Vec::new(), plain_out: u64::MAX, shared_pages }
     }
 
-    /// For mappings other than the page shared with KVM.
-    pub(super) fn fd(&self) -> &VcpuFd {
-        &self.fd
+    /// The address of the first page that KVM shares with us, which `struct kvm_run` begins.
+    pub(super) fn shared_pages(&self) -> usize {
+        self.shared_pages
     }
 
     /// Puts the processor where a boot protocol wants it.
