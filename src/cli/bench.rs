@@ -76,7 +76,7 @@ const INTRO: &str = "Start the same payload in every way this machine has, as a 
 /// What a user of `bench` has to know besides the options.
 const NOTES: &str = "
 Times are from just before the spawn to the first byte of the output, and to reaped: teardown counts.
-Subjects that this machine lacks are named with what would help. docs/benchmarking.md explains each figure.
+Subjects that are missing here are named with what would help. docs/benchmarking.md explains each figure.
 
 Exit status: 1 if a subject was dropped, because it failed three times in a row or each time, or if none has
 figures; 125 if the race could not be run or a file not be written.

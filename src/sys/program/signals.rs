@@ -5,7 +5,7 @@
 //! makes the vCPU leave the guest, and the system call that the thread was about to make on the program's behalf come
 //! back unmade (see [`call`](super::call)).
 //!
-//! The same handler mends a fault in a [`copy`](super::copy), which is how the VMM finds out that an address of the
+//! The same handler fixes a fault in a [`copy`](super::copy), which is how the VMM finds out that an address of the
 //! program has no memory behind it. Sources: signal(7), rt_sigaction(2), `struct sigcontext` in asm/sigcontext.h.
 
 use super::call::{INTERRUPTED, is_before_call};
