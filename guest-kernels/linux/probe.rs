@@ -3,9 +3,10 @@
 //! It prints one finding a line, a word and then the rest, and judges none of them: what is the host's and what is
 //! not, only somebody outside can tell. Most of it comes from /proc, where there is one.
 //!
-//! As process 1 it also tries every system call of the kernel, each in a process of its own, and counts
-//! those that answer. All arguments are -1, which is no good pointer, file or process anywhere, so that nothing comes
-//! of it. Still, what has no arguments does what it does: so it is not done where there are no namespaces around it.
+//! As process 1, and as `probe calls`, it also tries every system call of the kernel, each in a process of its own, and
+//! counts those that answer. All arguments are -1, which is no good pointer, file or process anywhere, so that nothing
+//! comes of it. Still, what has no arguments does what it does: so it is not done where there are no namespaces around
+//! it, unless somebody says with `calls` that there is another wall.
 #![no_std]
 #![no_main]
 
@@ -18,7 +19,9 @@ use calls::{Errno, Line};
 use core::ffi::CStr;
 
 #[unsafe(no_mangle)]
-extern "C" fn main() -> ! {
+extern "C" fn main(stack: *const usize) -> ! {
+    // SAFETY: this is how the kernel lays out the stack of a new program: argc, argv.
+    let is_told_to = unsafe { *stack } > 1;
     let names = calls::uname();
     Line::new().text("release ").string(&names.release).print();
     Line::new().text("host ").string(&names.node).print();
@@ -38,7 +41,7 @@ extern "C" fn main() -> ! {
         lines("status", c"/proc/self/status", key);
     }
     lines("interface", c"/proc/net/dev", b"");
-    if calls::getpid() == 1 {
+    if is_told_to || calls::getpid() == 1 {
         try_all();
     }
     leave(0)

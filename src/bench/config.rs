@@ -9,7 +9,7 @@ use super::subject::Subject;
 pub struct RaceConfig {
     /// Rounds, order and limits.
     pub schedule: Schedule,
-    /// `hello`, `primes` or the path of a static program.
+    /// `hello`, `primes` or the path of a program.
     pub payload: String,
     /// Only these take part; all if there are none.
     pub only: Vec<String>,

@@ -5,7 +5,7 @@ use super::payload::Payload;
 use super::subject::{Failure, Missing, Subject};
 use super::subjects::namespaces::Namespaces;
 use super::subjects::oci::Bundle;
-use super::subjects::vm::can_run;
+use super::subjects::vm::{can_run, own_program};
 use crate::sys::spawn::{Child, Program, wait_readable};
 use std::any::Any;
 use std::ffi::OsString;
@@ -38,7 +38,7 @@ pub(super) struct IdleSubject {
 
 /// All of them. Those that run a program run `payload`. An instance has to write its first byte within `limit`.
 pub(super) fn idle_subjects(payload: &Payload, limit: Duration) -> Vec<IdleSubject> {
-    let [process, contained, runc] = [(); 3].map(|()| payload.clone());
+    let [process, served, contained, runc] = [(); 4].map(|()| payload.clone());
     vec![
         IdleSubject {
             name: "process",
@@ -49,6 +49,11 @@ pub(super) fn idle_subjects(payload: &Payload, limit: Duration) -> Vec<IdleSubje
             name: "vm",
             about: "matchstick run echo, which waits for input",
             start: Box::new(move || idle_vms(limit)),
+        },
+        IdleSubject {
+            name: "vm-exec",
+            about: "the same program in a VM without a kernel, by matchstick exec",
+            start: Box::new(move || served_ones(&served, limit)),
         },
         IdleSubject {
             name: "namespaces",
@@ -66,9 +71,15 @@ pub(super) fn idle_subjects(payload: &Payload, limit: Duration) -> Vec<IdleSubje
 /// Virtual machines that wait for input, each in a process of its own.
 pub(super) fn idle_vms(limit: Duration) -> std::result::Result<Box<dyn FnMut() -> Started>, Missing> {
     can_run()?;
-    let own =
-        std::env::current_exe().map_err(|error| Missing::new(error.to_string(), "is /proc mounted?"))?;
-    commands(vec![own.into(), "run".into(), "echo".into()], limit)
+    commands(vec![own_program()?.into(), "run".into(), "echo".into()], limit)
+}
+
+fn served_ones(
+    payload: &Payload,
+    limit: Duration,
+) -> std::result::Result<Box<dyn FnMut() -> Started>, Missing> {
+    can_run()?;
+    commands(vec![own_program()?.into(), "exec".into(), payload.program.clone().into()], limit)
 }
 
 fn failure(error: io::Error) -> Failure {

@@ -56,7 +56,10 @@ fn view(subject: &mut dyn Subject, config: &RaceConfig) -> View {
         return View::Missing(missing);
     }
     match subject.output(config.schedule.limit) {
-        Ok(output) => View::Seen(Seen::parse(&String::from_utf8_lossy(&output))),
+        Ok(output) => {
+            let seen = Seen::parse(&String::from_utf8_lossy(&output));
+            if subject.kind() == Kind::VmExec { View::Served(seen) } else { View::Seen(seen) }
+        }
         Err(failure) => View::Failed(format!("{} {}", failure.why, failure.stderr)),
     }
 }
@@ -88,7 +91,7 @@ pub fn host() -> Seen {
     let names = ["mnt", "pid", "net", "ipc", "uts", "user", "cgroup"];
     Seen {
         release: read("/proc/sys/kernel/osrelease").trim().into(),
-        pid: std::process::id().into(),
+        pid: Some(std::process::id().into()),
         namespaces: names.into_iter().filter_map(namespace).collect(),
         cgroup: lines("/proc/self/cgroup"),
         ..Seen::default()

@@ -19,6 +19,9 @@ pub struct Observed {
 pub enum View {
     /// The program's findings.
     Seen(Seen),
+    /// The same of a program without a kernel of its own: the process that runs it passes on to the host's kernel what it
+    /// lets through. What is said of privileges and of a filter is true of that process.
+    Served(Seen),
     /// It is a machine without an operating system: nothing of the host is to be seen from it. What is given is what its
     /// monitor may do, the process that handles its exits; `None` if that is this process.
     Machine(Option<Box<Seen>>),
@@ -34,7 +37,7 @@ pub struct Seen {
     /// The release of the kernel.
     pub release: String,
     /// Its own process number.
-    pub pid: u64,
+    pub pid: Option<u64>,
     /// How many processes it sees; `None` without a /proc.
     pub processes: Option<u64>,
     /// Its namespaces, as links in /proc/self/ns.
@@ -43,18 +46,18 @@ pub struct Seen {
     pub cgroup: Vec<String>,
     /// The lines of its user map.
     pub uid_map: Vec<String>,
-    /// Its effective capabilities.
-    pub effective: u64,
+    /// Its effective capabilities, a bit each; like the next three, `None` if it was not told.
+    pub effective: Option<u64>,
     /// Those that it could gain by exec, unless `no_new_privileges`.
-    pub bounding: u64,
+    pub bounding: Option<u64>,
     /// Whether exec cannot give it more privileges (PR_SET_NO_NEW_PRIVS).
-    pub no_new_privileges: bool,
+    pub no_new_privileges: Option<bool>,
     /// Whether a seccomp filter checks its system calls.
-    pub filtered: bool,
+    pub filtered: Option<bool>,
     /// Names of network interfaces.
     pub interfaces: Vec<String>,
     /// Entries of the root directory.
-    pub files: u64,
+    pub files: Option<u64>,
     /// Entries of /dev; `None` without one.
     pub devices: Option<u64>,
     /// Of the system calls, how many answered and how many were not permitted; `None` if they were not tried.
@@ -70,9 +73,9 @@ impl Seen {
             let number = || rest.split(' ').next().and_then(|number| number.parse::<u64>().ok());
             match word {
                 "release" => seen.release = rest.into(),
-                "pid" => seen.pid = number().unwrap_or(0),
+                "pid" => seen.pid = number(),
                 "processes" => seen.processes = number(),
-                "files" => seen.files = number().unwrap_or(0),
+                "files" => seen.files = number(),
                 "devices" => seen.devices = number(),
                 "cgroup" => seen.cgroup.push(rest.into()),
                 "uid_map" => seen.uid_map.push(rest.into()),
@@ -94,20 +97,20 @@ impl Seen {
     /// A line of /proc/self/status.
     pub(super) fn status(&mut self, line: &str) {
         let Some((key, value)) = line.split_once(' ') else { return };
-        let set = || u64::from_str_radix(value, 16).unwrap_or(0);
+        let set = || u64::from_str_radix(value, 16).ok();
         match key {
             "CapEff:" => self.effective = set(),
             "CapBnd:" => self.bounding = set(),
-            "NoNewPrivs:" => self.no_new_privileges = value != "0",
-            "Seccomp:" => self.filtered = value != "0",
+            "NoNewPrivs:" => self.no_new_privileges = Some(value != "0"),
+            "Seccomp:" => self.filtered = Some(value != "0"),
             _ => {}
         }
     }
 
-    /// How many system calls its kernel has, if that can be told: without a filter, one that is not permitted was still
+    /// How many system calls its kernel has, if that can be told: where there is certainly no filter, one that is not permitted was still
     /// answered by the kernel, and counts.
     pub fn calls_of_kernel(&self) -> Option<u64> {
-        self.calls.filter(|_| !self.filtered).map(|(answered, refused)| answered + refused)
+        self.calls.filter(|_| self.filtered == Some(false)).map(|(answered, refused)| answered + refused)
     }
 
     /// The names of the namespaces that are not those of `host`.
@@ -134,11 +137,12 @@ mod tests {
     #[test]
     fn what_the_probe_prints_is_read() {
         let seen = Seen::parse(PRINTED);
-        assert_eq!((&*seen.release, seen.pid, seen.processes), ("6.1.0-9-amd64", 1, Some(3)));
-        assert_eq!((seen.effective, seen.bounding, seen.filtered), (3, 255, true));
-        assert!(seen.no_new_privileges && !Seen::parse("status NoNewPrivs: 0\n").no_new_privileges);
+        assert_eq!((&*seen.release, seen.pid, seen.processes), ("6.1.0-9-amd64", Some(1), Some(3)));
+        assert_eq!((seen.effective, seen.bounding, seen.filtered), (Some(3), Some(255), Some(true)));
+        assert_eq!(seen.no_new_privileges, Some(true));
+        assert_eq!(Seen::parse("status NoNewPrivs: 0\n").no_new_privileges, Some(false));
         assert_eq!((&*seen.cgroup, &*seen.uid_map), (&["0::/".into()][..], &["0 1000 1".into()][..]));
-        assert_eq!((&*seen.interfaces, seen.files, seen.devices), (&["lo".into()][..], 2, None));
+        assert_eq!((&*seen.interfaces, seen.files, seen.devices), (&["lo".into()][..], Some(2), None));
         assert_eq!(seen.calls, Some((300, 57)));
         let host = Seen { namespaces: vec![("user".into(), "user:[7]".into())], ..Seen::default() };
         assert_eq!(seen.own_namespaces(&host), ["mnt"]);

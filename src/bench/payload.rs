@@ -5,13 +5,17 @@
 
 use super::error::{Error, Result};
 use super::file;
+use super::subject::Missing;
 use crate::container::proc::Mount;
 use crate::container::{cgroup, mark};
+use crate::elf::{Class, EM_X86_64, Elf};
 use crate::guest::Guest;
 use crate::sys;
 use crate::text::shown;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -120,8 +124,10 @@ pub struct Payload {
     pub expect: Option<Vec<u8>>,
     /// The guest that prints the same.
     pub guest: Option<&'static Guest>,
-    /// Whether it needs a /proc. Some subjects only have one if they are asked for it.
-    pub proc: bool,
+    /// What has to be there as well to run it: the interpreter that a dynamic program or a script names.
+    pub interpreter: Option<String>,
+    /// Whether it is the probe. That wants a /proc, which some subjects only have if they are asked for it.
+    pub is_probe: bool,
     /// A program that ends at once, for the baseline.
     pub empty: PathBuf,
     /// A program that runs another and reports its peak memory.
@@ -137,6 +143,7 @@ impl Payload {
             "primes" => PRIMES,
             path => {
                 file = read(Path::new(path))?;
+                check(&file).map_err(|source| Error::NoPayload { path: path.into(), source })?;
                 &file
             }
         };
@@ -150,7 +157,7 @@ impl Payload {
 
     /// The probe.
     pub fn probe(scratch: &Scratch) -> Result<Payload> {
-        Ok(Payload { proc: true, ..Payload::of("probe", PROBE, None, None, scratch)? })
+        Ok(Payload { is_probe: true, ..Payload::of("probe", PROBE, None, None, scratch)? })
     }
 
     /// A program that prints a word and then waits for ever.
@@ -174,11 +181,51 @@ impl Payload {
             program: add("payload", bytes)?,
             expect,
             guest,
-            proc: false,
+            interpreter: interpreter(bytes),
+            is_probe: false,
             empty: add("empty", EMPTY)?,
             peak_memory: add("peak", PEAK)?,
         })
     }
+}
+
+impl Payload {
+    /// Checks that it can be run where there is no other file.
+    pub fn stands_alone(&self) -> std::result::Result<(), Missing> {
+        match &self.interpreter {
+            None => Ok(()),
+            Some(path) => Err(Missing::new(
+                format!("its root has the payload alone, and that wants {path}"),
+                "a static program: cc -static",
+            )),
+        }
+    }
+}
+
+/// Checks that Linux would run it on this kind of processor.
+fn check(file: &[u8]) -> io::Result<()> {
+    let is_ours = |elf: &Elf<'_>| elf.header.e_machine == EM_X86_64 && elf.header.class == Class::Elf64;
+    match Elf::parse(file) {
+        _ if file.starts_with(SCRIPT) => Ok(()),
+        Err(error) => Err(io::Error::other(error.to_string())),
+        Ok(elf) if is_ours(&elf) => Ok(()),
+        Ok(_) => Err(io::Error::other("it is for another processor, and x86-64 is meant")),
+    }
+}
+
+/// How a script begins; the path of what runs it follows (execve(2), "Interpreter scripts").
+const SCRIPT: &[u8] = b"#!";
+
+/// What has to be there to run `file` as well.
+fn interpreter(file: &[u8]) -> Option<String> {
+    let path = match file.strip_prefix(SCRIPT) {
+        Some(rest) => {
+            let line = rest.split(|&byte| byte == b'\n').next()?.trim_ascii();
+            line.split(u8::is_ascii_whitespace).next()?
+        }
+        None => Elf::parse(file).ok()?.interpreter().ok()??,
+    };
+    Some(shown(OsStr::from_bytes(path)))
 }
 
 /// The largest payload, in bytes. It is copied for each subject, and some keep it in memory.

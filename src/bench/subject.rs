@@ -61,6 +61,8 @@ pub enum Kind {
     Vm,
     /// The same, which goes on from a golden image.
     VmRestored,
+    /// A virtual machine without a kernel around the payload itself, with a process of its own.
+    VmExec,
     /// A virtual machine in the process that measures.
     VmInProcess,
     /// The same, which goes on from a golden image.

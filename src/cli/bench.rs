@@ -51,7 +51,7 @@ const OPTIONS: &[OptionHelp] = &[
         None,
         "payload",
         Some("PAYLOAD"),
-        "what is run: hello, primes or a static program\n[default: hello]",
+        "what is run: hello, primes or a static program, the same\nfile in all of them [default: hello]",
     ),
     option(None, "seed", Some("N"), "decides the order within the rounds [default: any, printed]"),
     option(None, "pin", Some("CPU"), "bind everything to one CPU"),

@@ -1,5 +1,6 @@
 //! The race as a user runs it: what it prints, writes, refuses, and leaves behind, which is nothing.
 
+use crate::support::image::{Segment, elf};
 use crate::support::{Program, has_kvm, is_set, matchstick, skip};
 use matchstick::bench::{Payload, Scratch, quantile, subjects};
 use serde_json::Value;
@@ -143,22 +144,72 @@ fn virtual_machines_race_and_their_phases_are_known() {
     for payload in ["hello", "primes"] {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("a.json");
-        let subjects = ["process", "vm-inproc", "vm", "vm-restore", "vm-clone", "vm-pool"];
+        let subjects = ["process", "vm-inproc", "vm", "vm-restore", "vm-exec", "vm-clone", "vm-pool"];
         let only = format!("--only={}", subjects.join(","));
         let args = ["-r5", "-w1", &only, "--payload", payload, "--export-json"];
         let ended = bench(&dir, &[&args[..], &[data.to_str().unwrap()]].concat()).run();
         ended.silent().status(0);
         let report = json(&data);
         assert_eq!(names(&report["results"]), subjects);
-        // `vm-restore` is the same machine as `vm`, begun otherwise: they are not ranked.
-        assert!(!ended.text().contains(" subjects, ") && !ended.text().contains("took so much"), "{ended:?}");
-        for process in [2, 3] {
+        for process in [2, 3, 4] {
             assert!(report["results"][process]["peak_kib"].as_u64().is_some_and(|peak| peak > 500));
         }
         let phases = report["phases"].as_array().unwrap();
         assert!(phases.iter().any(|phase| phase["name"] == "KVM_CREATE_VM"), "{phases:?}");
         left_nothing(&dir);
     }
+}
+
+/// A static program that prints a line and ends well.
+const SPEAKS: &[u8] =
+    b"\xb8\x01\x00\x00\x00\xbf\x01\x00\x00\x00\x48\x8d\x35\x10\x00\x00\x00\xba\x03\x00\x00\x00\x0f\x05\
+    \xb8\x3c\x00\x00\x00\x31\xff\x0f\x05hi\n";
+
+#[test]
+fn a_program_of_the_users_is_the_payload_of_whatever_runs_programs_and_the_others_say_why_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let (program, data) = (dir.path().join("speaks"), dir.path().join("a.json"));
+    let segment = Segment { address: 0x40_0078, bytes: SPEAKS, size: SPEAKS.len() as u64 };
+    fs::write(&program, elf(0x40_0078, &[segment])).unwrap();
+    let mut args = vec!["-r2", "-w0", "--payload", program.to_str().unwrap(), "--export-json"];
+    args.extend([
+        data.to_str().unwrap(),
+        "--only=process,vm,vm-exec,vm-inproc,namespaces,unshare,bwrap,runc",
+    ]);
+    let ended = bench(&dir, &args).run();
+    let text = ended.text();
+    ended.silent().status(0);
+    let report = json(&data);
+    let named = |list: &str| -> Vec<String> {
+        let list = report[list].as_array().unwrap().iter();
+        list.map(|one| one["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(named("dropped"), [""; 0], "{text}");
+    let (raced, missing) = (names(&report["results"]), named("missing"));
+    for name in ["vm", "vm-inproc"] {
+        assert!(missing.contains(&name.to_owned()), "{text}");
+    }
+    assert!(text.contains("it boots kernels, and no guest does what this program does: vm-exec"), "{text}");
+    let mut all = vec!["process"];
+    all.extend(has_kvm().then_some("vm-exec"));
+    all.extend(
+        is_set("REQUIRE_CONTAINERS").then_some(["namespaces", "unshare", "bwrap", "runc"]).iter().flatten(),
+    );
+    assert!(all.iter().all(|name| raced.contains(name)), "{text}");
+
+    // A script and a dynamic program want more than one file.
+    fs::write(&program, "#! /bin/sh -e\necho hi\n").unwrap();
+    let ended = bench(
+        &dir,
+        &["-r1", "-w0", "--payload", program.to_str().unwrap(), "--only=process,namespaces,unshare"],
+    )
+    .run();
+    ended.silent().status(0);
+    for name in ["namespaces ", "unshare    "] {
+        let why = format!("{name} its root has the payload alone, and that wants /bin/sh: a static program");
+        assert!(ended.text().contains(&why), "{}", ended.text());
+    }
+    left_nothing(&dir);
 }
 
 #[test]
@@ -202,6 +253,11 @@ fn what_cannot_be_raced_is_refused_before_anything_is_started() {
             "--export-json",
         ),
         (&["--payload", "/dev/zero"], "/dev/zero is no payload: it is not a regular file", "--payload takes"),
+        (
+            &["--payload", "/etc/passwd"],
+            "/etc/passwd is no payload: it does not begin with 7f 45 4c 46",
+            "--payload takes",
+        ),
         (&["--payload", "/"], "/ is no payload: it is not a regular file", "--payload takes"),
     ] {
         let ended = bench(&dir, args).run();

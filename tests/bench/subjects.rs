@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// Those that `.ci/run` provides for; with `REQUIRE_CONTAINERS=1` they have to be there.
-const REQUIRED: [&str; 3] = ["namespaces", "bwrap", "runc"];
+const REQUIRED: [&str; 4] = ["namespaces", "unshare", "bwrap", "runc"];
 
 /// The subject `name`, ready; or else that is printed.
 fn ready(name: &str, payload: &Payload) -> Option<Box<dyn Subject>> {
@@ -71,6 +71,11 @@ fn runs(name: &str) {
 #[test]
 fn namespaces_runs_the_payload() {
     runs("namespaces");
+}
+
+#[test]
+fn unshare_runs_the_payload() {
+    runs("unshare");
 }
 
 #[test]
@@ -300,7 +305,7 @@ fn row<'a>(text: &'a str, name: &str) -> &'a str {
 fn the_isolation_table_tells_the_subjects_apart() {
     let _alone = alone();
     let temporary = tempfile::tempdir().unwrap();
-    let args = ["bench", "isolation", "--only", "process,vm,namespaces,bwrap,runc"];
+    let args = ["bench", "isolation", "--only", "process,vm,vm-exec,namespaces,unshare,bwrap,runc"];
     let ended = support::matchstick(args).env("TMPDIR", temporary.path()).run();
     let text = ended.text();
     ended.silent().status(0);
@@ -310,6 +315,13 @@ fn the_isolation_table_tells_the_subjects_apart() {
     if support::has_kvm() {
         // Seen from outside: the sandbox is on unless it was switched off.
         assert!(row(&text, "vm").contains("monitor: filter 0 of the host's"), "{text}");
+        let served = row(&text, "vm-exec");
+        assert!(served.contains("none: the monitor asks the host's"), "{text}");
+        // As many as it serves, and that is not all that there are.
+        let (answered, all) = served.split_once(" of ").unwrap();
+        let [answered, all] = [answered.rsplit(' ').next(), all.split(',').next()].map(|word| word.unwrap());
+        let [answered, all]: [u32; 2] = [answered, all].map(|count| count.parse().unwrap());
+        assert!(answered > 150 && all > answered + 50, "{text}");
     }
     // These may be missing, and then the row says so.
     for name in REQUIRED {

@@ -28,7 +28,8 @@ capabilities    effective ones; + those it could still get by exec
 system calls    of the host's kernel, those that do something or say what is wrong; tried one by one with arguments
                 that are good for nothing. With a filter, what is not permitted counts as out of reach.
 A virtual machine has a kernel of its own, or none: from the guest, no system call of the host can be made. What it
-can do is leave the virtual machine, for KVM and for its monitor, the process that runs it, which answer.
+can do is leave the virtual machine, for KVM and for its monitor, the process that runs it, which answer. That of
+vm-exec passes on what it has checked: so many of the host's system calls answer, and no other can be had through it.
 ";
 
 /// The table, and what it means. `host` is what this process sees.
@@ -39,7 +40,7 @@ pub fn text(observed: &[Observed], host: &Seen) -> String {
         match view {
             View::Missing(missing) => absent += &word(&missing.to_string()),
             View::Failed(why) => absent += &word(&format!("failed: {why}")),
-            View::Seen(_) | View::Machine(_) => {}
+            View::Seen(_) | View::Served(_) | View::Machine(_) => {}
         }
     }
     let rows = rows(observed, host);
@@ -49,7 +50,7 @@ pub fn text(observed: &[Observed], host: &Seen) -> String {
 /// The rows of those subjects of which something is known.
 pub fn rows(observed: &[Observed], host: &Seen) -> Vec<Vec<String>> {
     let all_calls = calls_of_kernel(observed);
-    let is_known = |one: &&Observed| matches!(one.view, View::Seen(_) | View::Machine(_));
+    let is_known = |one: &&Observed| matches!(one.view, View::Seen(_) | View::Served(_) | View::Machine(_));
     observed.iter().filter(is_known).map(|one| cells(&one.name, &one.view, host, all_calls)).collect()
 }
 
@@ -67,10 +68,10 @@ pub fn cells(name: &str, view: &View, host: &Seen, calls: Option<u64>) -> Vec<St
     let cells = match view {
         View::Seen(seen) if seen.release != host.release => of_linux(seen),
         View::Seen(seen) => of_process(seen, host, calls),
+        View::Served(seen) => of_served(seen, host, calls),
         View::Machine(monitor) => {
             let [capabilities, filter] = monitor.as_ref().map_or(["-".into(), "-".into()], |seen| {
-                [capabilities(seen), if seen.filtered { "filter" } else { "none" }.to_owned()]
-                    .map(|word| format!("monitor: {word}"))
+                [capabilities(seen), filter(seen).to_owned()].map(|word| format!("monitor: {word}"))
             });
             let [kernel, processes, calls, network, devices] =
                 ["own: the guest", "none", "0 of the host's", "none", "ports of its own"].map(str::to_owned);
@@ -85,12 +86,12 @@ pub fn cells(name: &str, view: &View, host: &Seen, calls: Option<u64>) -> Vec<St
 /// A program under the host's kernel.
 fn of_process(seen: &Seen, host: &Seen, calls: Option<u64>) -> [String; 10] {
     let own = seen.own_namespaces(host);
-    let reached = match (seen.calls, calls) {
-        (Some((answered, _)), Some(all)) if seen.filtered => format!("{answered} of {all}"),
-        (_, Some(all)) if !seen.filtered => format!("{all} of {all}"),
-        (Some((answered, _)), None) => answered.to_string(),
-        _ if seen.filtered => "-".into(),
-        _ => "all".into(),
+    let reached = match (seen.filtered, seen.calls, calls) {
+        (Some(true), Some((answered, _)), Some(all)) => format!("{answered} of {all}"),
+        (Some(true), Some((answered, _)), None) => answered.to_string(),
+        (Some(false), _, Some(all)) => format!("{all} of {all}"),
+        (Some(false), _, None) => "all".into(),
+        _ => "-".into(),
     };
     let cgroup = if own.contains(&"cgroup") {
         "hidden"
@@ -109,11 +110,33 @@ fn of_process(seen: &Seen, host: &Seen, calls: Option<u64>) -> [String; 10] {
         if seen.cgroup.is_empty() { "-" } else { cgroup }.into(),
         first_of(&seen.uid_map),
         capabilities(seen),
-        if seen.filtered { "filter" } else { "none" }.into(),
+        filter(seen).into(),
         reached,
         if seen.interfaces.is_empty() { "-".into() } else { seen.interfaces.join(" ") },
         count(seen.devices),
     ]
+}
+
+/// A program in a machine without a kernel: the process around it asks the host's for what it lets through.
+fn of_served(seen: &Seen, host: &Seen, calls: Option<u64>) -> [String; 10] {
+    let [_, processes, namespaces, cgroup, map, capabilities, filter, _, network, devices] =
+        of_process(seen, host, calls);
+    let passed_on = match (seen.calls, calls) {
+        (Some((answered, _)), Some(all)) => format!("{answered} of {all}, checked"),
+        (Some((answered, _)), None) => format!("{answered}, checked"),
+        (None, _) => "-".into(),
+    };
+    let [capabilities, filter] = [capabilities, filter].map(|word| format!("monitor: {word}"));
+    let kernel = "none: the monitor asks the host's".to_owned();
+    [kernel, processes, namespaces, cgroup, map, capabilities, filter, passed_on, network, devices]
+}
+
+fn filter(seen: &Seen) -> &'static str {
+    match seen.filtered {
+        Some(true) => "filter",
+        Some(false) => "none",
+        None => "-",
+    }
 }
 
 /// A program under a kernel of its own: its system calls and namespaces are that kernel's.
@@ -125,7 +148,7 @@ fn of_linux(seen: &Seen) -> [String; 10] {
         "its kernel's".into(),
         first_of(&seen.uid_map),
         capabilities(seen),
-        if seen.filtered { "filter" } else { "none" }.into(),
+        filter(seen).into(),
         "0 of the host's".into(),
         seen.interfaces.join(" "),
         count(seen.devices),
@@ -143,9 +166,12 @@ fn namespaces(own: &[&str], all: usize, seen: &Seen) -> String {
 }
 
 fn capabilities(seen: &Seen) -> String {
-    let more = if seen.no_new_privileges { 0 } else { (seen.bounding & !seen.effective).count_ones() };
-    let effective = seen.effective.count_ones();
-    if more > 0 { format!("{effective} +{more}") } else { effective.to_string() }
+    let Some(effective) = seen.effective else { return "-".into() };
+    let more = match (seen.bounding, seen.no_new_privileges) {
+        (Some(bounding), Some(false)) => (bounding & !effective).count_ones(),
+        _ => 0,
+    };
+    if more > 0 { format!("{} +{more}", effective.count_ones()) } else { effective.count_ones().to_string() }
 }
 
 /// The first line; a map of several users may have more.
@@ -172,7 +198,7 @@ mod tests {
         Seen {
             release: "6.1".into(),
             namespaces: names.map(|name| (name.to_owned(), id.to_owned())).to_vec(),
-            filtered,
+            filtered: Some(filtered),
             calls: own.then_some((300, 50)),
             ..Seen::default()
         }
@@ -186,6 +212,7 @@ mod tests {
             one("process", View::Seen(seen(false, false))),
             one("namespaces", View::Seen(seen(true, false))),
             one("docker", View::Seen(seen(true, true))),
+            one("vm-exec", View::Served(seen(true, false))),
             one("vm", View::Machine(Some(Box::new(seen(true, true))))),
             one("crun", View::Missing(Missing::new("not installed", "apt install crun"))),
         ];
@@ -194,15 +221,22 @@ mod tests {
         assert!(line("process").contains("350 of 350") && line("process").contains("0 of 2"), "{text}");
         assert!(line("namespaces").contains("350 of 350") && line("namespaces").contains("2 of 2"), "{text}");
         assert!(line("docker").contains("300 of 350"), "{text}");
-        assert!(line("vm").contains("monitor: filter 0 of the host's"), "{text}");
+        assert!(line("vm-exec").contains("monitor: none") && line("vm-exec").contains("300 of 350, checked"));
+        assert!(line("vm ").contains("monitor: filter 0 of the host's"), "{text}");
         assert!(line("crun").ends_with("not installed: apt install crun"), "{text}");
     }
 
     #[test]
     fn a_bounding_set_is_nothing_to_get_where_exec_gives_nothing() {
-        let seen = Seen { effective: 1, bounding: 0xff, ..seen(true, true) };
+        let seen = Seen {
+            effective: Some(1),
+            bounding: Some(0xff),
+            no_new_privileges: Some(false),
+            ..seen(true, true)
+        };
         assert_eq!(capabilities(&seen), "1 +7");
-        assert_eq!(capabilities(&Seen { no_new_privileges: true, ..seen }), "1");
+        assert_eq!(capabilities(&Seen { no_new_privileges: Some(true), ..seen }), "1");
+        assert_eq!(capabilities(&Seen::default()), "-", "unknown is not none");
     }
 
     #[test]

@@ -54,6 +54,7 @@ fn command(engine: &'static Engine, payload: &Payload) -> Command {
     let tidied = Rc::clone(&made);
     let words = move || {
         let program = find_program(engine.name).ok_or_else(|| Missing::new("not installed", engine.hint))?;
+        own.stands_alone()?;
         let image = Image::new(engine, program, &own).map_err(|why| Missing::new(why, engine.fix))?;
         let words = image.run();
         *made.borrow_mut() = Some(image);

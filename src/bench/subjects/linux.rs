@@ -17,6 +17,7 @@ pub fn vm(payload: &Payload) -> Command {
         if !has_kernel(Path::new("/boot")) {
             return Err(Missing::new("no kernel in /boot", "apt install linux-image-cloud-amd64"));
         }
+        own.stands_alone()?;
         can_run()?;
         if host::classify(&host::gather()).engine == Engine::Software {
             return Err(Missing::new(

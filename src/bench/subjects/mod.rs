@@ -3,6 +3,7 @@
 pub mod baseline;
 pub mod command;
 pub mod engine;
+pub mod exec;
 pub mod linux;
 pub mod namespaces;
 pub mod oci;
@@ -18,16 +19,17 @@ use command::Command;
 
 /// All that are raced unless chosen otherwise, in the order of the table.
 pub fn all(payload: &Payload) -> Vec<Box<dyn Subject>> {
-    let ours: [Box<dyn Subject>; 7] = [
+    let ours: [Box<dyn Subject>; 8] = [
         Box::new(process(payload)),
         Box::new(vm::InProcess::new(payload)),
         Box::new(vm::process(payload)),
         Box::new(snapshot::process(payload)),
+        Box::new(exec::vm(payload)),
         Box::new(snapshot::InProcess::clones(payload)),
         Box::new(snapshot::InProcess::pool(payload)),
         Box::new(namespaces::Namespaces::new(payload)),
     ];
-    let others = [sandbox::bwrap(payload)]
+    let others = [sandbox::unshare(payload), sandbox::bwrap(payload)]
         .into_iter()
         .chain(oci::all(payload))
         .chain(engine::all(payload))

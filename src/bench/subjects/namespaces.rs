@@ -42,7 +42,7 @@ impl Namespaces {
             program: &prepared.program,
             arguments: &prepared.arguments,
             hostname: "matchstick",
-            proc: self.payload.proc,
+            proc: self.payload.is_probe,
             cgroup: prepared.cgroup.as_ref(),
         };
         let files = [prepared.null.as_fd(), stdout.as_fd(), stderr.as_fd()];
@@ -90,6 +90,7 @@ impl Subject for Namespaces {
     }
 
     fn ready(&mut self) -> Result<(), Missing> {
+        self.payload.stands_alone()?;
         let missing = |error: io::Error| Missing::new(error.to_string(), "is it a program?");
         self.prepared = Some(Prepared {
             program: fs::read(&self.payload.program).map_err(missing)?,

@@ -83,6 +83,7 @@ impl Bundle {
     pub fn of(name: &str, payload: &Payload) -> Result<Bundle, Missing> {
         let hint = RUNTIMES.iter().find(|runtime| runtime.name == name).map_or("", |runtime| runtime.hint);
         let program = find_program(name).ok_or_else(|| Missing::new("not installed", hint))?;
+        payload.stands_alone()?;
         Bundle::new(name, program, payload)
             .map_err(|error| Missing::new(format!("cannot make its bundle: {error}"), "is $TMPDIR full?"))
     }

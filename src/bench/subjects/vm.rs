@@ -30,7 +30,7 @@ pub fn process(payload: &Payload) -> Command {
 }
 
 /// Where this program is.
-pub(super) fn own_program() -> Result<PathBuf, Missing> {
+pub(in crate::bench) fn own_program() -> Result<PathBuf, Missing> {
     std::env::current_exe().map_err(|error| {
         Missing::new(format!("our own program is not to be found: {error}"), "is /proc mounted?")
     })
@@ -39,7 +39,10 @@ pub(super) fn own_program() -> Result<PathBuf, Missing> {
 /// The guest, if there is one and it can be started.
 pub(super) fn guest_of(guest: Option<&'static Guest>) -> Result<&'static Guest, Missing> {
     let guest = guest.ok_or_else(|| {
-        Missing::new("no guest does what this payload does", "--payload hello or primes has one")
+        Missing::new(
+            "it boots kernels, and no guest does what this program does",
+            "vm-exec runs the program itself",
+        )
     })?;
     can_run()?;
     Ok(guest)
@@ -189,6 +192,7 @@ pub(crate) fn medians(starts: Vec<(Timeline, Duration)>) -> Vec<Phase> {
 mod tests {
     use super::*;
     use crate::bench::payload::Scratch;
+    use crate::elf::images::Image;
 
     #[test]
     fn a_machine_in_this_process_prints_what_the_payload_prints() {
@@ -211,7 +215,7 @@ mod tests {
         let scratch = Scratch::new().unwrap();
         // `hello` as the name of a file of the user's is that file as well.
         for name in ["program", "hello"] {
-            let path = scratch.add_program(name, b"\xeb\xfe").unwrap();
+            let path = scratch.add_program(name, &Image::elf64().bytes()).unwrap();
             let payload = Payload::new(path.to_str().unwrap(), &scratch).unwrap();
             let is_of_ours = |subject: &&mut Box<dyn Subject>| {
                 use Kind::*;
@@ -220,7 +224,7 @@ mod tests {
             let mut all = crate::bench::subjects::all(&payload);
             let missing: Vec<String> =
                 all.iter_mut().filter(is_of_ours).map(|subject| subject.ready().unwrap_err().why).collect();
-            assert_eq!(missing, ["no guest does what this payload does"; 5]);
+            assert_eq!(missing, ["it boots kernels, and no guest does what this program does"; 5]);
         }
     }
 }
