@@ -28,7 +28,7 @@ pub(crate) mod subject;
 pub mod subjects;
 
 pub use error::{Error, Result};
-pub use launcher::Expect;
+pub use launcher::{Expect, find_program};
 pub use payload::{PROBE, Payload, Scratch};
 pub use stats::quantile;
 pub use subject::{Failure, Kind, Missing, Sample, Subject};
