@@ -39,14 +39,20 @@ _matchstick() {
     fi
 
     case $subcommand in
-        '') _matchstick_words 'run exec trace snapshot clone diff guests host bench explain help -h --help -V --version' ;;
-        help) [[ $prev != help ]] || _matchstick_words 'run exec trace snapshot clone diff guests host bench explain help' ;;
+        '') _matchstick_words 'run exec trace snapshot clone diff guests host bench explain lab help -h --help -V --version' ;;
+        help) [[ $prev != help ]] || _matchstick_words 'run exec trace snapshot clone diff guests host bench explain lab help' ;;
         guests) _matchstick_words '-h --help' ;;
         host) _matchstick_words '--json -h --help' ;;
         explain)
             case $prev in
                 -l | --lang) _matchstick_words 'en ko' ;;
                 *) _matchstick_words "$("$command" explain 2>/dev/null | cut -d ' ' -f 1) -l --lang -h --help" ;;
+            esac
+            ;;
+        lab)
+            case $prev in
+                -l | --lang) _matchstick_words 'en ko' ;;
+                *) _matchstick_words "$("$command" lab 2>/dev/null | cut -d ' ' -f 1) -n --dry-run -l --lang -h --help" ;;
             esac
             ;;
         bench)

@@ -48,10 +48,10 @@ function __matchstick_guests
     $program guests 2>/dev/null | string replace -r ' +' \t
 end
 
-# `matchstick explain` prints a topic, spaces, and its title.
+# `matchstick explain` and `matchstick lab` print a topic, spaces, and its title.
 function __matchstick_lessons
     set -l program (commandline -opc)[1]
-    $program explain 2>/dev/null | string replace -r ' +' \t
+    $program $argv[1] 2>/dev/null | string replace -r ' +' \t
 end
 
 complete -c matchstick -f
@@ -64,17 +64,22 @@ complete -c matchstick -n __matchstick_first -a clone -d 'Start many machines fr
 complete -c matchstick -n __matchstick_first -a diff -d 'How far a machine has gone from its golden image'
 complete -c matchstick -n __matchstick_first -a guests -d 'List the gallery'
 complete -c matchstick -n __matchstick_first -a explain -d 'A lesson, with the figures of this machine'
+complete -c matchstick -n __matchstick_first -a lab -d 'A lesson whose commands are run as you read'
 complete -c matchstick -n __matchstick_first -a host -d 'What is under us, and what is missing'
 complete -c matchstick -n __matchstick_first -a bench -d 'Race a VM against a process and containers'
 complete -c matchstick -n __matchstick_first -a help -d 'Explain a command'
 complete -c matchstick -n __matchstick_first -s h -l help -d 'Show help'
 complete -c matchstick -n __matchstick_first -s V -l version -d 'Show the version'
 
-complete -c matchstick -n '__matchstick_in help' -a 'run exec trace snapshot clone diff guests host bench explain help'
+complete -c matchstick -n '__matchstick_in help' -a 'run exec trace snapshot clone diff guests host bench explain lab help'
 complete -c matchstick -n '__matchstick_in guests' -s h -l help -d 'Show help'
-complete -c matchstick -n '__matchstick_in explain' -a '(__matchstick_lessons)'
+complete -c matchstick -n '__matchstick_in explain' -a '(__matchstick_lessons explain)'
 complete -c matchstick -n '__matchstick_in explain' -s l -l lang -x -a 'en ko' -d 'Language of the lessons'
 complete -c matchstick -n '__matchstick_in explain' -s h -l help -d 'Show help'
+complete -c matchstick -n '__matchstick_in lab' -a '(__matchstick_lessons lab)'
+complete -c matchstick -n '__matchstick_in lab' -s n -l dry-run -d 'Show the text and the commands, run nothing'
+complete -c matchstick -n '__matchstick_in lab' -s l -l lang -x -a 'en ko' -d 'Language of the labs'
+complete -c matchstick -n '__matchstick_in lab' -s h -l help -d 'Show help'
 complete -c matchstick -n '__matchstick_in host' -l json -d 'The same as JSON'
 complete -c matchstick -n '__matchstick_in host' -s h -l help -d 'Show help'
 

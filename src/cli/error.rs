@@ -69,6 +69,28 @@ pub enum Error {
         source: Failure,
     },
 
+    /// A lab needs what is not here.
+    #[error("the lab {lab} needs {what}")]
+    LabNeeds {
+        /// Its name.
+        lab: &'static str,
+        /// `root`, or a program.
+        what: &'static str,
+    },
+
+    /// A command of a lab failed.
+    #[error("step {step} of the lab failed, with status {status}")]
+    Lab {
+        /// Which block of commands, from 1.
+        step: usize,
+        /// The shell's exit status.
+        status: i32,
+    },
+
+    /// The shell of a lab cannot be started or read.
+    #[error("cannot run a shell")]
+    Shell(#[source] io::Error),
+
     /// Of a debugger.
     #[cfg(feature = "debugger")]
     #[error(transparent)]

@@ -1,10 +1,12 @@
 //! `matchstick explain`: a lesson in the terminal, with the figures of this machine.
 
+use super::error::Result;
 use super::lesson;
 use super::option::{CommandHelp, Given, HELP, OptionHelp, Parsed, option};
+use super::print::{print_beside, print_drawn};
 use super::terminal::{BOLD, PLAIN, Terminal, columns};
 use crate::explain::figures::Figures;
-use crate::explain::{LANGUAGES, Language, Lesson, live, markdown, nearest};
+use crate::explain::{LANGUAGES, Language, Lesson, live, markdown, nearest, words};
 use lexopt::{Parser, ValueExt};
 
 /// The command.
@@ -35,7 +37,7 @@ pub struct Request {
 }
 
 /// Reads what follows `explain`.
-pub fn parse(parser: &mut Parser) -> Result<Parsed<Request>, lexopt::Error> {
+pub fn parse(parser: &mut Parser) -> std::result::Result<Parsed<Request>, lexopt::Error> {
     let mut request = Request { language: None, topic: None };
     while let Some(given) = Given::next(parser, OPTIONS)? {
         match given {
@@ -48,37 +50,66 @@ pub fn parse(parser: &mut Parser) -> Result<Parsed<Request>, lexopt::Error> {
     Ok(Parsed::Arguments(request))
 }
 
-fn language(code: &str) -> Result<&'static str, String> {
+/// The code of a language there is, for an option.
+pub(super) fn language(code: &str) -> std::result::Result<&'static str, String> {
     let found = Language::find(code).map(|language| language.code);
     let all: Vec<String> =
         LANGUAGES.iter().map(|language| format!("{} ({})", language.code, language.name)).collect();
     found.ok_or_else(|| format!("no lessons in {code:?}: there are {}", all.join(", ")))
 }
 
-fn topic(word: &str) -> Result<&'static str, String> {
+fn topic(word: &str) -> std::result::Result<&'static str, String> {
     let topics = || LANGUAGES[0].lessons.iter().map(|lesson| lesson.topic);
-    topics().find(|&topic| topic == word).ok_or_else(|| match nearest(word, topics()).as_slice() {
+    let found = topics().find(|&topic| topic == word).or_else(|| words::topic(word));
+    found.ok_or_else(|| match nearest(word, topics()).as_slice() {
         [] => format!("no lesson on {word:?}"),
         names => format!("no lesson on {word:?}: is it {}?", names.join(" or ")),
     })
 }
 
+/// The lesson that was asked for, or the list of all.
+pub fn run(request: &Request) -> Result<u8> {
+    let terminal = Terminal::of_stdout();
+    print_drawn(&text(request, &terminal))?;
+    if request.topic.is_none() {
+        let language = of_code_or_locale(request.language, &terminal);
+        let others = LANGUAGES.iter().filter(|other| other.code != language.code);
+        let others: Vec<String> =
+            others.map(|other| format!("--lang {} ({})", other.code, other.name)).collect();
+        let lines = format!(
+            "\n`matchstick explain TOPIC` gives one of them, {} in another language;\n`matchstick lab` lists those with commands to run.\n",
+            others.join(", ")
+        );
+        print_beside(&for_terminal(&terminal, language).finish(&lines))?;
+    }
+    Ok(0)
+}
+
 /// The lesson that was asked for, or the list of all, on `terminal`.
-pub fn text(request: &Request, terminal: &Terminal) -> String {
+fn text(request: &Request, terminal: &Terminal) -> String {
+    let language = of_code_or_locale(request.language, terminal);
+    let terminal = &for_terminal(terminal, language);
+    let lines = match request.topic.and_then(|topic| language.lesson(topic)) {
+        Some(lesson) => read(lesson, terminal),
+        None => list(language.lessons, terminal),
+    };
+    lines.iter().map(|line| terminal.finish(line).trim_end().to_owned() + "\n").collect()
+}
+
+/// The language of that code, else the locale's, else English.
+pub(super) fn of_code_or_locale(code: Option<&str>, terminal: &Terminal) -> &'static Language {
     let by_locale = || locale_language(|name| std::env::var(name).ok());
-    let language = match request.language {
+    let language = match code {
         Some(code) => Language::find(code),
         // A terminal that shows ASCII only gets the lessons in English.
         None => Language::find(&by_locale()).filter(|language| terminal.unicode || language.code == "en"),
     };
-    let language = language.unwrap_or(&LANGUAGES[0]);
-    // A language that is asked for by name is shown in its letters, whatever the locale says.
-    let terminal = &Terminal { unicode: terminal.unicode || language.code != "en", ..*terminal };
-    let lines = match request.topic.and_then(|topic| language.lesson(topic)) {
-        Some(lesson) => read(lesson, terminal),
-        None => list(language, terminal),
-    };
-    lines.iter().map(|line| terminal.finish(line).trim_end().to_owned() + "\n").collect()
+    language.unwrap_or(&LANGUAGES[0])
+}
+
+/// A language that is asked for by name is shown in its letters, whatever the locale says.
+pub(super) fn for_terminal(terminal: &Terminal, language: &Language) -> Terminal {
+    Terminal { unicode: terminal.unicode || language.code != "en", ..*terminal }
 }
 
 /// `ko` of `ko_KR.UTF-8`: LC_ALL, else LC_MESSAGES, else LANG.
@@ -94,13 +125,14 @@ fn read(lesson: &Lesson, terminal: &Terminal) -> Vec<String> {
     lesson::draw(&markdown::parse(&text), terminal)
 }
 
-fn list(language: &Language, terminal: &Terminal) -> Vec<String> {
-    let width = language.lessons.iter().map(|lesson| columns(lesson.topic)).max().unwrap_or(0);
+/// The topics, each with its title.
+pub(super) fn list(lessons: &[Lesson], terminal: &Terminal) -> Vec<String> {
+    let width = lessons.iter().map(|lesson| columns(lesson.topic)).max().unwrap_or(0);
     let line = |lesson: &Lesson| {
         let space = " ".repeat(width - columns(lesson.topic) + 2);
         terminal.hang(&format!("{BOLD}{}{PLAIN}{space}", lesson.topic), lesson.title())
     };
-    language.lessons.iter().flat_map(line).collect()
+    lessons.iter().flat_map(line).collect()
 }
 
 #[cfg(test)]

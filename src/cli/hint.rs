@@ -37,7 +37,8 @@ impl Error {
             },
             #[cfg(feature = "race")]
             Error::Bench(error) => status_of_bench(error),
-            Error::Decided | Error::TooEarly => status::FAILURE,
+            Error::Decided | Error::TooEarly | Error::Lab { .. } | Error::Shell(_) => status::FAILURE,
+            Error::LabNeeds { .. } => status::REFUSED,
             Error::NoKernel { .. } => status::REFUSED,
             Error::NoGuest { .. } | Error::NoInitrd { .. } | Error::Linux(LinuxError::NoKernel { .. }) => {
                 status::NOT_FOUND
@@ -78,10 +79,14 @@ impl Error {
                 "apt-get install linux-image-cloud-amd64 puts one there (on Debian); --kernel PATH names one elsewhere"
             }
             Error::NoKernel { .. } => LINUX_PROGRAM,
+            Error::LabNeeds { what: "root", .. } => {
+                "start it by sudo; with --dry-run it shows what it would do, and needs nothing"
+            }
+            Error::LabNeeds { .. } => "its package has to be installed; with --dry-run the lab needs nothing",
             Error::Decided => {
                 "-m, -c, --timeout, --max-output and --sandbox are its limits in this run; `matchstick snapshot` decides the rest"
             }
-            Error::NoInitrd { .. } => return None,
+            Error::NoInitrd { .. } | Error::Lab { .. } | Error::Shell(_) => return None,
             Error::TooEarly => SAVED_WHILE_IT_RUNS,
         })
     }

@@ -17,6 +17,7 @@ mod hint;
 mod host;
 mod image;
 mod inherited;
+mod lab;
 mod lesson;
 mod option;
 mod options;
@@ -91,7 +92,8 @@ fn carry_out(command: Command) -> Result<u8> {
         Command::Diff(args) => diff::run(&args)?,
         Command::Guests => print(&guests::list())?,
         Command::Host { json } => print_drawn(&host::describe(json, &Terminal::of_stdout())?)?,
-        Command::Explain(request) => print_drawn(&explain::text(&request, &Terminal::of_stdout()))?,
+        Command::Explain(request) => explain::run(&request)?,
+        Command::Lab(args) => lab::run(&args)?,
         Command::Help(command) => print(&help::text(command))?,
         Command::Version => print(&help::version())?,
     })

@@ -8,6 +8,7 @@ use super::exec::{self, ExecArgs};
 use super::explain::{self, Request};
 use super::guests;
 use super::host;
+use super::lab::{self, LabArgs};
 use super::option::{CommandHelp, Given, HELP, OptionHelp, Parsed, option};
 use super::run;
 use super::run_options::RunArgs;
@@ -50,6 +51,8 @@ pub enum Command {
     Bench(Box<BenchArgs>),
     /// Give a lesson.
     Explain(Request),
+    /// Give a lesson whose commands are run.
+    Lab(LabArgs),
     /// Explain a command, or everything briefly.
     Help(Option<&'static CommandHelp>),
     /// Name the version.
@@ -109,6 +112,7 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Usage> {
         #[cfg(feature = "race")]
         Some("bench") => read(&bench::COMMAND, bench::parse(parser), |args| Command::Bench(Box::new(args))),
         Some("explain") => read(&explain::COMMAND, explain::parse(parser), Command::Explain),
+        Some("lab") => read(&lab::COMMAND, lab::parse(parser), Command::Lab),
         Some("help") => parse_help(parser).map(Command::Help).map_err(|error| no_command(error.to_string())),
         Some(name) if name == linux::NAME || Guest::find(name).is_some() => Err(Usage {
             what: format!("{name} is a guest, not a command"),

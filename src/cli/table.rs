@@ -7,7 +7,7 @@ use super::bench;
 use super::option::CommandHelp;
 #[cfg(feature = "trace")]
 use super::trace;
-use super::{clone, diff, exec, explain, guests, host, run, snapshot};
+use super::{clone, diff, exec, explain, guests, host, lab, run, snapshot};
 
 /// All commands.
 pub const COMMANDS: &[CommandHelp] = &[
@@ -23,6 +23,7 @@ pub const COMMANDS: &[CommandHelp] = &[
     #[cfg(feature = "race")]
     bench::COMMAND,
     explain::COMMAND,
+    lab::COMMAND,
     CommandHelp {
         name: "help",
         arguments: "[COMMAND]",

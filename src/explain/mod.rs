@@ -9,11 +9,13 @@
 //! follows, up to `<!-- end -->`, is said instead where they cannot be, and in the book. So no figure is ever quoted.
 
 pub mod figures;
+pub mod lab;
 pub mod live;
 pub mod markdown;
 mod measure;
 #[cfg(feature = "race")]
 mod starts;
+pub mod words;
 
 /// A lesson.
 #[derive(Debug, Clone, Copy)]
@@ -33,28 +35,37 @@ pub struct Language {
     pub name: &'static str,
     /// In the order in which they are best read.
     pub lessons: &'static [Lesson],
+    /// The [labs](lab).
+    pub labs: &'static [Lesson],
 }
 
 /// The lessons of one directory. All languages have the same topics.
 macro_rules! lessons {
     ($directory:literal) => {
         lessons!(
-            $directory: "hypervisor" "types" "kvm" "ring" "vm-exit" "memory" "serial" "boot" "interrupt" "virtio"
-            "snapshot" "container" "namespaces" "cgroups" "image" "docker" "kubernetes" "vm-vs-container"
+            "docs/explain/" $directory: "hypervisor" "types" "kvm" "ring" "vm-exit" "memory" "serial" "boot" "interrupt" "virtio"
+            "snapshot" "container" "namespaces" "cgroups" "image" "docker" "kubernetes" "objects" "vm-vs-container"
         )
     };
-    ($directory:literal: $($topic:literal)*) => {
+    ($all:literal $directory:literal: $($topic:literal)*) => {
         &[$(Lesson {
             topic: $topic,
-            text: include_str!(concat!("../../docs/explain/", $directory, "/", $topic, ".md")),
+            text: include_str!(concat!("../../", $all, $directory, "/", $topic, ".md")),
         }),*]
+    };
+}
+
+/// The labs of one directory.
+macro_rules! labs {
+    ($directory:literal) => {
+        lessons!("docs/labs/" $directory: "lsns" "unshare" "limits" "layers" "network" "drift")
     };
 }
 
 /// The first language is the one that the others are translated from.
 pub const LANGUAGES: &[Language] = &[
-    Language { code: "en", name: "English", lessons: lessons!("en") },
-    Language { code: "ko", name: "한국어", lessons: lessons!("ko") },
+    Language { code: "en", name: "English", lessons: lessons!("en"), labs: labs!("en") },
+    Language { code: "ko", name: "한국어", lessons: lessons!("ko"), labs: labs!("ko") },
 ];
 
 impl Language {

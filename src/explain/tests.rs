@@ -71,6 +71,19 @@ fn english() -> &'static Language {
     &LANGUAGES[0]
 }
 
+/// Lessons and labs: the path, the page, and the English page.
+fn every_page() -> impl Iterator<Item = (String, &'static Lesson, &'static Lesson)> {
+    let original = |all: &'static [Lesson], topic| all.iter().find(|page| page.topic == topic).unwrap();
+    let (lessons, labs) = (english().lessons, english().labs);
+    LANGUAGES.iter().flat_map(move |language| {
+        let lessons =
+            language.lessons.iter().map(move |page| ("explain", page, original(lessons, page.topic)));
+        let labs = language.labs.iter().map(move |page| ("labs", page, original(labs, page.topic)));
+        let name = |kind, page: &Lesson| format!("docs/{kind}/{}/{}.md", language.code, page.topic);
+        lessons.chain(labs).map(move |(kind, page, original)| (name(kind, page), page, original))
+    })
+}
+
 fn every_lesson() -> impl Iterator<Item = (&'static str, &'static Lesson)> {
     LANGUAGES.iter().flat_map(|language| language.lessons.iter().map(|lesson| (language.code, lesson)))
 }
@@ -86,31 +99,38 @@ fn commands(lesson: &Lesson) -> Vec<String> {
 
 #[test]
 fn every_file_is_a_lesson_and_every_language_has_them_all() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/explain");
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
     let files = |path: &Path| -> BTreeSet<String> {
         fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     };
-    assert_eq!(files(&directory), LANGUAGES.iter().map(|language| language.code.to_owned()).collect());
-    for language in LANGUAGES {
-        let topics = language.lessons.iter().map(|lesson| format!("{}.md", lesson.topic)).collect();
-        assert_eq!(files(&directory.join(language.code)), topics, "{}", language.code);
+    for kind in ["explain", "labs"] {
+        let directory = docs.join(kind);
+        assert_eq!(files(&directory), LANGUAGES.iter().map(|language| language.code.to_owned()).collect());
+        for language in LANGUAGES {
+            let pages = if kind == "labs" { language.labs } else { language.lessons };
+            let topics = pages.iter().map(|page| format!("{}.md", page.topic)).collect();
+            assert_eq!(files(&directory.join(language.code)), topics, "{kind}/{}", language.code);
+        }
     }
 }
 
 #[test]
 fn no_translation_is_older_than_its_english_text() {
-    for (code, lesson) in every_lesson().filter(|(code, _)| *code != english().code) {
-        let original = english().lesson(lesson.topic).unwrap();
-        let name = format!("docs/explain/{code}/{}.md", lesson.topic);
+    for (name, page, original) in every_page().filter(|(_, page, original)| page.text != original.text) {
         assert_eq!(
-            translates(lesson.text),
+            translates(page.text),
             Some(digest(original.text).as_str()),
             "{name}: compare it with the English text, then begin it with <!-- translates {} -->",
             digest(original.text)
         );
         // What a machine reads is the same.
-        assert_eq!(names(lesson.text), names(original.text), "{name}: figures");
-        assert_eq!(commands(lesson), commands(original), "{name}: commands");
+        assert_eq!(names(page.text), names(original.text), "{name}: figures");
+        assert_eq!(commands(page), commands(original), "{name}: commands");
+        assert_eq!(lab::script(page, "@"), lab::script(original, "@"), "{name}: what is run");
+        assert!(
+            lab::needs(page).eq(lab::needs(original)) && lab::within(page).eq(lab::within(original)),
+            "{name}"
+        );
     }
 }
 

@@ -68,7 +68,7 @@ fn the_commands_of_ours_that_lessons_show_work() {
 fn the_list_has_every_lesson_with_its_title() {
     for language in languages() {
         let ended = matchstick(["explain", "--lang", &language]).run();
-        ended.silent().status(0);
+        ended.says("`matchstick explain TOPIC` gives one of them").says("--lang ").status(0);
         let text = ended.text();
         for lesson in lessons(&language) {
             let is_there = |line: &str| line.starts_with(&lesson.topic) && line.ends_with(lesson.title());
@@ -205,14 +205,28 @@ fn what_nobody_knows_is_refused_with_the_nearest_names() {
     let hint = "`matchstick explain` lists the lessons";
     for (args, error) in [
         (&["explain", "hypervizor"][..], "no lesson on \"hypervizor\": is it hypervisor?"),
-        (&["explain", "cgroup"], "is it cgroups?"),
-        (&["explain", "exits"], "is it vm-exit?"),
+        (&["explain", "cgruop"], "is it cgroups?"),
+        (&["explain", "exts"], "is it vm-exit?"),
         (&["explain", "xyzzy"], "no lesson on \"xyzzy\""),
         (&["explain", "--lang", "xx", "kvm"], "no lessons in \"xx\": there are en (English), ko (한국어)"),
         (&["explain", "kvm", "ring"], "unexpected argument \"ring\""),
         (&["explain", "--all"], "invalid option '--all'"),
     ] {
         matchstick(args).run().printed("").fails(125, error, hint);
+    }
+}
+
+#[test]
+fn words_that_people_type_lead_to_the_lesson() {
+    for (word, title) in [
+        ("lsns", "Namespaces: what a process can see"),
+        ("k8s", "Kubernetes: where a VM would plug in"),
+        ("pod", "Kubernetes' objects, and what lies below them"),
+        ("drift", "Images: layers, golden images, drift"),
+        ("네임스페이스", "Namespaces: what a process can see"),
+    ] {
+        let ended = matchstick(["explain", "--lang=en", word]).env("LC_ALL", "C.UTF-8").run();
+        assert_eq!(ended.silent().status(0).text().lines().next(), Some(title), "{word}");
     }
 }
 
