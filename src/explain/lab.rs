@@ -1,7 +1,7 @@
 //! Labs: lessons whose commands are run while one reads.
 //!
 //! ```text
-//!   docs/labs/en/NAME.md ──parts──▶ text, commands, text, commands, … ──script──▶ one shell runs it all
+//!   docs/labs/NAME.md ──parts──▶ text, commands, text, commands, … ──script──▶ one shell runs it all
 //! ```
 //!
 //! A lab is a Markdown file, and a page of the book. Its blocks between "```sh" and "```" are run, one after the other, in

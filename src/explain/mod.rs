@@ -1,7 +1,7 @@
 //! Lessons: what a hypervisor is, what a container is, and what this machine shows of both.
 //!
 //! ```text
-//!   docs/explain/en/TOPIC.md ──live──▶ Markdown with this machine's figures ──▶ markdown::Block, Block, …
+//!   docs/explain/TOPIC.md ──live──▶ Markdown with this machine's figures ──▶ markdown::Block, Block, …
 //! ```
 //!
 //! A lesson is a Markdown file of docs/explain, which is also a page of the book; it is part of the program. Between
@@ -43,14 +43,14 @@ pub struct Language {
 macro_rules! lessons {
     ($directory:literal) => {
         lessons!(
-            "docs/explain/" $directory: "hypervisor" "types" "kvm" "ring" "vm-exit" "memory" "serial" "boot" "interrupt" "virtio"
+            $directory "/explain/": "hypervisor" "types" "kvm" "ring" "vm-exit" "memory" "serial" "boot" "interrupt" "virtio"
             "snapshot" "container" "namespaces" "cgroups" "image" "docker" "kubernetes" "objects" "vm-vs-container"
         )
     };
-    ($all:literal $directory:literal: $($topic:literal)*) => {
+    ($directory:literal $kind:literal: $($topic:literal)*) => {
         &[$(Lesson {
             topic: $topic,
-            text: include_str!(concat!("../../", $all, $directory, "/", $topic, ".md")),
+            text: include_str!(concat!("../../", $directory, $kind, $topic, ".md")),
         }),*]
     };
 }
@@ -58,14 +58,14 @@ macro_rules! lessons {
 /// The labs of one directory.
 macro_rules! labs {
     ($directory:literal) => {
-        lessons!("docs/labs/" $directory: "lsns" "unshare" "limits" "layers" "network" "drift")
+        lessons!($directory "/labs/": "lsns" "unshare" "limits" "layers" "network" "drift")
     };
 }
 
 /// The first language is the one that the others are translated from.
 pub const LANGUAGES: &[Language] = &[
-    Language { code: "en", name: "English", lessons: lessons!("en"), labs: labs!("en") },
-    Language { code: "ko", name: "한국어", lessons: lessons!("ko"), labs: labs!("ko") },
+    Language { code: "en", name: "English", lessons: lessons!("docs"), labs: labs!("docs") },
+    Language { code: "ko", name: "한국어", lessons: lessons!("docs/ko"), labs: labs!("docs/ko") },
 ];
 
 impl Language {

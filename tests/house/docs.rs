@@ -152,6 +152,70 @@ fn every_chapter_shows_its_program_and_has_an_exercise() {
     assert_eq!(shown, programs.filter(|name| name.ends_with(".rs")).collect(), "shown against what there is");
 }
 
+/// FNV-1a of 64 bits, in hexadecimal, as src/explain/tests.rs has it for the lessons.
+fn digest(text: &str) -> String {
+    let step = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    format!("{:016x}", text.bytes().fold(0xcbf2_9ce4_8422_2325, step))
+}
+
+#[test]
+fn the_korean_chapters_say_which_text_they_translate_and_show_the_same_code() {
+    let chapters = pages("docs/ko/course");
+    assert!(chapters.len() >= 4);
+    for Page { path, text } in chapters {
+        let original = read(&Path::new("docs/course").join(path.file_name().unwrap()));
+        let (name, digest) = (path.display(), digest(&original));
+        let first = format!("<!-- translates {digest} -->\n");
+        assert!(
+            text.starts_with(&first),
+            "{name}: compare it with the English text, then begin it with {first}"
+        );
+        let fenced = |text: &str| -> Vec<String> {
+            // The path from the one directory to the examples is one longer.
+            text.replace("../../../", "../../").split("```").skip(1).step_by(2).map(str::to_owned).collect()
+        };
+        assert_eq!(fenced(&text), fenced(&original), "{name}");
+    }
+}
+
+#[test]
+fn every_page_is_in_its_book() {
+    for (book, is_ours) in [
+        (
+            "docs",
+            (|path: &Path| !path.starts_with("docs/ko") || path.ends_with("glossary.md"))
+                as fn(&Path) -> bool,
+        ),
+        ("docs/ko", |_| true),
+    ] {
+        let summary = read(&Path::new(book).join("SUMMARY.md"));
+        for Page { path, .. } in pages(book).iter().filter(|page| is_ours(&page.path)) {
+            let name = path.strip_prefix(book).unwrap().display();
+            let is_there = path.ends_with("SUMMARY.md") || summary.contains(&format!("]({name})"));
+            assert!(is_there, "{book}/SUMMARY.md lacks {name}");
+        }
+    }
+}
+
+#[test]
+fn every_concept_of_the_notes_leads_to_a_lesson_and_a_command_there_is() {
+    let rows = |path: &str| -> Vec<String> {
+        let text = read(Path::new(path));
+        let rows = text.lines().filter(|line| line.starts_with("| ") && line.contains(".md) | `"));
+        rows.map(|row| row.split_once("| [").unwrap().1.to_owned()).collect()
+    };
+    let (english, korean) = (rows("docs/concepts.md"), rows("docs/ko/concepts.md"));
+    assert_eq!(english, korean);
+    assert!(english.len() > 35, "{}", english.len());
+    for row in english {
+        let command = row.split('`').nth(1).unwrap();
+        let words: Vec<std::ffi::OsString> = command.split(' ').map(Into::into).collect();
+        if let Err(usage) = matchstick::cli::check(words.into_iter()) {
+            panic!("{command}: {usage:?}");
+        }
+    }
+}
+
 /// Whether `source` defines `item`, which may be `Type::method`.
 fn defines(source: &str, item: &str) -> bool {
     let kinds = ["fn", "struct", "enum", "trait", "type", "mod", "const", "static"];
@@ -247,20 +311,20 @@ fn the_search_for_items_sees_what_is_there_and_nothing_else() {
 #[test]
 fn what_was_wrong_is_not_said_again() {
     for (page, wrong) in [
-        ("docs/explain/en/hypervisor.md", "everything else ran on the processor."),
-        ("docs/explain/en/vm-exit.md", "as fast as anyone's"),
-        ("docs/explain/en/vm-exit.md", "executes CPUID, or HLT"),
-        ("docs/explain/ko/vm-exit.md", "CPUID나 HLT"),
-        ("docs/explain/en/image.md", "thrown away"),
-        ("docs/explain/ko/image.md", "끝나면 그 레이어는 버립니다"),
-        ("docs/explain/en/image.md", "no longer than starting a process"),
-        ("docs/explain/en/namespaces.md", "nobody outside"),
-        ("docs/explain/ko/namespaces.md", "밖에서는 nobody"),
-        ("docs/explain/en/namespaces.md", "queues | 2.6.19"),
-        ("docs/explain/en/namespaces.md", "lives as long as somebody is in it."),
+        ("docs/explain/hypervisor.md", "everything else ran on the processor."),
+        ("docs/explain/vm-exit.md", "as fast as anyone's"),
+        ("docs/explain/vm-exit.md", "executes CPUID, or HLT"),
+        ("docs/ko/explain/vm-exit.md", "CPUID나 HLT"),
+        ("docs/explain/image.md", "thrown away"),
+        ("docs/ko/explain/image.md", "끝나면 그 레이어는 버립니다"),
+        ("docs/explain/image.md", "no longer than starting a process"),
+        ("docs/explain/namespaces.md", "nobody outside"),
+        ("docs/ko/explain/namespaces.md", "밖에서는 nobody"),
+        ("docs/explain/namespaces.md", "queues | 2.6.19"),
+        ("docs/explain/namespaces.md", "lives as long as somebody is in it."),
         ("docs/tracing.md", "left out of all other times"),
         // Where the glossary says why it does not use this word, it stands in quotation marks.
-        ("docs/glossary.ko.md", " VM 종료"),
+        ("docs/ko/glossary.md", " VM 종료"),
     ] {
         let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
