@@ -34,6 +34,9 @@ const IOAPIC_PINS: u64 = 24;
 /// IA32_FS_BASE and IA32_GS_BASE (SDM volume 4, table 2-2).
 const FS_BASE: u32 = 0xc000_0100;
 const GS_BASE: u32 = 0xc000_0101;
+/// IA32_MISC_FEATURES_ENABLES, and its bit that has CPUID fault outside ring 0.
+const MISC_FEATURES_ENABLES: u32 = 0x140;
+const CPUID_FAULTING: u64 = 1 << 0;
 
 /// An ioctl whose answer is a descriptor, which becomes the lowest free one from `lowest` on.
 fn descriptor(
@@ -185,17 +188,35 @@ impl ProgramVcpu {
         self.fd.as_raw_fd()
     }
 
-    /// What a processor needs once, before it first runs: CPUID where the guest is to see one, the registers of
-    /// vectors that it may use (`XCR0`), and a TSC that is the host's own, by which the vDSO tells the time.
-    pub fn set_up(&self, cpuid: Option<&CpuId>, xcr0: u64, msrs: &[(u32, u64)]) -> Result<()> {
-        if let Some(cpuid) = cpuid {
-            self.fd.set_cpuid2(cpuid).map_err(host(Step::Set("the vCPU's CPUID")))?;
-            let mut xcrs = kvm_xcrs { nr_xcrs: 1, ..Default::default() };
-            xcrs.xcrs[0].value = xcr0;
-            // A processor without XSAVE has none.
-            let _ = self.fd.set_xcrs(&xcrs);
-        }
+    /// What a processor needs once, before it first runs: CPUID, the registers of vectors that it may use (`XCR0`), and
+    /// a TSC that is the host's own, by which the vDSO tells the time.
+    pub fn set_up(&self, cpuid: &CpuId, xcr0: u64, msrs: &[(u32, u64)]) -> Result<()> {
+        self.fd.set_cpuid2(cpuid).map_err(host(Step::Set("the vCPU's CPUID")))?;
+        let mut xcrs = kvm_xcrs { nr_xcrs: 1, ..Default::default() };
+        xcrs.xcrs[0].value = xcr0;
+        // A processor without XSAVE has none.
+        let _ = self.fd.set_xcrs(&xcrs);
         self.set_msrs(msrs)?;
+        self.use_hosts_tsc();
+        Ok(())
+    }
+
+    /// The same without CPUID, which KVM lets nobody set any more once the vCPU has run: ring 3 faults when it executes
+    /// CPUID (#GP, "CPUID faulting": SDM volume 3A, section 2.9; KVM has it on every processor). False where KVM does
+    /// not know of that.
+    pub fn set_up_bare(&self, msrs: &[(u32, u64)]) -> Result<bool> {
+        let faulting = [(MISC_FEATURES_ENABLES, CPUID_FAULTING)];
+        let entries = msrs.iter().chain(&faulting);
+        let entries = entries
+            .map(|&(index, data)| kvm_msr_entry { index, data, ..Default::default() })
+            .collect::<Vec<_>>();
+        let list = Msrs::from_entries(&entries).expect("a few");
+        let set = self.fd.set_msrs(&list).map_err(host(Step::Set("the vCPU's model-specific registers")))?;
+        Ok(set == entries.len())
+    }
+
+    /// Has the TSC be the host's own (`KVM_VCPU_TSC_OFFSET`), where KVM can.
+    pub fn use_hosts_tsc(&self) {
         let offset = 0_u64;
         let attribute = kvm_device_attr {
             flags: 0,
@@ -206,7 +227,6 @@ impl ProgramVcpu {
         // SAFETY: the descriptor is the vCPU's; the attribute is one u64, and both outlive the call. Linux before 5.16
         // does not know it, and has a vDSO all the same, whose clocks then begin at another time.
         unsafe { libc::ioctl(self.fd.as_raw_fd(), KVM_SET_DEVICE_ATTR, &attribute) };
-        Ok(())
     }
 
     fn set_msrs(&self, msrs: &[(u32, u64)]) -> Result<()> {

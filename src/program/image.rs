@@ -6,8 +6,10 @@
 use super::address_space::{ARENA, AddressSpace, LOWEST};
 use super::errno::Errno;
 use super::touch;
+use crate::elf::program::has_abi_tag;
 use crate::elf::{
-    Class, EM_X86_64, ET_DYN, ET_EXEC, Header, PF_R, PF_W, PF_X, PT_INTERP, PT_LOAD, PT_PHDR, ProgramHeader,
+    Class, EM_X86_64, ET_DYN, ET_EXEC, Elf, Header, PF_R, PF_W, PF_X, PT_INTERP, PT_LOAD, PT_PHDR,
+    ProgramHeader,
 };
 use crate::sys;
 use crate::sys::program::{Source, auxiliary};
@@ -41,6 +43,8 @@ pub struct Executable {
     segments: Vec<ProgramHeader>,
     /// The path of the one that loads it and its libraries.
     pub interpreter: Option<Vec<u8>>,
+    /// Whether it has GNU's C library in it.
+    has_gnu_libc: bool,
 }
 
 /// Why a file is no program that can be run.
@@ -124,7 +128,14 @@ impl Executable {
             path.truncate(path.iter().position(|&byte| byte == 0).unwrap_or(path.len()));
             Ok::<_, io::Error>(path)
         });
-        Ok(Executable { interpreter: interpreter.transpose()?, file, header, segments })
+        // Its notes lie behind its headers.
+        let has_gnu_libc = Elf::new(header, head).is_ok_and(|elf| has_abi_tag(&elf));
+        Ok(Executable { interpreter: interpreter.transpose()?, file, header, segments, has_gnu_libc })
+    }
+
+    /// Whether it executes CPUID as soon as it starts, as far as can be told: loaders and GNU's C library do.
+    pub fn asks_cpuid(&self) -> bool {
+        self.interpreter.is_some() || self.has_gnu_libc
     }
 
     fn loads(&self) -> impl Iterator<Item = &ProgramHeader> {

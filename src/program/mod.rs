@@ -42,12 +42,11 @@ use actions::Actions;
 use address_space::{ARENA, AddressSpace};
 use files::Files;
 use process::{Process, Threads};
-use processor::Processor;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use thread::Thread;
 
 /// What a program may touch, and how it is started.
@@ -93,7 +92,7 @@ impl Program {
         sys::on_fault_in_copies().map_err(host(Step::Signals))?;
         sys::default_everything().map_err(host(Step::Signals))?;
         let process = Process {
-            processor: Processor::find(&kvm)?,
+            processor: OnceLock::new(),
             space: Mutex::new(AddressSpace::new(&kvm, Arc::clone(&arena), vdso, lowest)?),
             kvm,
             arena,
@@ -128,7 +127,7 @@ impl Program {
             let keeps_signals = sys::wall(root, process.files.writable(), config.network);
             process.keeps_signals.store(keeps_signals.map_err(host(Step::Sandbox))?, Ordering::Relaxed);
         }
-        Ok(Program { thread: Thread::first(process, begin, run::other)? })
+        Ok(Program { thread: Thread::first(process, begin, opened.asks_cpuid(), run::other)? })
     }
 
     /// Runs it. This process ends as the program ends: with its status, or by its signal.

@@ -16,7 +16,7 @@ use crate::sys::program::{self as sys, Arena, Argument, Lender};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 
 /// Why a program was not started.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +38,8 @@ pub enum Failure {
 /// A process: what its threads share.
 pub struct Process {
     pub kvm: Kvm,
-    pub processor: Processor,
+    /// What CPUID shows, once a thread has asked or needs it: to find it out is dear.
+    pub processor: OnceLock<Processor>,
     pub arena: Arc<Arena>,
     pub space: Mutex<AddressSpace>,
     pub actions: Mutex<Actions>,
@@ -100,11 +101,30 @@ impl Process {
         Ok((vcpu, page))
     }
 
+    /// The processor that a vCPU is.
+    pub fn processor(&self) -> Result<&Processor> {
+        if self.processor.get().is_none() {
+            // Should another thread have been faster, it has found the same.
+            let _ = self.processor.set(Processor::find(&self.kvm)?);
+        }
+        Ok(self.processor.get().expect("it was set"))
+    }
+
     /// What a new vCPU needs once.
     pub fn set_up(&self, vcpu: &mut ProgramVcpu, page: u64) -> Result<()> {
-        let Processor { cpuid, xcr0, has_xsave, has_fsgsbase, .. } = &self.processor;
+        let Processor { cpuid, xcr0, has_xsave, has_fsgsbase, .. } = self.processor()?;
         vcpu.set_system(stub::system_registers(page, *has_xsave, *has_fsgsbase));
-        vcpu.set_up(Some(cpuid), *xcr0, &stub::MSRS)
+        vcpu.set_up(cpuid, *xcr0, &stub::MSRS)
+    }
+
+    /// The same for a program's first vCPU, but without CPUID, which a program may never execute: if it does, it faults
+    /// (`Thread::complete`). False where KVM cannot have it fault.
+    pub fn set_up_bare(&self, vcpu: &mut ProgramVcpu, page: u64) -> Result<bool> {
+        if sys::auxiliary(libc::AT_MINSIGSTKSZ) == 0 {
+            return Ok(false);
+        }
+        vcpu.set_system(stub::system_registers(page, false, false));
+        vcpu.set_up_bare(&stub::MSRS)
     }
 
     /// Reads a program, and what loads it; a script is run by what its first line names. `depth` is how many of those
@@ -185,7 +205,11 @@ impl Process {
             arguments: &opened.arguments,
             environment,
             ids: sys::ids(),
-            signal_stack_min: processor::frame_size(self.processor.fpu_size),
+            signal_stack_min: match self.processor.get() {
+                Some(processor) => processor::frame_size(processor.fpu_size),
+                // The host's, with whose processor it is at least as large.
+                None => sys::auxiliary(libc::AT_MINSIGSTKSZ),
+            },
         };
         let begin =
             image::load(&mut lock(&self.space), &opened.program, opened.interpreter.as_ref(), &start)?;
@@ -202,6 +226,13 @@ pub struct Opened {
     path: Vec<u8>,
     file_path: PathBuf,
     arguments: Vec<Vec<u8>>,
+}
+
+impl Opened {
+    /// Whether it executes CPUID as soon as it starts, as far as can be told.
+    pub fn asks_cpuid(&self) -> bool {
+        self.program.asks_cpuid()
+    }
 }
 
 /// The interpreter that a script's first line names, and its one argument (execve(2), "Interpreter scripts").

@@ -184,6 +184,10 @@ impl Thread {
         }
         self.is_in_stub = true;
         self.go_on_at(kvm_regs { rip, rsp, rflags, ..registers })?;
+        if self.is_bare && matches!(vector, 6 | 13) {
+            // CPUID, or what is an instruction only to those who have it: once more, on a whole processor.
+            return self.complete();
+        }
         let mut trap = Trap { vector: vector.into(), error, address: 0 };
         let (signal, code, address) = match vector {
             0 => (libc::SIGFPE, FPE_INTDIV, rip),

@@ -136,17 +136,17 @@ impl Thread {
             true => alternate.start.wrapping_add(alternate.size),
             false => old.rsp.wrapping_sub(RED_ZONE),
         };
-        let size = self.process.processor.fpu_size as usize;
+        let size = self.process.processor()?.fpu_size as usize;
         let fpu_at = top.wrapping_sub(size as u64 + 4) & !63;
         let frame_at = (fpu_at.wrapping_sub(FRAME) & !15).wrapping_sub(8);
 
         let mut fpu = bytes_of(&self.vcpu.fpu()?);
         fpu.truncate(size);
         fpu[SOFTWARE..LEGACY].fill(0);
-        if self.process.processor.has_xsave {
+        if self.process.processor()?.has_xsave {
             fpu[SOFTWARE..SOFTWARE + 4].copy_from_slice(&MAGIC1.to_le_bytes());
             fpu[SOFTWARE + 4..SOFTWARE + 8].copy_from_slice(&(size as u32 + 4).to_le_bytes());
-            fpu[SOFTWARE + 8..SOFTWARE + 16].copy_from_slice(&self.process.processor.xcr0.to_le_bytes());
+            fpu[SOFTWARE + 8..SOFTWARE + 16].copy_from_slice(&self.process.processor()?.xcr0.to_le_bytes());
             fpu[SOFTWARE + 16..SOFTWARE + 20].copy_from_slice(&(size as u32).to_le_bytes());
         }
         fpu.extend(MAGIC2.to_le_bytes());
@@ -235,7 +235,7 @@ impl Thread {
     }
 
     fn restore_fpu(&mut self, at: u64) -> Result<std::result::Result<(), Fault>> {
-        let size = self.process.processor.fpu_size as usize;
+        let size = self.process.processor()?.fpu_size as usize;
         let arena = &self.process.arena;
         let mut saved = vec![0; LEGACY];
         if arena.read(at, &mut saved).is_err() {
@@ -255,7 +255,7 @@ impl Thread {
         all.resize(4096, 0);
         // The header: which parts there are, and no compaction (SDM volume 1, section 13.4.2).
         let parts = u64::from_le_bytes(all[LEGACY..LEGACY + 8].try_into().expect("eight bytes"));
-        let parts = if has_all { parts & self.process.processor.xcr0 } else { 3 };
+        let parts = if has_all { parts & self.process.processor()?.xcr0 } else { 3 };
         all[LEGACY..LEGACY + 8].copy_from_slice(&parts.to_le_bytes());
         all[LEGACY + 8..LEGACY + 64].fill(0);
         let mut fpu = self.vcpu.fpu()?;

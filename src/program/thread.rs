@@ -2,10 +2,11 @@
 
 use super::actions::AlternateStack;
 use super::image::Begin;
-use super::process::Process;
+use super::process::{Process, lock};
+use super::processor::Processor;
 use super::stub::{self, Stop};
 use crate::error::Result;
-use crate::kvm::ring3::ProgramVcpu;
+use crate::kvm::ring3::{Fpu, ProgramVcpu};
 use crate::sys::program as sys;
 use kvm_bindings::kvm_regs;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub struct Thread {
     pub is_in_stub: bool,
     /// The call at which it stands is to be made once more.
     pub is_call_undone: bool,
+    /// Its vCPU has no CPUID yet, as nobody has asked: see `complete`.
+    pub is_bare: bool,
     /// It is made to fault where the host has no page: see `no_page`.
     pub is_probing: bool,
     /// How a thread that it starts runs: the loop stands above the calls, one of which starts it.
@@ -44,10 +47,20 @@ pub enum End {
 }
 
 impl Thread {
-    /// The first thread of a program, which is the calling one.
-    pub fn first(process: Arc<Process>, begin: Begin, run_other: fn(Thread)) -> Result<Thread> {
-        let (vcpu, page) = process.vcpu()?;
-        let mut thread = Thread::on(process, vcpu, page, run_other);
+    /// The first thread of a program, which is the calling one. A program that does not ask for CPUID when it starts
+    /// has a vCPU without.
+    pub fn first(
+        process: Arc<Process>,
+        begin: Begin,
+        asks_cpuid: bool,
+        run_other: fn(Thread),
+    ) -> Result<Thread> {
+        let (mut vcpu, page) = lock(&process.space).create_vcpu()?;
+        let is_bare = !asks_cpuid && process.set_up_bare(&mut vcpu, page)?;
+        if !is_bare {
+            process.set_up(&mut vcpu, page)?;
+        }
+        let mut thread = Thread { is_bare, ..Thread::on(process, vcpu, page, run_other) };
         thread.mask = sys::current_mask();
         thread.begin(begin);
         Ok(thread)
@@ -66,6 +79,7 @@ impl Thread {
             stop: Stop::Program,
             is_in_stub: false,
             is_call_undone: false,
+            is_bare: false,
             is_probing: false,
             run_other,
         }
@@ -81,6 +95,20 @@ impl Thread {
     /// It has another vCPU now, which has not run yet.
     pub fn renew(&mut self) {
         (self.stop, self.is_in_stub, self.is_call_undone) = (Stop::Program, false, false);
+    }
+
+    /// Gives it a vCPU with all that the processor has, if its own is a bare one: that one has run, and then KVM
+    /// lets nobody set CPUID any more. It happens when the program executes CPUID, or an instruction that is none
+    /// without it; and before there is a handler, a thread or a child, so that all else finds every register.
+    pub fn complete(&mut self) -> Result<()> {
+        if !std::mem::take(&mut self.is_bare) {
+            return Ok(());
+        }
+        let copied = Copied::of(self)?;
+        self.vcpu = lock(&self.process.space).create_vcpu_again()?;
+        self.process.set_up(&mut self.vcpu, self.page)?;
+        self.renew();
+        copied.put(self)
     }
 
     /// Goes on at another program's beginning.
@@ -108,6 +136,38 @@ impl Thread {
             stub::back_to_ring3(&mut system);
             self.vcpu.set_system(system);
         }
+        Ok(())
+    }
+}
+
+/// What a vCPU begins with that goes on where another one stands.
+pub struct Copied {
+    pub registers: kvm_regs,
+    pub fpu: Fpu,
+    pub fs_base: u64,
+    pub gs_base: u64,
+}
+
+impl Copied {
+    /// What `thread` has.
+    pub fn of(thread: &mut Thread) -> Result<Copied> {
+        Ok(Copied {
+            registers: thread.state(),
+            fpu: thread.vcpu.fpu()?,
+            fs_base: thread.vcpu.fs_base()?,
+            gs_base: thread.vcpu.gs_base()?,
+        })
+    }
+
+    /// Sets the registers of `thread`'s vCPU, wherever it stood.
+    pub fn put(&self, thread: &mut Thread) -> Result<()> {
+        let Processor { has_xsave, has_fsgsbase, .. } = thread.process.processor()?;
+        let mut system = stub::system_registers(thread.page, *has_xsave, *has_fsgsbase);
+        (system.fs.base, system.gs.base) = (self.fs_base, self.gs_base);
+        thread.vcpu.set_system(system);
+        thread.vcpu.set_fpu(&self.fpu)?;
+        let rflags = stub::flags(self.registers.rflags, thread.process.how());
+        *thread.vcpu.registers_mut() = kvm_regs { rflags, ..self.registers };
         Ok(())
     }
 }

@@ -163,6 +163,23 @@ fn processes_and_threads_are_as_on_the_host() {
 
 /// With the table alone, and with the kernel behind it: neither lets anything through.
 #[test]
+fn a_program_without_a_library_gets_what_it_asks_for_when_it_asks() {
+    if !has_kvm() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let options = ["-nostdlib", "-static", "-fno-stack-protector"];
+    let Some(program) = compiled("bare.c", directory.path(), &options) else { return };
+    for what in ["cpuid", "handler", "privileged", "fork", "thread"] {
+        let ended = is_as_on_the_host(&[], &[&program, what], "");
+        assert!(!ended.stdout.is_empty(), "{what}");
+    }
+    if is_x86_feature_detected!("avx") {
+        is_as_on_the_host(&[], &[&program, "vectors"], "");
+    }
+}
+
+#[test]
 fn known_ways_out_are_closed() {
     if !has_kvm() {
         return;

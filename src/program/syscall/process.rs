@@ -9,13 +9,10 @@
 use super::answer::{Answer, Done, errno, value};
 use super::kinds::Checked;
 use crate::error::Result;
-use crate::kvm::ring3::Fpu;
 use crate::program::process::{Process, lock};
-use crate::program::stub;
-use crate::program::thread::{End, Thread};
+use crate::program::thread::{Copied, End, Thread};
 use crate::sys::program as sys;
 use crate::sys::program::{Forked, Lender, Lending};
-use kvm_bindings::kvm_regs;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -86,43 +83,23 @@ pub(super) fn clone(thread: &mut Thread, call: &Checked<'_>) -> Answer {
     }
 }
 
-/// What a vCPU begins with that goes on where another one stands.
-struct Copied {
-    registers: kvm_regs,
-    fpu: Fpu,
-    fs_base: u64,
-    gs_base: u64,
-}
-
-impl Copied {
-    fn of(thread: &mut Thread, request: &Request) -> Result<Copied> {
-        let state = thread.state();
-        let rsp = if request.stack == 0 { state.rsp } else { request.stack };
-        let has_tls = request.flags & flag(libc::CLONE_SETTLS) != 0;
-        Ok(Copied {
-            registers: kvm_regs { rax: 0, rsp, ..state },
-            fpu: thread.vcpu.fpu()?,
-            fs_base: if has_tls { request.tls } else { thread.vcpu.fs_base()? },
-            gs_base: thread.vcpu.gs_base()?,
-        })
+/// What a child begins with: what its parent has, and what was asked for.
+fn copied(thread: &mut Thread, request: &Request) -> Result<Copied> {
+    thread.complete()?;
+    let mut copied = Copied::of(thread)?;
+    copied.registers.rax = 0;
+    if request.stack != 0 {
+        copied.registers.rsp = request.stack;
     }
-
-    /// Sets the registers of `thread`'s vCPU, wherever it stood.
-    fn put(&self, thread: &mut Thread) -> Result<()> {
-        let processor = &thread.process.processor;
-        let mut system = stub::system_registers(thread.page, processor.has_xsave, processor.has_fsgsbase);
-        (system.fs.base, system.gs.base) = (self.fs_base, self.gs_base);
-        thread.vcpu.set_system(system);
-        thread.vcpu.set_fpu(&self.fpu)?;
-        let rflags = stub::flags(self.registers.rflags, thread.process.how());
-        *thread.vcpu.registers_mut() = kvm_regs { rflags, ..self.registers };
-        Ok(())
+    if request.flags & flag(libc::CLONE_SETTLS) != 0 {
+        copied.fs_base = request.tls;
     }
+    Ok(copied)
 }
 
 /// A new thread: a vCPU of the same VM, and a thread of this process.
 fn make_thread(thread: &mut Thread, request: &Request) -> Answer {
-    let copied = Copied::of(thread, request)?;
+    let copied = copied(thread, request)?;
     let process = Arc::clone(&thread.process);
     let Ok((vcpu, page)) = process.vcpu() else { return errno(libc::EAGAIN) };
     let (mask, run_other) = (thread.mask, thread.run_other);
@@ -162,7 +139,7 @@ fn make_thread(thread: &mut Thread, request: &Request) -> Answer {
 
 /// A new process.
 fn make_process(thread: &mut Thread, request: &Request) -> Answer {
-    let copied = Copied::of(thread, request)?;
+    let copied = copied(thread, request)?;
     let process = Arc::clone(&thread.process);
     let waits = request.flags & flag(libc::CLONE_VFORK) != 0;
     let lending = if waits { Some(Lending::new(process.files.lowest())?) } else { None };

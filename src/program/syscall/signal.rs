@@ -5,7 +5,7 @@
 use super::answer::{Answer, Done, descriptor, errno, host, value};
 use super::file::signals;
 use super::kinds::Checked;
-use crate::program::actions::{AlternateStack, Disposition, UNBLOCKABLE};
+use crate::program::actions::{AlternateStack, Disposition, IGNORE, UNBLOCKABLE};
 use crate::program::process::lock;
 use crate::program::thread::Thread;
 use crate::sys::program::{self as sys, Argument};
@@ -22,6 +22,10 @@ pub(super) fn sigaction(thread: &mut Thread, call: &Checked<'_>) -> Answer {
     let signal = call.int(0);
     if call.words[3] != SIGSET || !(1..=64).contains(&signal) {
         return errno(libc::EINVAL);
+    }
+    if call.words[1] != 0 && thread.process.arena.read_u64(call.words[1])? > IGNORE {
+        // A handler's frame has all registers.
+        thread.complete()?;
     }
     let arena = &thread.process.arena;
     let mut actions = lock(&thread.process.actions);
