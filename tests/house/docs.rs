@@ -178,6 +178,7 @@ fn the_korean_chapters_say_which_text_they_translate_and_show_the_same_code() {
     }
 }
 
+/// A book would leave out, without a word, a page that nobody has put into its list.
 #[test]
 fn every_page_is_in_its_book() {
     for (book, is_ours) in [
