@@ -18,6 +18,7 @@ mod actions;
 mod address_space;
 mod errno;
 mod files;
+mod filter;
 mod image;
 mod process;
 mod processor;
@@ -31,12 +32,13 @@ mod thread;
 mod touch;
 
 pub use files::shown;
+pub use filter::is_allowed;
 pub use image::Refusal;
 pub use process::Failure;
 
 use crate::error::{Error, Result, Step};
 use crate::kvm::Kvm;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{self, Sandbox};
 use crate::sys::program::{self as sys, Arena, Vdso};
 use actions::Actions;
 use address_space::{ARENA, AddressSpace};
@@ -44,6 +46,7 @@ use files::Files;
 use process::{Process, Threads};
 use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
@@ -64,6 +67,19 @@ pub struct Config {
     pub environment: Vec<Vec<u8>>,
     /// Whether to name, on standard error, each system call that is not served.
     pub verbose: bool,
+}
+
+/// Takes from this process, and all that it will start, every system call that serving a program does not need. One that
+/// is made all the same ends the process with status 125, and is named. Descriptors from `lowest` on are ours.
+///
+/// For a process that serves a program: [`Program::new`] calls it. It cannot be taken back.
+///
+/// # Errors
+/// Of seccomp(2).
+pub fn confine(lowest: i32, network: bool) -> io::Result<()> {
+    sandbox::name_forbidden_calls();
+    sys::on_fault_in_copies()?;
+    filter::confine(lowest, network)
 }
 
 /// A program that is ready to run: this process is to become it.
@@ -126,6 +142,7 @@ impl Program {
             let root = process.files.root().unwrap_or(Path::new("/"));
             let keeps_signals = sys::wall(root, process.files.writable(), config.network);
             process.keeps_signals.store(keeps_signals.map_err(host(Step::Sandbox))?, Ordering::Relaxed);
+            confine(lowest, config.network).map_err(host(Step::Sandbox))?;
         }
         Ok(Program { thread: Thread::first(process, begin, opened.asks_cpuid(), run::other)? })
     }

@@ -7,6 +7,8 @@
 //! It does not guard against a fault of KVM itself, nor against what a guest learns from caches and clocks:
 //! docs/security.md says what is promised. Sources: seccomp(2), landlock(7), capabilities(7).
 
+#[cfg(test)]
+pub(crate) mod ask;
 mod gate;
 /// The filters are made of them by the build script; here they are what the filters are held against.
 #[cfg(test)]
@@ -107,6 +109,12 @@ pub fn end_on_panic(status: u8) {
         }
         std::process::exit(status.into());
     }));
+}
+
+/// From now on a system call that a filter stops is named, where a handler of SIGSYS asks for it. For a process whose
+/// signals are a program's; the others have [`Sandbox::enter`].
+pub fn name_forbidden_calls() {
+    sys::name_forbidden_calls(forbidden);
 }
 
 fn failed(source: io::Error) -> Error {

@@ -1,40 +1,13 @@
 //! Each filter, asked about every system call.
 
+use super::ask::{ALLOW, TRAP, X86_64, ask};
 use super::rules::{self, COMMON, COMMON_CHECKED, Checked, Must, Rules};
 use super::*;
 
-const X86_64: u32 = 0xc000_003e;
-const ALLOW: u32 = 0x7fff_0000;
-const TRAP: u32 = 0x0003_0000;
 /// The number of the process that the filters are for.
 const PROCESS: u32 = 4321;
 /// A number that no rule mentions, and that has no bit of one that must not be set.
 const OTHER_NUMBER: u64 = 0x7fff_fff0;
-
-/// What a filter answers: the few instructions that ours are made of.
-fn ask(filter: &[sock_filter], architecture: u32, number: u32, arguments: [u64; 6]) -> u32 {
-    let (mut at, mut loaded) = (0, 0);
-    loop {
-        let sock_filter { code, jt, jf, k } = filter[at];
-        let jump = |taken| 1 + usize::from(if taken { jt } else { jf });
-        at += match code {
-            0x20 => {
-                loaded = match k {
-                    0 => number,
-                    4 => architecture,
-                    8 => 0x1234,
-                    16.. if k % 8 == 0 => arguments[(k as usize - 16) / 8] as u32,
-                    _ => panic!("nothing of interest is at {k}"),
-                };
-                1
-            }
-            0x15 => jump(loaded == k),
-            0x45 => jump(loaded & k != 0),
-            0x06 => return k,
-            _ => panic!("instruction {code:#x}"),
-        };
-    }
-}
 
 fn filters() -> impl Iterator<Item = (Vec<sock_filter>, Rules)> {
     let filters =

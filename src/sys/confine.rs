@@ -6,6 +6,7 @@
 use super::check;
 use super::signal::on_signal;
 use std::io;
+use std::sync::OnceLock;
 
 /// Gives up every capability of the calling thread, and of those it will start (capset(2)).
 pub fn drop_capabilities() -> io::Result<()> {
@@ -90,27 +91,42 @@ pub fn share_one_heap() -> io::Result<()> {
     }
 }
 
-/// Calls `handler` with the number and the second argument of a system call that a seccomp filter stopped
-/// (`SECCOMP_RET_TRAP`).
+/// Who is told of a system call that a seccomp filter stopped.
+static FORBIDDEN: OnceLock<fn(i32, u64) -> !> = OnceLock::new();
+
+/// Has `handler` called with the number and the second argument of a system call that a seccomp filter stopped
+/// (`SECCOMP_RET_TRAP`), by whoever handles SIGSYS.
 ///
-/// The handler may only do what is async-signal-safe.
+/// It may only do what is async-signal-safe.
+pub fn name_forbidden_calls(handler: fn(i32, u64) -> !) {
+    FORBIDDEN.get_or_init(|| handler);
+}
+
+/// The same, and handles SIGSYS.
 pub fn on_forbidden_call(handler: fn(i32, u64) -> !) -> io::Result<()> {
-    static HANDLER: std::sync::OnceLock<fn(i32, u64) -> !> = std::sync::OnceLock::new();
     extern "C" fn forbidden(_signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-        // The number lies behind signo, errno, code, padding and the address of the call; libc has no name
-        // for it.
-        const NUMBER: usize = 24;
-        // SAFETY: the kernel hands over a whole siginfo_t, which is 128 bytes, and the registers as they were.
-        let (number, argument) = unsafe {
-            let registers = &(*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs;
-            (info.byte_add(NUMBER).cast::<i32>().read(), registers[libc::REG_RSI as usize])
-        };
-        if let Some(handler) = HANDLER.get() {
-            handler(number, argument as u64);
-        }
+        // SAFETY: the kernel hands over a whole siginfo_t, and the registers as they were.
+        unsafe { name_forbidden_call(info.cast(), context.cast()) };
     }
-    HANDLER.get_or_init(|| handler);
+    name_forbidden_calls(handler);
     on_signal(libc::SIGSYS, forbidden)
+}
+
+/// Tells of the system call that a filter stopped.
+///
+/// # Safety
+/// `info` and `context` are what a handler of SIGSYS gets.
+pub(super) unsafe fn name_forbidden_call(info: *const u8, context: *const libc::ucontext_t) {
+    // The number lies behind signo, errno, code, padding and the address of the call; libc has no name for it.
+    const NUMBER: usize = 24;
+    // SAFETY: a siginfo_t has 128 bytes; the registers are the context's.
+    let (number, argument) = unsafe {
+        let registers = &(*context).uc_mcontext.gregs;
+        (info.add(NUMBER).cast::<i32>().read(), registers[libc::REG_RSI as usize])
+    };
+    if let Some(handler) = FORBIDDEN.get() {
+        handler(number, argument as u64);
+    }
 }
 
 /// Writes to standard error and ends the process: what is left to a signal handler.

@@ -24,7 +24,8 @@ mod time;
 mod waiting;
 
 pub use confine::{
-    close_file_system, die_saying, drop_capabilities, limit_resources, on_forbidden_call, share_one_heap,
+    close_file_system, die_saying, drop_capabilities, limit_resources, name_forbidden_calls,
+    on_forbidden_call, share_one_heap,
 };
 pub use file::{
     inherited_pipe, link_target, memory_file, next_data, open_at, open_without_waiting, own_pages,

@@ -1,23 +1,13 @@
 //! `exec`: Linux programs, as they are, in a VM without a kernel, held against the same ones on the host itself.
 
-use crate::support::{Ended, Program, has_kvm, matchstick, skip};
+use crate::support::{Ended, Program, has_kvm, installed, matchstick};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// How long one may take: the test machine is busy, and a program here is slower than on the host.
 const LIMIT: Duration = Duration::from_secs(120);
-
-/// The path of a program of this host; `None`, and said, where there is none.
-fn installed(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.is_file());
-    if found.is_none() {
-        skip(&format!("{name} is not installed"));
-    }
-    found
-}
 
 fn exec(options: &[&str], words: &[&str]) -> Program {
     matchstick(["exec"]).args(options).args(words).limit(LIMIT)

@@ -2,6 +2,7 @@
 
 use crate::support::supervisor::supervise;
 use crate::support::{self, Program, has_kvm, matchstick};
+use matchstick::program;
 use matchstick::sandbox::{Role, Sandbox};
 use std::fs;
 use std::io::ErrorKind;
@@ -383,6 +384,91 @@ fn the_calls_that_no_filter_sees_do_nothing() {
         let is_illegal = ended.status.signal() == Some(libc::SIGILL);
         assert!(is_stopped || is_illegal || text.contains("it came back: Err("), "{name}: {ended:?}");
     }
+}
+
+/// Every system call, made by a process that serves a Linux program, as if there were no table before it: what the filter
+/// does not allow ends the process and is named. (What it allows, src/program/filter/tests.rs holds against the table.)
+#[test]
+fn around_a_program_every_call_that_it_does_not_need_ends_the_process() {
+    // The two that pass every filter have a test of their own.
+    let refused = (0..470_i64).filter(|number| !matches!(number, 335 | 336) && !program::is_allowed(*number));
+    let mut attempts: Vec<(i64, String)> =
+        refused.map(|number| (number, format!("{number} 0 0 0"))).collect();
+    assert!(attempts.len() > 200, "{attempts:?}");
+    // And what is allowed, with arguments that are not.
+    for (call, [a, b, c]) in [
+        (libc::SYS_ioctl, [0, 0xae01, 0]), // KVM_CREATE_VM of a descriptor of the program's
+        (libc::SYS_ioctl, [1024, libc::TCGETS, 0]), // a terminal's request of one of ours
+        (libc::SYS_ioctl, [0, libc::TIOCSTI, 0]), // types for somebody else
+        (libc::SYS_mmap, [0, 4096, 7]),
+        (libc::SYS_mprotect, [0, 4096, libc::PROT_EXEC as u64]),
+        (libc::SYS_dup2, [0, 1024, 0]),
+        (libc::SYS_close_range, [3, u64::from(u32::MAX), 0]),
+        (libc::SYS_rt_sigaction, [libc::SIGSYS as u64, 0, 0]),
+        (libc::SYS_clone, [libc::CLONE_NEWUSER as u64 | libc::SIGCHLD as u64, 0, 0]),
+        (libc::SYS_openat, [libc::AT_FDCWD as u64, 0, libc::O_RDWR as u64]),
+        (libc::SYS_prctl, [libc::PR_SET_DUMPABLE as u64, 1, 0]),
+        (libc::SYS_prlimit64, [1, 0, 0]),
+        (libc::SYS_mknodat, [0, 0, u64::from(libc::S_IFCHR)]),
+        (libc::SYS_socket, [libc::AF_INET as u64, libc::SOCK_STREAM as u64, 0]),
+        (libc::SYS_setsockopt, [0, libc::SOL_SOCKET as u64, libc::SO_ATTACH_BPF as u64]),
+        (libc::SYS_madvise, [0, 0, libc::MADV_DONTFORK as u64]),
+    ] {
+        attempts.push((call, format!("{call} {a} {b} {c}")));
+    }
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let work = || {
+        while let Some((number, attempt)) =
+            attempts.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+        {
+            let ended = in_a_process("attempt_beside_the_table", &[("ATTEMPT", attempt)]);
+            let text = String::from_utf8_lossy(&ended.stderr);
+            assert_eq!(ended.status.code(), Some(125), "{attempt}: {ended:?}");
+            assert!(
+                text.contains(&format!(" ({number}, ")) && text.contains("the sandbox stopped"),
+                "{text}"
+            );
+        }
+    };
+    thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(work))));
+}
+
+#[test]
+#[ignore = "ends its process; the test above starts it"]
+fn attempt_beside_the_table() {
+    let attempt = std::env::var("ATTEMPT").unwrap();
+    let numbers: Vec<u64> = attempt.split(' ').map(|word| word.parse().unwrap()).collect();
+    program::confine(1024, false).unwrap();
+    let [a, b, c] = [1, 2, 3].map(|index| numbers[index]);
+    let result = support::terminal::call(numbers[0] as i64, [a, b, c, 0, 0, 0]);
+    panic!("it came back: {result:?}");
+}
+
+/// Each process of a program, and each thread, also after fork and execve.
+#[test]
+fn every_process_and_thread_of_a_program_is_confined() {
+    if !has_kvm() || support::installed("python3").is_none() {
+        return;
+    }
+    let program = "
+import os, sys, threading, time
+def say(): print([open('/proc/thread-self/status').read().split(key)[1].split()[0] for key in ('Seccomp:', 'NoNewPrivs:')])
+say()
+thread = threading.Thread(target=say); thread.start(); thread.join()
+if os.fork() == 0:
+    say()
+    sys.stdout.flush()
+    os.execlp('grep', 'grep', '-h', '-E', 'Seccomp:|NoNewPrivs:', '/proc/self/status')
+os.wait()
+";
+    let ended = matchstick(["exec", "python3", "-u", "-c", program]).limit(Duration::from_secs(60)).run();
+    assert_eq!(
+        ended.text(),
+        "['2', '1']\n['2', '1']\n['2', '1']\nNoNewPrivs:\t1\nSeccomp:\t2\n",
+        "{ended:?}"
+    );
+    let ended = matchstick(["exec", "--sandbox", "off", "grep", "Seccomp:", "/proc/self/status"]).run();
+    assert_eq!(ended.text(), "Seccomp:\t0\n", "{ended:?}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What becomes of a system call.
 
+use super::by_handlers::BY_HANDLERS;
 use crate::error::Error;
 use crate::program::errno::Errno;
 use crate::program::thread::End;
@@ -90,6 +91,7 @@ pub fn descriptor(answer: Answer, lowest: i32) -> Answer {
 
 /// A call with fewer arguments.
 pub fn host<const N: usize>(number: i64, arguments: [Argument<'_>; N]) -> Answer {
+    debug_assert!(BY_HANDLERS.contains(&number), "system call {number} is made by no handler");
     let mut all = [Argument::Word(0); 6];
     all[..N].copy_from_slice(&arguments);
     made(sys::call(number, all))

@@ -81,30 +81,21 @@ pub(super) fn brk(thread: &mut Thread, call: &Checked<'_>) -> Answer {
 
 /// Advice that changes nothing but what is in memory. What would be left out of a child (MADV_DONTFORK) would leave a
 /// hole where this process's own memory could come to lie.
+#[rustfmt::skip]
+pub const ADVICE: &[i32] = {
+    use libc::*;
+    &[
+        MADV_NORMAL, MADV_RANDOM, MADV_SEQUENTIAL, MADV_WILLNEED, MADV_DONTNEED, MADV_FREE, MADV_REMOVE, MADV_HUGEPAGE,
+        MADV_NOHUGEPAGE, MADV_MERGEABLE, MADV_UNMERGEABLE, MADV_WIPEONFORK, MADV_KEEPONFORK, MADV_COLD, MADV_PAGEOUT,
+        MADV_POPULATE_READ, MADV_POPULATE_WRITE, MADV_DONTDUMP, MADV_DODUMP,
+    ]
+};
+
 pub(super) fn madvise(thread: &mut Thread, call: &Checked<'_>) -> Answer {
     let [at, len, ..] = call.words;
     let advice = call.int(2);
-    match advice {
-        libc::MADV_NORMAL
-        | libc::MADV_RANDOM
-        | libc::MADV_SEQUENTIAL
-        | libc::MADV_WILLNEED
-        | libc::MADV_DONTNEED
-        | libc::MADV_FREE
-        | libc::MADV_REMOVE
-        | libc::MADV_HUGEPAGE
-        | libc::MADV_NOHUGEPAGE
-        | libc::MADV_MERGEABLE
-        | libc::MADV_UNMERGEABLE
-        | libc::MADV_WIPEONFORK
-        | libc::MADV_KEEPONFORK
-        | libc::MADV_COLD
-        | libc::MADV_PAGEOUT
-        | libc::MADV_POPULATE_READ
-        | libc::MADV_POPULATE_WRITE
-        | libc::MADV_DONTDUMP
-        | libc::MADV_DODUMP => {}
-        _ => return errno(libc::EINVAL),
+    if !ADVICE.contains(&advice) {
+        return errno(libc::EINVAL);
     }
     if len == 0 {
         return value(0);

@@ -4,11 +4,12 @@
 //! checked in one place, whatever the call; a call that the table does not have gets ENOSYS.
 
 pub mod answer;
+mod by_handlers;
 mod exec;
 mod file;
 mod kinds;
-mod memory;
-mod network;
+pub mod memory;
+pub mod network;
 mod own;
 mod paths;
 mod process;

@@ -16,18 +16,15 @@ const ADDRESS_MAX: u64 = 128;
 /// The most bytes of control data, as the kernel's net.core.optmem_max has it.
 const CONTROL_MAX: u64 = 20480;
 
-/// Whether a program may have sockets of that family.
-fn is_allowed(thread: &Thread, domain: i32) -> bool {
-    match domain {
-        libc::AF_UNIX => true,
-        libc::AF_INET | libc::AF_INET6 | libc::AF_NETLINK => thread.process.network,
-        _ => false,
-    }
+/// Families of sockets that a program may have, with or without the network.
+pub fn families(network: bool) -> &'static [i32] {
+    const ALL: &[i32] = &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+    if network { ALL } else { &ALL[..1] }
 }
 
 pub(super) fn socket(thread: &mut Thread, call: &Checked<'_>) -> Answer {
     let [domain, kind, protocol, ..] = call.words;
-    if !is_allowed(thread, domain as i32) {
+    if !families(thread.process.network).contains(&(domain as i32)) {
         return errno(libc::EACCES);
     }
     // Of netlink only what tells of routes and addresses.
@@ -67,19 +64,24 @@ pub(super) fn named(thread: &mut Thread, call: &Checked<'_>) -> Answer {
     host(call.number, [Word(call.words[0]), Bytes(&address), Word(len)])
 }
 
+/// Options of all sockets that load code into the kernel.
+pub const NOT_OF_SOCKETS: &[i32] = &[
+    libc::SO_ATTACH_FILTER,
+    libc::SO_ATTACH_BPF,
+    libc::SO_ATTACH_REUSEPORT_CBPF,
+    libc::SO_ATTACH_REUSEPORT_EBPF,
+];
+/// Options of TCP that hold addresses, or change what a socket is.
+pub const NOT_OF_TCP: &[i32] = &[libc::TCP_ULP, libc::TCP_ZEROCOPY_RECEIVE];
+/// Options of IP end here; what follows are netfilter's.
+pub const IP_NAMES: u32 = 64;
+
 /// Options that hold no addresses and load no code.
-fn is_plain(level: i32, name: i32) -> bool {
+pub fn is_plain(level: i32, name: i32) -> bool {
     match level {
-        libc::SOL_SOCKET => !matches!(
-            name,
-            libc::SO_ATTACH_FILTER
-                | libc::SO_ATTACH_BPF
-                | libc::SO_ATTACH_REUSEPORT_CBPF
-                | libc::SO_ATTACH_REUSEPORT_EBPF
-        ),
-        // From 64 on they are netfilter's.
-        libc::IPPROTO_IP | libc::IPPROTO_IPV6 => (0..64).contains(&name),
-        libc::IPPROTO_TCP => !matches!(name, libc::TCP_ULP | libc::TCP_ZEROCOPY_RECEIVE),
+        libc::SOL_SOCKET => !NOT_OF_SOCKETS.contains(&name),
+        libc::IPPROTO_IP | libc::IPPROTO_IPV6 => (name as u32) < IP_NAMES,
+        libc::IPPROTO_TCP => !NOT_OF_TCP.contains(&name),
         libc::IPPROTO_UDP | libc::SOL_NETLINK => true,
         _ => false,
     }

@@ -353,6 +353,7 @@ pub const CALLS: &[Call] = {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::program::syscall::by_handlers::BY_HANDLERS;
     use crate::sys::program::addresses;
 
     #[test]
@@ -389,6 +390,21 @@ mod tests {
                 "{}",
                 call.number
             );
+        }
+    }
+
+    /// Whether the host ever gets the call `number` for a program.
+    fn is_passed_on(number: i64) -> bool {
+        let by_table = find(number as u64).is_some_and(|call| matches!(call.server, Host | HostDescriptor));
+        by_table || BY_HANDLERS.contains(&number)
+    }
+
+    /// Nothing more can be passed on than the table or a handler passes on.
+    #[test]
+    fn the_floor_below_knows_no_call_that_nobody_makes() {
+        for number in 0..512 {
+            let (may, does) = (crate::sys::program::is_passed_on(number), is_passed_on(number));
+            assert_eq!(may, does, "system call {number}");
         }
     }
 

@@ -99,14 +99,84 @@ impl<'a> Message<'a> {
 
 /// Which arguments of a call are addresses: bit 0 is the first. `None` for calls that cannot be passed on. `words` are
 /// its first three arguments, as the second or first of some decides what another one is.
+pub fn addresses(number: i64, words: [u64; 3]) -> Option<u8> {
+    fn asked<T: PartialEq>([plain, of_memory]: [&[T]; 2], what: T, memory: u8) -> Option<u8> {
+        match what {
+            what if plain.contains(&what) => Some(0),
+            what if of_memory.contains(&what) => Some(memory),
+            _ => None,
+        }
+    }
+    match number {
+        libc::SYS_fcntl => asked(FCNTLS, words[1] as i32, 0b100),
+        libc::SYS_ioctl => asked(IOCTLS, words[1], 0b100),
+        libc::SYS_prctl => asked(PRCTLS, words[0] as i32, 0b10),
+        libc::SYS_futex => futex_addresses(words[1] as i32),
+        number => same_addresses(number),
+    }
+}
+
+/// Whether a call can be passed on at all.
+pub const fn is_passed_on(number: i64) -> bool {
+    matches!(number, libc::SYS_fcntl | libc::SYS_ioctl | libc::SYS_prctl | libc::SYS_futex)
+        || same_addresses(number).is_some()
+}
+
+/// Of asm-generic/fcntl.h, and not in libc.
+const F_SETSIG: i32 = 10;
+const F_GETSIG: i32 = 11;
+
+/// What fcntl(2) can be asked: with a number, or with a `struct flock`.
+#[rustfmt::skip]
+pub const FCNTLS: [&[i32]; 2] = {
+    use libc::*;
+    [
+        &[
+            F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETOWN, F_SETOWN, F_SETSIG, F_GETSIG,
+            F_GETPIPE_SZ, F_SETPIPE_SZ, F_ADD_SEALS, F_GET_SEALS, F_SETLEASE, F_GETLEASE,
+        ],
+        &[F_GETLK, F_SETLK, F_SETLKW, F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW],
+    ]
+};
+
+/// What prctl(2) can be asked: with a number, or with memory.
+#[rustfmt::skip]
+pub const PRCTLS: [&[i32]; 2] = {
+    use libc::*;
+    [
+        &[
+            PR_SET_PDEATHSIG, PR_GET_DUMPABLE, PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS, PR_SET_CHILD_SUBREAPER,
+            PR_CAPBSET_READ, PR_SET_TIMERSLACK, PR_GET_TIMERSLACK, PR_GET_KEEPCAPS,
+        ],
+        &[PR_SET_NAME, PR_GET_NAME, PR_GET_PDEATHSIG, PR_GET_CHILD_SUBREAPER],
+    ]
+};
+
+/// What ioctl(2) can be asked, with a number or with memory: about terminals, pipes and sockets, as shells, editors and
+/// event loops do.
+#[rustfmt::skip]
+pub const IOCTLS: [&[u64]; 2] = {
+    use libc::*;
+    // TCGETS2, TCSETS2, TCSETSW2, TCSETSF2
+    const TERMIOS2: [u64; 4] = [0x802c_542a, 0x402c_542b, 0x402c_542c, 0x402c_542d];
+    [
+        &[
+            TCSBRK, TCSBRKP, TCXONC, TCFLSH, TIOCSCTTY, TIOCNOTTY, TIOCEXCL, TIOCNXCL, FIOCLEX, FIONCLEX, TIOCGPTPEER,
+        ],
+        &[
+            TCGETS, TCSETS, TCSETSW, TCSETSF, TIOCGPGRP, TIOCSPGRP, TIOCGSID, TIOCGWINSZ, TIOCSWINSZ, TIOCOUTQ,
+            FIONREAD, FIONBIO, FIOASYNC, TIOCGPTN, TIOCSPTLCK, TIOCGEXCL, TCGETA, TCSETA, TCSETAW, TCSETAF,
+            TERMIOS2[0], TERMIOS2[1], TERMIOS2[2], TERMIOS2[3],
+        ],
+    ]
+};
+
+/// Of a call whose addresses are in the same places whatever it is asked.
 #[rustfmt::skip]
 #[allow(non_upper_case_globals, reason = "as libc spells them")]
 #[deny(unreachable_patterns, reason = "a name that libc does not have would match everything")]
-pub fn addresses(number: i64, words: [u64; 3]) -> Option<u8> {
+const fn same_addresses(number: i64) -> Option<u8> {
     use libc::*;
-    // Of asm-generic/fcntl.h, and not in libc.
-    const F_SETSIG: i32 = 10;
-    const F_GETSIG: i32 = 11;
     Some(match number {
         SYS_close | SYS_close_range | SYS_dup | SYS_dup2 | SYS_dup3 | SYS_lseek | SYS_fsync | SYS_fdatasync | SYS_syncfs
         | SYS_sync | SYS_ftruncate | SYS_fallocate | SYS_fadvise64 | SYS_readahead | SYS_sync_file_range | SYS_flock
@@ -117,28 +187,27 @@ pub fn addresses(number: i64, words: [u64; 3]) -> Option<u8> {
         | SYS_getuid | SYS_geteuid | SYS_getgid | SYS_getegid | SYS_kill | SYS_tkill | SYS_tgkill | SYS_pause
         | SYS_alarm | SYS_sched_yield | SYS_sched_getscheduler | SYS_sched_get_priority_max
         | SYS_sched_get_priority_min | SYS_getpriority | SYS_setpriority | SYS_timer_getoverrun | SYS_timer_delete
-        | SYS_pidfd_open | SYS_membarrier | SYS_setuid | SYS_setgid | SYS_setreuid | SYS_setregid | SYS_setresuid
-        | SYS_setresgid | SYS_setfsuid | SYS_setfsgid => 0,
+        | SYS_membarrier | SYS_setuid | SYS_setgid | SYS_setreuid | SYS_setregid | SYS_setresuid
+        | SYS_setresgid => 0,
 
-        SYS_uname | SYS_sysinfo | SYS_times | SYS_time | SYS_pipe | SYS_pipe2 | SYS_poll | SYS_getrandom
+        SYS_uname | SYS_sysinfo | SYS_times | SYS_time | SYS_pipe2 | SYS_poll | SYS_getrandom
         | SYS_memfd_create | SYS_rt_sigpending | SYS_rt_sigsuspend | SYS_truncate | SYS_msync
-        | SYS_mlock | SYS_mlock2 | SYS_munlock | SYS_mkdir | SYS_rmdir => 0b1,
+        | SYS_mlock | SYS_mlock2 | SYS_munlock => 0b1,
 
         SYS_read | SYS_write | SYS_pread64 | SYS_pwrite64 | SYS_readv | SYS_writev | SYS_preadv | SYS_pwritev
-        | SYS_preadv2 | SYS_pwritev2 | SYS_vmsplice | SYS_getdents | SYS_getdents64 | SYS_fstat | SYS_fstatfs
-        | SYS_getrlimit | SYS_setrlimit | SYS_getrusage | SYS_getgroups | SYS_bind | SYS_connect | SYS_sendmsg
+        | SYS_preadv2 | SYS_pwritev2 | SYS_getdents | SYS_getdents64 | SYS_fstat | SYS_fstatfs
+        | SYS_getrusage | SYS_getgroups | SYS_bind | SYS_connect | SYS_sendmsg
         | SYS_recvmsg | SYS_epoll_wait | SYS_getitimer | SYS_clock_gettime | SYS_clock_getres
         | SYS_timer_gettime | SYS_timerfd_gettime | SYS_signalfd4 | SYS_sched_getparam
-        | SYS_sched_rr_get_interval | SYS_faccessat | SYS_faccessat2 | SYS_mkdirat | SYS_mknodat | SYS_unlinkat
-        | SYS_fchmodat | SYS_fchownat | SYS_flistxattr | SYS_inotify_add_watch => 0b10,
+        | SYS_sched_rr_get_interval | SYS_faccessat2 | SYS_mkdirat | SYS_mknodat | SYS_unlinkat
+        | SYS_fchmodat | SYS_fchownat | SYS_inotify_add_watch => 0b10,
 
-        SYS_nanosleep | SYS_gettimeofday | SYS_getcpu | SYS_capget | SYS_statfs | SYS_stat | SYS_lstat => 0b11,
-        SYS_sendfile | SYS_sched_getaffinity | SYS_sched_setaffinity | SYS_rt_sigqueueinfo | SYS_pidfd_send_signal
-        | SYS_sched_setscheduler => 0b100,
+        SYS_nanosleep | SYS_gettimeofday | SYS_getcpu | SYS_capget => 0b11,
+        SYS_sendfile | SYS_sched_getaffinity | SYS_sched_setaffinity | SYS_rt_sigqueueinfo | SYS_sched_setscheduler => 0b100,
         SYS_mincore | SYS_symlinkat => 0b101,
-        SYS_accept | SYS_accept4 | SYS_getsockname | SYS_getpeername | SYS_newfstatat | SYS_readlinkat | SYS_openat2
-        | SYS_setitimer | SYS_timer_create | SYS_utimensat | SYS_fgetxattr | SYS_fsetxattr => 0b110,
-        SYS_getresuid | SYS_getresgid | SYS_getxattr | SYS_rt_sigtimedwait => 0b111,
+        SYS_accept | SYS_accept4 | SYS_getsockname | SYS_getpeername | SYS_readlinkat | SYS_openat2
+        | SYS_setitimer | SYS_timer_create | SYS_utimensat => 0b110,
+        SYS_getresuid | SYS_getresgid | SYS_rt_sigtimedwait => 0b111,
         SYS_socketpair | SYS_setsockopt | SYS_epoll_ctl | SYS_rt_tgsigqueueinfo => 0b1000,
         SYS_wait4 | SYS_renameat2 | SYS_linkat | SYS_splice | SYS_copy_file_range => 0b1010,
         SYS_prlimit64 | SYS_clock_nanosleep | SYS_timer_settime | SYS_timerfd_settime => 0b1100,
@@ -150,34 +219,17 @@ pub fn addresses(number: i64, words: [u64; 3]) -> Option<u8> {
         SYS_epoll_pwait2 => 0b1_1010,
         SYS_recvfrom => 0b11_0010,
         SYS_pselect6 => 0b11_1110,
+        _ => return None,
+    })
+}
 
-        SYS_futex => match words[1] as i32 & 0x7f {
-            FUTEX_WAIT | FUTEX_WAIT_BITSET | FUTEX_LOCK_PI | FUTEX_LOCK_PI2 | FUTEX_WAIT_REQUEUE_PI => 0b1_1001,
-            FUTEX_WAKE | FUTEX_WAKE_BITSET | FUTEX_UNLOCK_PI | FUTEX_TRYLOCK_PI => 0b1_0001,
-            FUTEX_REQUEUE | FUTEX_CMP_REQUEUE | FUTEX_WAKE_OP | FUTEX_CMP_REQUEUE_PI => 0b1_0001,
-            _ => return None,
-        },
-        SYS_fcntl => match words[1] as i32 {
-            F_GETLK | F_SETLK | F_SETLKW | F_OFD_GETLK | F_OFD_SETLK | F_OFD_SETLKW => 0b100,
-            F_DUPFD | F_DUPFD_CLOEXEC | F_GETFD | F_SETFD | F_GETFL | F_SETFL | F_GETOWN | F_SETOWN | F_SETSIG
-            | F_GETSIG | F_GETPIPE_SZ | F_SETPIPE_SZ | F_ADD_SEALS | F_GET_SEALS | F_SETLEASE | F_GETLEASE => 0,
-            _ => return None,
-        },
-        SYS_prctl => match words[0] as i32 {
-            PR_SET_NAME | PR_GET_NAME | PR_GET_PDEATHSIG | PR_GET_CHILD_SUBREAPER => 0b10,
-            PR_SET_PDEATHSIG | PR_GET_DUMPABLE | PR_SET_NO_NEW_PRIVS | PR_GET_NO_NEW_PRIVS | PR_SET_CHILD_SUBREAPER
-            | PR_CAPBSET_READ | PR_SET_TIMERSLACK | PR_GET_TIMERSLACK | PR_GET_KEEPCAPS => 0,
-            _ => return None,
-        },
-        // The terminal, pipes and sockets: what shells, editors and event loops ask.
-        SYS_ioctl => match words[1] {
-            TCGETS | TCSETS | TCSETSW | TCSETSF | TIOCGPGRP | TIOCSPGRP | TIOCGSID | TIOCGWINSZ | TIOCSWINSZ
-            | TIOCOUTQ | FIONREAD | FIONBIO | FIOASYNC | TIOCGPTN | TIOCSPTLCK | TIOCGEXCL | TCGETA | TCSETA | TCSETAW
-            | TCSETAF | 0x802c_542a | 0x402c_542b | 0x402c_542c | 0x402c_542d => 0b100,
-            TCSBRK | TCSBRKP | TCXONC | TCFLSH | TIOCSCTTY | TIOCNOTTY | TIOCEXCL | TIOCNXCL | FIOCLEX | FIONCLEX
-            | TIOCGPTPEER => 0,
-            _ => return None,
-        },
+/// Of futex(2): what it waits for, or is about besides; of some operations the fourth is a time.
+fn futex_addresses(operation: i32) -> Option<u8> {
+    use libc::*;
+    Some(match operation & 0x7f {
+        FUTEX_WAIT | FUTEX_WAIT_BITSET | FUTEX_LOCK_PI | FUTEX_LOCK_PI2 | FUTEX_WAIT_REQUEUE_PI => 0b1_1001,
+        FUTEX_WAKE | FUTEX_WAKE_BITSET | FUTEX_UNLOCK_PI | FUTEX_TRYLOCK_PI => 0b1_0001,
+        FUTEX_REQUEUE | FUTEX_CMP_REQUEUE | FUTEX_WAKE_OP | FUTEX_CMP_REQUEUE_PI => 0b1_0001,
         _ => return None,
     })
 }

@@ -15,7 +15,9 @@ mod vdso;
 mod wall;
 
 pub use arena::{Arena, Source};
-pub use call::{Argument, Message, Part, Piece, RESTART, addresses, call};
+pub use call::{
+    Argument, FCNTLS, IOCTLS, Message, PRCTLS, Part, Piece, RESTART, addresses, call, is_passed_on,
+};
 pub use copy::Fault;
 pub use files::{Handle, Kind, close, close_on_exec};
 pub use inbox::{Inbox, Noted, attach};

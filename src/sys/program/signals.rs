@@ -57,6 +57,11 @@ pub enum Action {
 /// Sets what `signal` (1 to 64) does; `flags` are SA_NOCLDSTOP and SA_NOCLDWAIT. What the VMM needs itself is always
 /// noted.
 pub fn set_action(signal: i32, action: Action, flags: u64) -> io::Result<()> {
+    let is_ours = (1..=64).contains(&signal) && OURS & bit(signal) != 0;
+    if is_ours { Ok(()) } else { put_action(signal, action, flags) }
+}
+
+fn put_action(signal: i32, action: Action, flags: u64) -> io::Result<()> {
     /// `struct sigaction` as the kernel takes it (asm/signal.h).
     #[repr(C)]
     struct Kernel {
@@ -66,11 +71,10 @@ pub fn set_action(signal: i32, action: Action, flags: u64) -> io::Result<()> {
         mask: u64,
     }
     const SA_RESTORER: u64 = 0x0400_0000;
-    let is_ours = (1..=64).contains(&signal) && OURS & bit(signal) != 0;
     let (handler, mask) = match action {
-        Action::Default if !is_ours => (libc::SIG_DFL, 0),
-        Action::Ignore if !is_ours => (libc::SIG_IGN, 0),
-        _ => (arrived as *const () as usize, WHOLE_MASK & !OURS),
+        Action::Default => (libc::SIG_DFL, 0),
+        Action::Ignore => (libc::SIG_IGN, 0),
+        Action::Note => (arrived as *const () as usize, WHOLE_MASK & !OURS),
     };
     // SA_RESTART: a system call that was under way is gone on with, and then found by its address and not made.
     let flags = flags & (libc::SA_NOCLDSTOP | libc::SA_NOCLDWAIT) as u64
@@ -84,10 +88,12 @@ pub fn set_action(signal: i32, action: Action, flags: u64) -> io::Result<()> {
     }
 }
 
-/// From now on a fault in a copy to or from a program's memory is an error and not the process's end.
+/// From now on a fault in a copy to or from a program's memory is an error and not the process's end, and a system call
+/// that a filter stops is named: the signals for it are handled here for good, and a program's own are noted.
 pub fn on_fault_in_copies() -> io::Result<()> {
-    set_action(libc::SIGSEGV, Action::Note, 0)?;
-    set_action(libc::SIGBUS, Action::Note, 0)
+    [libc::SIGSEGV, libc::SIGBUS, libc::SIGSYS]
+        .into_iter()
+        .try_for_each(|own| put_action(own, Action::Note, 0))
 }
 
 /// Every signal does what the kernel does by itself, but those that are ignored already, and those the VMM needs.
@@ -101,10 +107,15 @@ pub fn default_everything() -> io::Result<()> {
 extern "C" fn arrived(signal: i32, info: *const u8, context: *mut libc::c_void) {
     /// Where siginfo_t has si_code, which is above 0 if the kernel itself is the sender.
     const CODE: usize = 8;
+    /// A filter stopped a system call.
+    const SYS_SECCOMP: i32 = 1;
     let context = context.cast::<libc::ucontext_t>();
     // SAFETY: the kernel passes a siginfo_t of 128 bytes and the context that it will restore, of which the mask has
     // eight bytes. Both are ours until we return.
     unsafe {
+        if signal == libc::SIGSYS && info.add(CODE).cast::<i32>().read() == SYS_SECCOMP {
+            super::super::confine::name_forbidden_call(info, context);
+        }
         let rip = &mut (*context).uc_mcontext.gregs[libc::REG_RIP as usize];
         if matches!(signal, libc::SIGSEGV | libc::SIGBUS) && info.add(CODE).cast::<i32>().read() > 0 {
             if let Some(end) = end_of_copy(*rip as usize) {
@@ -135,7 +146,10 @@ pub fn die_of(signal: i32) -> ! {
     // SAFETY: plain numbers and structs that are only read; the default action needs no handler.
     unsafe {
         libc::setrlimit(libc::RLIMIT_CORE, &none);
+        let all = u64::MAX;
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &all, null_mut::<u64>(), 8);
         let action = [0_u64; 4];
+        // Of SIGSYS a filter does not allow that, and stops it by just that signal: blocked, it ends the process.
         libc::syscall(libc::SYS_rt_sigaction, signal, action.as_ptr(), null_mut::<u64>(), 8);
         let set = !bit(signal);
         libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &set, null_mut::<u64>(), 8);
