@@ -46,9 +46,11 @@ pub const KVM_REQUESTS: &[u32] = &[
     kvm(WRITE, 0x89, 8),        // KVM_SET_MSRS
     kvm(WRITE, 0x46, 32),       // KVM_SET_USER_MEMORY_REGION
     kvm(NONE, 0x01, 0),         // KVM_CREATE_VM
+    kvm(NONE, 0x03, 0),         // KVM_CHECK_EXTENSION
     kvm(NONE, 0x04, 0),         // KVM_GET_VCPU_MMAP_SIZE
     kvm(NONE, 0x41, 0),         // KVM_CREATE_VCPU
     kvm(WRITE, 0xa3, 104),      // KVM_ENABLE_CAP
+    kvm(READ | WRITE, 0x05, 8), // KVM_GET_SUPPORTED_CPUID
     kvm(WRITE, 0x90, 8),        // KVM_SET_CPUID2
     kvm(WRITE, 0xa7, 392),      // KVM_SET_XCRS
     kvm(READ, 0xa4, 4096),      // KVM_GET_XSAVE
