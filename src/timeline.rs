@@ -1,9 +1,11 @@
 //! Where the time of a start goes: marks on the way, and the waterfall that shows them.
 //!
-//! Whoever wants to watch implements a [`Probe`].
+//! Whoever wants to watch a machine implements a [`Probe`], and an [`Observer`] to watch a Linux program.
 
+mod observer;
 mod probe;
 
+pub use observer::{Answered, Ended, Left, Observer, ProgramMemory, Shape};
 pub use probe::{Companion, Phase, Probe};
 
 use crate::kvm::Exit;
@@ -21,6 +23,7 @@ impl fmt::Display for Phase {
             Phase::CreateVm => "KVM_CREATE_VM",
             Phase::LocalApics => "split irqchip",
             Phase::AddMemory => "guest memory",
+            Phase::Arena => "address space",
             Phase::Devices => "devices",
             Phase::Load => "load image",
             Phase::CreateVcpus => "KVM_CREATE_VCPU",
@@ -29,6 +32,8 @@ impl fmt::Display for Phase {
             Phase::FirstByte => "guest: first byte",
             Phase::Post(READY_FOR_INPUT) => "guest: init runs",
             Phase::Post(code) => return f.pad(&format!("guest: POST {code:#04x}")),
+            Phase::FirstCall => "first system call",
+            Phase::Program => "program: to end",
             Phase::Guest => "guest: to its end",
             Phase::Teardown => "VM torn down",
             Phase::Reap => "exit to reaped",

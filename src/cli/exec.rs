@@ -2,9 +2,11 @@
 
 use super::error::{Error, Result};
 use super::option::{CommandHelp, Given, HELP, OptionHelp, Parsed, option};
+use super::timings;
 use super::values::sandbox;
 use crate::program::{Config, Program, Refusal, shown};
 use crate::sandbox::Sandbox;
+use crate::timeline::{Observer, Phase, Probe};
 use lexopt::{Parser, ValueExt};
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -29,6 +31,7 @@ const OPTIONS: &[OptionHelp] = &[
     option(None, "env", Some("K=V"), "set a variable of its environment; can be given more than once"),
     option(None, "clear-env", None, "begin with an empty environment"),
     option(None, "sandbox", Some("WHAT"), "strict, or off: have the kernel keep that, too [default: strict]"),
+    option(None, "timings", None, "show each phase from exec to reaped, on standard error"),
     option(Some('v'), "verbose", None, "name each system call that is not served"),
     HELP,
 ];
@@ -61,8 +64,34 @@ pub struct ExecArgs {
     pub environment: Vec<OsString>,
     /// `--clear-env`
     pub is_clear: bool,
+    /// `--timings`
+    pub timings: bool,
     /// `--verbose`
     pub verbose: bool,
+}
+
+impl ExecArgs {
+    /// Takes the option `name`, with its value if it has one.
+    pub fn take(&mut self, name: &str, parser: &mut Parser) -> std::result::Result<(), lexopt::Error> {
+        match name {
+            "root" => self.root = Some(parser.value()?.into()),
+            "write" => self.write.push(parser.value()?.into()),
+            "net" => self.network = true,
+            "sandbox" => self.sandbox = Some(parser.value()?.parse_with(sandbox)?),
+            "env" => {
+                let variable = parser.value()?;
+                if matches!(variable.as_bytes().iter().position(|&byte| byte == b'='), None | Some(0)) {
+                    return Err(format!("{variable:?} is no variable: NAME=VALUE is one").into());
+                }
+                self.environment.push(variable);
+            }
+            "clear-env" => self.is_clear = true,
+            "timings" => self.timings = true,
+            "verbose" => self.verbose = true,
+            _ => {}
+        }
+        Ok(())
+    }
 }
 
 /// Reads what follows `exec`.
@@ -73,20 +102,8 @@ pub fn parse(parser: &mut Parser) -> std::result::Result<Parsed<ExecArgs>, lexop
     let mut args = ExecArgs::default();
     while let Some(given) = Given::next(parser, OPTIONS)? {
         match given {
-            Given::Option("root") => args.root = Some(parser.value()?.into()),
-            Given::Option("write") => args.write.push(parser.value()?.into()),
-            Given::Option("net") => args.network = true,
-            Given::Option("sandbox") => args.sandbox = Some(parser.value()?.parse_with(sandbox)?),
-            Given::Option("env") => {
-                let variable = parser.value()?;
-                if matches!(variable.as_bytes().iter().position(|&byte| byte == b'='), None | Some(0)) {
-                    return Err(format!("{variable:?} is no variable: NAME=VALUE is one").into());
-                }
-                args.environment.push(variable);
-            }
-            Given::Option("clear-env") => args.is_clear = true,
-            Given::Option("verbose") => args.verbose = true,
-            Given::Option(_) => return Ok(Parsed::Help),
+            Given::Option("help") => return Ok(Parsed::Help),
+            Given::Option(name) => args.take(name, parser)?,
             // From here on everything is the program's, whatever it looks like.
             Given::Word(program) => {
                 args.words.push(program);
@@ -103,6 +120,26 @@ pub fn parse(parser: &mut Parser) -> std::result::Result<Parsed<ExecArgs>, lexop
 /// # Errors
 /// Of a program that cannot be run, and of a host that cannot run it.
 pub fn run(args: ExecArgs) -> Result<u8> {
+    if args.timings {
+        match timings::program_if_inside() {
+            Some((mut timeline, to_observer)) => {
+                timeline.mark(Phase::Prepare);
+                let mut program = load(args, &mut timeline, None)?;
+                program.observe(to_observer(timeline));
+                match program.run()? {}
+            }
+            None if !timings::is_measured() => return timings::measure(),
+            None => {}
+        }
+    }
+    match load(args, &mut (), None)?.run()? {}
+}
+
+/// Loads the program, so that this process may become it.
+///
+/// # Errors
+/// Of a program that cannot be run, and of a host that cannot run it.
+pub fn load(args: ExecArgs, probe: &mut impl Probe, observer: Option<Box<dyn Observer>>) -> Result<Program> {
     let name = shown(args.words.first().map(|word| word.as_bytes()).unwrap_or_default());
     let environment = environment(&args);
     let config = Config {
@@ -114,8 +151,7 @@ pub fn run(args: ExecArgs) -> Result<u8> {
         verbose: args.verbose,
     };
     let words = args.words.into_iter().map(OsStringExt::into_vec).collect();
-    let program = Program::new(config, words).map_err(|source| Error::Program { name, source })?;
-    match program.run()? {}
+    Program::watched(config, words, probe, observer).map_err(|source| Error::Program { name, source })
 }
 
 /// Ours, without the names that `--env` sets, and those.
@@ -126,6 +162,7 @@ fn environment(args: &ExecArgs) -> Vec<Vec<u8>> {
     let own: Vec<Vec<u8>> = args.environment.iter().map(name_of).collect();
     let inherited =
         std::env::vars_os().filter(|(name, _)| !args.is_clear && !own.contains(&name.as_bytes().to_vec()));
+    let inherited = inherited.filter(|(name, _)| !timings::is_ours(name));
     let inherited = inherited.map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat());
     inherited.chain(args.environment.iter().map(|variable| variable.as_bytes().to_vec())).collect()
 }

@@ -35,6 +35,8 @@ pub mod terminal;
 mod timings;
 #[cfg(feature = "trace")]
 mod trace;
+#[cfg(feature = "trace")]
+mod trace_exec;
 mod values;
 
 pub use option::{CommandHelp, OptionHelp};
@@ -87,6 +89,8 @@ fn carry_out(command: Command) -> Result<u8> {
         Command::Bench(args) => bench::run(*args)?,
         #[cfg(feature = "trace")]
         Command::Trace(run, args) => trace::run(&run, &args)?,
+        #[cfg(feature = "trace")]
+        Command::TraceExec(exec, args) => trace_exec::run(exec, &args)?,
         Command::Snapshot(run, args) => snapshot::run(&run, &args)?,
         Command::Clone(args) => clone::run(&args)?,
         Command::Diff(args) => diff::run(&args)?,

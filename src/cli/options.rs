@@ -17,6 +17,8 @@ use super::suggest;
 use super::table::{COMMANDS, LEFT_OUT, command};
 #[cfg(feature = "trace")]
 use super::trace::{self, TraceArgs};
+#[cfg(feature = "trace")]
+use super::trace_exec;
 use crate::guest::Guest;
 use crate::linux;
 use lexopt::{Arg, Parser};
@@ -31,6 +33,9 @@ pub enum Command {
     /// Start a guest and tell what happens.
     #[cfg(feature = "trace")]
     Trace(RunArgs, TraceArgs),
+    /// Run a Linux program and tell its system calls.
+    #[cfg(feature = "trace")]
+    TraceExec(ExecArgs, TraceArgs),
     /// Save a guest.
     Snapshot(RunArgs, SnapshotArgs),
     /// Start many from one image.
@@ -96,6 +101,11 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Usage> {
     let parser = &mut parser;
     match word.to_str() {
         Some("run") => read(&run::COMMAND, run::parse(parser), Command::Run),
+        #[cfg(feature = "trace")]
+        Some("trace") if trace::is_of_program(parser) => {
+            let command = |(exec, trace)| Command::TraceExec(exec, trace);
+            read(&trace_exec::COMMAND, trace_exec::parse(parser), command)
+        }
         #[cfg(feature = "trace")]
         Some("trace") => {
             read(&trace::COMMAND, trace::parse(parser), |(run, trace)| Command::Trace(run, trace))

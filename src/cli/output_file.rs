@@ -96,12 +96,26 @@ impl OutputFile {
         Ok(())
     }
 
+    /// Adds `text`. What was there before stays until [`finish`](OutputFile::finish), unless it is a stream.
+    pub fn append(&self, text: &str) -> Result<()> {
+        let file = match &self.place {
+            Place::Stream(file) => file,
+            Place::Replaced(new) => new.file(),
+        };
+        write_all(file, text.as_bytes()).map_err(|source| Error::Export { path: self.path.clone(), source })
+    }
+
     /// Puts `text` in the place of what was there: all of it, or nothing. To a stream it is written as far as it goes.
     pub fn write(self, text: &str) -> Result<()> {
-        let write = || match self.place {
-            Place::Stream(file) => write_all(&file, text.as_bytes()),
+        self.append(text)?;
+        self.finish()
+    }
+
+    /// Puts what was added in the place of what was there.
+    pub fn finish(self) -> Result<()> {
+        let publish = || match self.place {
+            Place::Stream(_) => Ok(()),
             Place::Replaced(new) => {
-                write_all(new.file(), text.as_bytes())?;
                 #[cfg(feature = "trace")]
                 if let Some((publisher, number)) = self.publisher {
                     return publisher.borrow_mut().publish(number);
@@ -109,7 +123,7 @@ impl OutputFile {
                 new.publish()
             }
         };
-        write().map_err(|source| Error::Export { path: self.path, source })
+        publish().map_err(|source| Error::Export { path: self.path, source })
     }
 
     /// Why the file is not written.

@@ -50,7 +50,11 @@ pub fn parse(parser: &mut Parser) -> std::result::Result<Parsed<RunArgs>, lexopt
 /// Runs a guest and returns the exit status.
 pub fn run(args: &RunArgs) -> Result<u8> {
     if args.timings {
-        return timings::run_if_inside(args).unwrap_or_else(|| timings::measure(args));
+        match timings::run_if_inside(|timeline| start::run(args, timeline)) {
+            Some(ended) => return ended,
+            None if !timings::is_measured() => return timings::measure(),
+            None => {}
+        }
     }
     start::run(args, &mut ())
 }

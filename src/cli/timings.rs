@@ -1,17 +1,18 @@
-//! `run --timings`: the waterfall from exec to reaped.
+//! `run --timings` and `exec --timings`: the waterfall from exec to reaped.
 //!
 //! A process cannot see its own beginning, nor its end. So we start ourselves once more, exactly as a
 //! shell would, and watch: the child notes its phases on the same clock and hands them over a pipe.
 
 use super::error::Result;
 use super::print::{complain, print_beside};
-use super::run_options::RunArgs;
-use super::{start, status};
+use super::status;
 use crate::error::{Error, Step};
 use crate::sys;
-use crate::timeline::{Phase, Timeline, waterfall};
+use crate::timeline::{Ended, Left, Observer, Phase, Probe, Timeline, waterfall};
+use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -27,26 +28,87 @@ pub fn descriptor() -> Option<u32> {
     value.split(',').nth(1)?.parse().ok()
 }
 
-/// The child's part: runs the guest with a timeline and hands it over. `None` in any other process.
-pub fn run_if_inside(args: &RunArgs) -> Option<Result<u8>> {
+/// What a child that is measured has: its timeline, and the pipe by which it hands it over. `None` in any other process.
+fn inside() -> Option<(File, Timeline)> {
     let value = std::env::var(VARIABLE).ok()?;
     let (parent, value) = value.split_once(',')?;
     let (fd, start) = value.split_once(',')?;
     let parent = parent.parse().ok()?;
-    let mut pipe = sys::inherited_pipe(fd.parse().ok()?)?;
+    let pipe = sys::inherited_pipe(fd.parse().ok()?)?;
     let started = Duration::from_nanos(start.parse().ok()?);
     // Should the parent be killed, nobody would end the guest.
     sys::end_with_parent(parent);
     let mut timeline = Timeline::since(started);
-    crate::timeline::Probe::mark(&mut timeline, Phase::Exec);
-    let status = start::run(args, &mut timeline);
-    let mut lines = String::new();
-    for (phase, end) in timeline.marks() {
-        lines += &format!("{}\t{phase}\n", end.as_nanos());
-    }
+    timeline.mark(Phase::Exec);
+    Some((pipe, timeline))
+}
+
+/// Marks as lines.
+fn lines<'a>(marks: impl IntoIterator<Item = &'a (Phase, Duration)>) -> String {
+    marks.into_iter().map(|(phase, end)| format!("{}\t{phase}\n", end.as_nanos())).collect()
+}
+
+/// The child's part: has `run` run the guest with a timeline, and hands that over. `None` in any other process.
+pub fn run_if_inside(run: impl FnOnce(&mut Timeline) -> Result<u8>) -> Option<Result<u8>> {
+    let (mut pipe, mut timeline) = inside()?;
+    let status = run(&mut timeline);
     // Should the parent be gone, nobody is left who wants to know.
-    let _ = pipe.write_all(lines.as_bytes());
+    let _ = pipe.write_all(lines(timeline.marks()).as_bytes());
     Some(status)
+}
+
+/// Whether a variable of the environment is ours, and none of a program's.
+pub fn is_ours(name: &OsStr) -> bool {
+    name == VARIABLE
+}
+
+/// The same for `exec`: the timeline of the start, and who hands it over when the program has ended.
+pub fn program_if_inside() -> Option<(Timeline, impl FnOnce(Timeline) -> Box<dyn Observer>)> {
+    let (pipe, timeline) = inside()?;
+    let to_observer =
+        |timeline| -> Box<dyn Observer> { Box::new(Stages { pipe: out_of_reach(pipe), timeline }) };
+    Some((timeline, to_observer))
+}
+
+/// The pipe by a descriptor that the program does not have.
+fn out_of_reach(pipe: File) -> Option<File> {
+    let lowest = sys::program::lowest_of_ours().ok()?;
+    sys::program::duplicate_above(pipe.as_fd(), lowest).ok().map(File::from)
+}
+
+/// What is left of a program's timeline when it runs: its first call, and its end.
+struct Stages {
+    /// `None` where nobody wants to know: in its children.
+    pipe: Option<File>,
+    timeline: Timeline,
+}
+
+impl Observer for Stages {
+    fn left(&mut self, _why: Left) {
+        if self.timeline.marks().iter().all(|(phase, _)| *phase != Phase::FirstCall) {
+            self.timeline.mark(Phase::FirstCall);
+        }
+    }
+
+    fn thread(&mut self) -> Box<dyn Observer> {
+        let pipe = self.pipe.as_ref().and_then(|pipe| pipe.try_clone().ok());
+        Box::new(Stages { pipe: pipe.and_then(out_of_reach), timeline: self.timeline.clone() })
+    }
+
+    fn forked(&mut self) {
+        self.pipe = None;
+    }
+
+    fn ended(&mut self, _how: Ended) {
+        self.timeline.mark(Phase::Program);
+        if let Some(pipe) = &mut self.pipe {
+            let _ = pipe.write_all(lines(self.timeline.marks()).as_bytes());
+        }
+    }
+
+    fn descriptors(&self) -> Vec<RawFd> {
+        self.pipe.iter().map(AsRawFd::as_raw_fd).collect()
+    }
 }
 
 /// The child's process number, or 0.
@@ -60,12 +122,14 @@ fn pass_on(signal: i32) {
     }
 }
 
+/// Whether this process was started to be measured. One whose pipe is not there must not start another one, which would
+/// start another one.
+pub fn is_measured() -> bool {
+    std::env::var_os(VARIABLE).is_some()
+}
+
 /// The parent's part: starts the child, waits for it and shows where its time went.
-pub fn measure(args: &RunArgs) -> Result<u8> {
-    // A child whose pipe is not there must not start another one, which would start another one.
-    if std::env::var_os(VARIABLE).is_some() {
-        return start::run(args, &mut ());
-    }
+pub fn measure() -> Result<u8> {
     let os = |source| Error::Host { step: Step::StartProcess, source };
     let (mut reader, writer) = sys::pipe_for_child().map_err(os)?;
     sys::note_ending_signals(pass_on).map_err(os)?;

@@ -54,6 +54,7 @@ const NOTES: &str = "
 The guest's output goes to stdout, as with `run`; the story follows when the guest has ended.
 Runs of alike exits are told once. Of very many events the first and the last are kept, and what
 was dropped is said; the sums have everything. With several CPUs, CPU 0 is the one that is told of.
+`matchstick trace exec PROGRAM` does the same for a Linux program, call by call.
 A debugger steers the guest without the sandbox. The exit status is that of `run`.
 ";
 
@@ -77,7 +78,7 @@ pub struct TraceArgs {
 
 impl TraceArgs {
     /// Takes the option `name`, with its value if it has one.
-    fn take(&mut self, name: &str, parser: &mut Parser) -> std::result::Result<(), lexopt::Error> {
+    pub fn take(&mut self, name: &str, parser: &mut Parser) -> std::result::Result<(), lexopt::Error> {
         let mut path = || parser.value().map(|value| Some(value.into()));
         match name {
             "output" => self.output = path()?,
@@ -111,6 +112,12 @@ impl TraceArgs {
             false => Ok(()),
         }
     }
+}
+
+/// Whether `exec` follows `trace`, which is then taken: a Linux program is to be traced.
+pub fn is_of_program(parser: &mut Parser) -> bool {
+    let Some(mut words) = parser.try_raw_args() else { return false };
+    words.next_if(|word| word == "exec").is_some()
 }
 
 /// Reads what follows `trace`.

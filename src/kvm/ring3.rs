@@ -340,6 +340,17 @@ impl ProgramVcpu {
             Err(error) => Err(host(Step::RunVcpu)(error)),
         }
     }
+
+    /// Has KVM complete what the last exit left to be done, without running the program.
+    pub fn complete(&mut self) -> Result<()> {
+        self.fd.set_kvm_immediate_exit(1);
+        let result = self.fd.run().map(drop);
+        self.fd.set_kvm_immediate_exit(0);
+        match result {
+            Err(error) if error.errno() != libc::EINTR => Err(host(Step::RunVcpu)(error)),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Makes the vCPU of the calling thread leave its program. For signal handlers.

@@ -30,6 +30,7 @@ mod syscall;
 mod tables;
 mod thread;
 mod touch;
+mod watched;
 
 pub use files::shown;
 pub use filter::is_allowed;
@@ -40,6 +41,7 @@ use crate::error::{Error, Result, Step};
 use crate::kvm::Kvm;
 use crate::sandbox::{self, Sandbox};
 use crate::sys::program::{self as sys, Arena, Vdso};
+use crate::timeline::{Observer, Phase, Probe};
 use actions::Actions;
 use address_space::{ARENA, AddressSpace};
 use files::Files;
@@ -93,9 +95,24 @@ impl Program {
     /// # Errors
     /// [`Failure`]: what an execve(2) of it would have said, or what kept the VM from being made.
     pub fn new(config: Config, arguments: Vec<Vec<u8>>) -> std::result::Result<Program, Failure> {
+        Program::watched(config, arguments, &mut (), None)
+    }
+
+    /// The same, where `probe` is told of each phase of the start, and `observer`, if there is one, of what the program
+    /// does.
+    ///
+    /// # Errors
+    /// As [`Program::new`].
+    pub fn watched(
+        config: Config,
+        arguments: Vec<Vec<u8>>,
+        probe: &mut impl Probe,
+        mut observer: Option<Box<dyn Observer>>,
+    ) -> std::result::Result<Program, Failure> {
         let host = |step| move |source| Failure::Vmm(Error::Host { step, source });
         let lowest = sys::lowest_of_ours().map_err(host(Step::OpenKvm))?;
         let kvm = Kvm::open()?.out_of_reach(lowest)?;
+        probe.mark(Phase::Open);
         let vdso = Vdso::find().ok().flatten();
         let arena = Arc::new(Arena::reserve(ARENA).map_err(host(Step::AllocateMemory))?);
         let files = Files::new(config.root.as_deref(), &config.writable, lowest);
@@ -107,9 +124,12 @@ impl Program {
         }
         sys::on_fault_in_copies().map_err(host(Step::Signals))?;
         sys::default_everything().map_err(host(Step::Signals))?;
+        probe.mark(Phase::Arena);
+        let space = AddressSpace::new(&kvm, Arc::clone(&arena), vdso, lowest)?;
+        probe.mark(Phase::CreateVm);
         let process = Process {
             processor: OnceLock::new(),
-            space: Mutex::new(AddressSpace::new(&kvm, Arc::clone(&arena), vdso, lowest)?),
+            space: Mutex::new(space),
             kvm,
             arena,
             actions: Mutex::new(Actions::inherited()),
@@ -134,9 +154,11 @@ impl Program {
                 found.ok_or(Failure::NotFound)?
             }
         };
+        let told = observer.as_ref().map(|_| arguments.clone());
         let opened = process.open(&path, arguments, 0)?;
         let begin =
             process.load(&opened, &config.environment).map_err(|refusal| Failure::Refused(refusal, None))?;
+        probe.mark(Phase::Load);
         let process = Arc::new(process);
         if config.sandbox != Sandbox::Off {
             let root = process.files.root().unwrap_or(Path::new("/"));
@@ -144,7 +166,19 @@ impl Program {
             process.keeps_signals.store(keeps_signals.map_err(host(Step::Sandbox))?, Ordering::Relaxed);
             confine(lowest, config.network).map_err(host(Step::Sandbox))?;
         }
-        Ok(Program { thread: Thread::first(process, begin, opened.asks_cpuid(), run::other)? })
+        probe.mark(Phase::Confine);
+        let mut thread = Thread::first(process, begin, opened.asks_cpuid(), run::other)?;
+        probe.mark(Phase::CreateVcpus);
+        if let (Some(observer), Some(arguments)) = (&mut observer, told) {
+            observer.program(&path, &arguments);
+        }
+        thread.observer = observer;
+        Ok(Program { thread })
+    }
+
+    /// Has `observer` told of what the program does.
+    pub fn observe(&mut self, observer: Box<dyn Observer>) {
+        self.thread.observer = Some(observer);
     }
 
     /// Runs it. This process ends as the program ends: with its status, or by its signal.

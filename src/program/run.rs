@@ -5,12 +5,12 @@ use super::process::lock;
 use super::regions::Verdict;
 use super::signal::Trap;
 use super::stub::{self, CALL, EXCEPTION, Exception, Return, Stop};
-use super::syscall;
 use super::syscall::answer::{Done, Trouble};
 use super::thread::{End, Thread};
 use crate::error::{Error, Result, Step};
 use crate::kvm::ring3::{self, ProgramExit};
 use crate::sys::program as sys;
+use crate::timeline::Ended;
 use kvm_bindings::kvm_regs;
 use std::convert::Infallible;
 use std::io;
@@ -35,12 +35,14 @@ impl Thread {
         match self.run()? {
             End::Process(status) => {
                 self.process.say_end();
+                self.tell_end(Ended::Status(status));
                 sys::end_process(status)
             }
             End::Alone(status) => {
                 // Signals for the process are for those who are left.
                 sys::mask(sys::WHOLE_MASK);
                 let process = Arc::clone(&self.process);
+                let mut observer = self.observer.take();
                 self.end_alone();
                 let mut threads = lock(&process.threads);
                 while !threads.alive.is_empty() {
@@ -49,6 +51,9 @@ impl Thread {
                 }
                 drop(threads);
                 process.say_end();
+                if let Some(observer) = &mut observer {
+                    observer.ended(Ended::Status(status));
+                }
                 sys::end_process(status)
             }
         }
@@ -65,6 +70,7 @@ impl Thread {
             }
             Ok(End::Process(status)) => {
                 self.process.say_end();
+                self.tell_end(Ended::Status(status));
                 sys::end_process(status);
             }
             Err(error) => {
@@ -102,17 +108,25 @@ impl Thread {
                 self.apply_mask();
                 continue;
             }
+            if let Some(observer) = self.observer() {
+                observer.enter();
+            }
             let exit = self.vcpu.run(self.stop == Stop::BeforeCall)?;
             let registers = self.vcpu.registers();
+            self.tell_left(exit, &registers);
             let is_probing = std::mem::take(&mut self.is_probing);
             if is_probing && exit != ProgramExit::Out(EXCEPTION) {
                 lock(&self.process.space).hide_files(false);
             }
             match exit {
                 ProgramExit::Out(CALL) if stub::is_stub(registers.rip) => {
+                    let is_first = self.process.how().is_none();
                     let how = self.process.learn(&self.vcpu)?;
                     self.stop = Stop::AfterCall;
                     self.is_in_stub = how == Return::Sysret;
+                    if is_first {
+                        self.measure_round_trip()?;
+                    }
                     if let Some(end) = self.serve(&registers)? {
                         return Ok(end);
                     }
@@ -142,7 +156,7 @@ impl Thread {
                         self.stop == Stop::AfterCall && self.process.how() == Some(Return::Sysret);
                 }
                 ProgramExit::NoPage(address) => self.no_page(address)?,
-                ProgramExit::Shutdown => sys::die_of(libc::SIGSEGV),
+                ProgramExit::Shutdown => self.die_of(libc::SIGSEGV),
                 ProgramExit::Other(reason) => {
                     let source = io::Error::other(format!("KVM stopped for reason {reason}"));
                     return Err(Error::Host { step: Step::RunVcpu, source });
@@ -154,7 +168,7 @@ impl Thread {
     /// Serves the system call at which the program stands.
     fn serve(&mut self, registers: &kvm_regs) -> Result<Option<End>> {
         let kvm_regs { rax: number, rdi, rsi, rdx, r10, r8, r9, .. } = *registers;
-        match syscall::serve(self, number, [rdi, rsi, rdx, r10, r8, r9]) {
+        match self.serve_watched(number, [rdi, rsi, rdx, r10, r8, r9]) {
             Ok(Done::Value(value)) => self.vcpu.registers_mut().rax = value,
             Err(Trouble::Errno(Errno(errno))) => {
                 self.vcpu.registers_mut().rax = -i64::from(errno) as u64;
@@ -180,7 +194,7 @@ impl Thread {
         let Exception { vector, error, is_users, rip, rsp, rflags } = *exception;
         if !is_users {
             // The stub's own, from a return to an address that is none.
-            sys::die_of(libc::SIGSEGV);
+            self.die_of(libc::SIGSEGV);
         }
         self.is_in_stub = true;
         self.go_on_at(kvm_regs { rip, rsp, rflags, ..registers })?;

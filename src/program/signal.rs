@@ -81,18 +81,21 @@ impl Thread {
             }
             disposition
         };
+        if let Some(observer) = self.observer() {
+            observer.signal(signal, &noted.info);
+        }
         match disposition.handler {
             IGNORE => {}
             DEFAULT => match by_default(signal) {
                 ByDefault::Nothing => {}
                 // It was handled when it came, and is not any more: it may come again.
                 ByDefault::Stop => sys::send_to_thread(self.number, signal),
-                ByDefault::End => sys::die_of(signal),
+                ByDefault::End => self.die_of(signal),
             },
             _ => {
                 if self.push_frame(noted, disposition, trap)?.is_err() {
                     // There is no stack to tell it on.
-                    sys::die_of(libc::SIGSEGV);
+                    self.die_of(libc::SIGSEGV);
                 }
                 let own = if disposition.flags & SA_NODEFER == 0 { bit(signal) } else { 0 };
                 self.mask |= (disposition.mask | own) & !UNBLOCKABLE;
@@ -105,13 +108,16 @@ impl Thread {
     /// ignored.
     pub fn fault(&mut self, signal: i32, code: i32, address: u64, trap: Trap) -> Result<()> {
         let handler = lock(&self.process.actions).of(signal).handler;
-        if handler <= IGNORE || self.mask & bit(signal) != 0 {
-            sys::die_of(signal);
-        }
         let mut info = [0; 128];
         info[..4].copy_from_slice(&signal.to_le_bytes());
         info[8..12].copy_from_slice(&code.to_le_bytes());
         info[16..24].copy_from_slice(&address.to_le_bytes());
+        if handler <= IGNORE || self.mask & bit(signal) != 0 {
+            if let Some(observer) = self.observer() {
+                observer.signal(signal, &info);
+            }
+            self.die_of(signal);
+        }
         self.deliver(&Noted { signal, info }, trap)?;
         self.apply_mask();
         Ok(())
@@ -192,14 +198,14 @@ impl Thread {
         let mut context = [0; UCONTEXT];
         let arena = std::sync::Arc::clone(&self.process.arena);
         if arena.read(rsp, &mut context).is_err() {
-            sys::die_of(libc::SIGSEGV);
+            self.die_of(libc::SIGSEGV);
         }
         let word = |index: usize| {
             u64::from_le_bytes(context[index * 8..index * 8 + 8].try_into().expect("eight bytes"))
         };
         let fpu_at = word(28);
         if fpu_at != 0 && self.restore_fpu(fpu_at)?.is_err() {
-            sys::die_of(libc::SIGSEGV);
+            self.die_of(libc::SIGSEGV);
         }
         // Stack, flags and size: as they were when the handler was called.
         let flags = word(3) as u32;

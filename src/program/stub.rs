@@ -45,6 +45,8 @@ const IDT: u64 = SYSTEM + 0x5000;
 const VECTORS: u64 = SYSTEM + 0x6000;
 /// What LSTAR holds.
 const STUB: u64 = SYSTEM + 0x7000;
+/// The same, for who goes there again.
+pub const ENTRY: u64 = STUB;
 const VDSO_TABLE: u64 = SYSTEM + 0x8000;
 /// From here on pages are handed out.
 pub const FREE: u64 = SYSTEM + 0x9000;

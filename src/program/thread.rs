@@ -8,6 +8,7 @@ use super::stub::{self, Stop};
 use crate::error::Result;
 use crate::kvm::ring3::{Fpu, ProgramVcpu};
 use crate::sys::program as sys;
+use crate::timeline::Observer;
 use kvm_bindings::kvm_regs;
 use std::sync::Arc;
 
@@ -34,6 +35,8 @@ pub struct Thread {
     pub is_bare: bool,
     /// It is made to fault where the host has no page: see `no_page`.
     pub is_probing: bool,
+    /// Who watches it, if anybody does.
+    pub observer: Option<Box<dyn Observer>>,
     /// How a thread that it starts runs: the loop stands above the calls, one of which starts it.
     pub run_other: fn(Thread),
 }
@@ -81,6 +84,7 @@ impl Thread {
             is_call_undone: false,
             is_bare: false,
             is_probing: false,
+            observer: None,
             run_other,
         }
     }

@@ -22,6 +22,8 @@ pub enum Phase {
     LocalApics,
     /// mmap and `KVM_SET_USER_MEMORY_REGION`.
     AddMemory,
+    /// The address space of a program is reserved.
+    Arena,
     /// The devices are on their bus.
     Devices,
     /// The image, its tables and its arguments are in guest memory; or a golden image was found to fit this host.
@@ -34,6 +36,10 @@ pub enum Phase {
     Confine,
     /// The guest runs until its first byte leaves the serial port.
     FirstByte,
+    /// The program runs until it wants its first system call.
+    FirstCall,
+    /// The program runs to its end.
+    Program,
     /// The guest wrote this POST code for the first time; [`READY_FOR_INPUT`](crate::x86::ports::READY_FOR_INPUT) says that a Linux runs our init.
     Post(u8),
     /// The guest runs to its end.

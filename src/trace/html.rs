@@ -1,15 +1,21 @@
 //! The story as an HTML page with a timeline to zoom into: one file that loads nothing from elsewhere.
 
 use super::{Recording, json, story};
+use serde_json::Value;
 
 /// The page; `{{story}}` and `{{data}}` are to be replaced.
 const PAGE: &str = include_str!("page.html");
 
 /// The page for `recording`.
 pub fn page(recording: &Recording) -> String {
+    filled(&json::page_data(recording), &story::tell(recording))
+}
+
+/// The page with that data, and that text below it.
+pub(super) fn filled(data: &Value, text: &str) -> String {
     // Within a script element, only `</script` would be read as markup.
-    let data = json::page_data(recording).to_string().replace('<', "\\u003c");
-    let text = story::tell(recording).replace('&', "&amp;").replace('<', "&lt;");
+    let data = data.to_string().replace('<', "\\u003c");
+    let text = text.replace('&', "&amp;").replace('<', "&lt;");
     let (head, rest) = PAGE.split_once("{{story}}").unwrap_or((PAGE, ""));
     let (middle, end) = rest.split_once("{{data}}").unwrap_or((rest, ""));
     [head, &text, middle, &data, end].concat()

@@ -10,6 +10,7 @@ pub mod code;
 mod event;
 pub mod html;
 pub mod json;
+pub mod program;
 pub mod step;
 pub mod story;
 

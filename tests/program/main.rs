@@ -28,3 +28,4 @@ mod snapshot;
 mod streams;
 mod terminal;
 mod trace;
+mod trace_exec;

@@ -45,6 +45,7 @@ pub(super) fn execve(thread: &mut Thread, call: &Checked<'_>) -> Answer {
         // As Linux has it since 5.18.
         arguments.push(Vec::new());
     }
+    let given = if thread.observer.is_some() { arguments.clone() } else { Vec::new() };
     let opened = process.open(&path, arguments, 0).map_err(|failure| match failure {
         Failure::NotFound => Errno(libc::ENOENT),
         Failure::Denied(errno) => Errno(errno),
@@ -67,13 +68,16 @@ pub(super) fn execve(thread: &mut Thread, call: &Checked<'_>) -> Answer {
             if process.verbose {
                 eprintln!("matchstick: cannot load {}: {refusal:?}", shown(&path));
             }
-            sys::die_of(libc::SIGKILL);
+            thread.die_of(libc::SIGKILL);
         }
     };
     thread.reset_fpu()?;
     thread.vcpu.set_fs_base(0)?;
     thread.vcpu.set_gs_base(0)?;
     thread.begin_anew(begin)?;
+    if let Some(observer) = thread.observer() {
+        observer.program(&path, &given);
+    }
     Ok(Done::Elsewhere)
 }
 

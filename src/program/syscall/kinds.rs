@@ -8,6 +8,7 @@ use crate::program::errno::Errno;
 use crate::program::files::PATH_MAX;
 use crate::program::process::Process;
 use crate::sys::program::Argument;
+use crate::timeline::Shape;
 
 /// The size of what an address leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,20 @@ pub enum Kind {
     Memory(Size),
     /// A pointer whose meaning the call itself decides: it is checked by who serves it.
     Special,
+}
+
+impl Kind {
+    /// The same for who watches, with the length of what an address leads to.
+    pub fn shape(&self, words: &[u64; 6]) -> Shape {
+        match *self {
+            Kind::Word | Kind::Special => Shape::Number,
+            Kind::Descriptor => Shape::Descriptor,
+            Kind::Directory => Shape::Directory,
+            Kind::Path => Shape::Path,
+            Kind::Memory(Size::Unknown) => Shape::Memory(0),
+            Kind::Memory(size) => Shape::Memory(bytes(size, words).unwrap_or(0)),
+        }
+    }
 }
 
 /// The arguments of a call, checked.

@@ -18,6 +18,7 @@ pub mod table;
 
 use super::thread::Thread;
 use crate::sys::program as sys;
+use crate::timeline::Shape;
 use answer::{Answer, descriptor, errno, made};
 use table::Server;
 
@@ -36,6 +37,11 @@ pub fn serve(thread: &mut Thread, number: u64, words: [u64; 6]) -> Answer {
         Server::Here(handler) => handler(thread, &checked),
         Server::Refused(refused) => errno(refused),
     }
+}
+
+/// What the arguments of a call are, for who watches; `None` for one that the table does not have.
+pub fn shapes(number: u64, words: &[u64; 6]) -> Option<Vec<Shape>> {
+    Some(table::find(number)?.kinds.iter().map(|kind| kind.shape(words)).collect())
 }
 
 fn unknown(thread: &Thread, number: u64) -> Answer {

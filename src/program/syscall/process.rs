@@ -103,11 +103,12 @@ fn make_thread(thread: &mut Thread, request: &Request) -> Answer {
     let process = Arc::clone(&thread.process);
     let Ok((vcpu, page)) = process.vcpu() else { return errno(libc::EAGAIN) };
     let (mask, run_other) = (thread.mask, thread.run_other);
+    let observer = thread.observer().map(|observer| observer.thread());
     let (flags, numbers) = (request.flags, (request.parent_number, request.child_number));
     let (started, number) = mpsc::channel();
     let body = move || {
         let mut new = Thread::on(process, vcpu, page, run_other);
-        new.mask = mask;
+        (new.mask, new.observer) = (mask, observer);
         // Both are there before the thread runs.
         let bytes = new.number.to_le_bytes();
         if flags & flag(libc::CLONE_PARENT_SETTID) != 0 {
@@ -204,6 +205,7 @@ fn become_child(
         kept.extend(lock(&process.space).descriptors());
         kept.extend([process.kvm.descriptor(), thread.vcpu.descriptor()]);
         kept.extend(lock(&process.vfork).iter().flat_map(Lender::descriptors));
+        kept.extend(thread.observer().map(|observer| observer.descriptors()).unwrap_or_default());
         sys::close_ours_but(&kept, process.files.lowest());
     }
     process.set_up(&mut thread.vcpu, thread.page)?;
@@ -215,6 +217,9 @@ fn become_child(
     }
     let clears = request.flags & flag(libc::CLONE_CHILD_CLEARTID) != 0;
     thread.clear_at_end = if clears { request.child_number } else { 0 };
+    if let Some(observer) = thread.observer() {
+        observer.forked();
+    }
     thread.apply_mask();
     Ok(())
 }

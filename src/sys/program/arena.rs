@@ -8,6 +8,7 @@
 //! Sources: mmap(2), mremap(2), madvise(2).
 
 use super::copy::{Fault, copy};
+use super::stopwatch::timed;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::RawFd;
@@ -102,7 +103,9 @@ impl Arena {
         let flags = flags | libc::MAP_FIXED | libc::MAP_NORESERVE;
         let start = self.pages(at, len)?;
         // SAFETY: the range lies in the arena, which is ours, and into which nobody holds a reference.
-        let mapped = unsafe { libc::mmap(start, len as usize, protection, flags, fd, offset as libc::off_t) };
+        let mapped = timed(|| unsafe {
+            libc::mmap(start, len as usize, protection, flags, fd, offset as libc::off_t)
+        });
         if mapped == libc::MAP_FAILED { Err(failed()) } else { Ok(()) }
     }
 
@@ -115,7 +118,7 @@ impl Arena {
     pub fn protect(&self, at: u64, len: u64, protection: i32) -> io::Result<()> {
         let start = self.pages(at, len)?;
         // SAFETY: as in `map`.
-        super::super::check(unsafe { libc::mprotect(start, len as usize, protection) })
+        super::super::check(timed(|| unsafe { libc::mprotect(start, len as usize, protection) }))
     }
 
     /// Moves whole pages from `from` to `to`, in place of what is there, and makes them `new` bytes long (mremap(2)).
@@ -124,7 +127,7 @@ impl Arena {
         let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
         let (start, target) = (self.pages(from, old)?, self.pages(to, new)?);
         // SAFETY: as in `map`, for both ranges.
-        let moved = unsafe { libc::mremap(start, old as usize, new as usize, flags, target) };
+        let moved = timed(|| unsafe { libc::mremap(start, old as usize, new as usize, flags, target) });
         if moved == libc::MAP_FAILED {
             return Err(failed());
         }
@@ -141,7 +144,7 @@ impl Arena {
     pub fn advise(&self, at: u64, len: u64, advice: i32) -> io::Result<()> {
         let start = self.pages(at, len)?;
         // SAFETY: as in `map`; what is thrown away is the program's.
-        super::super::check(unsafe { libc::madvise(start, len as usize, advice) })
+        super::super::check(timed(|| unsafe { libc::madvise(start, len as usize, advice) }))
     }
 
     /// Copies from the program's memory.

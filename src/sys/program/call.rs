@@ -13,6 +13,7 @@
 
 use super::arena::Place;
 use super::inbox::Inbox;
+use super::stopwatch::timed;
 use std::arch::global_asm;
 use std::ffi::CStr;
 use std::marker::PhantomData;
@@ -311,5 +312,5 @@ pub fn call(number: i64, arguments: [Argument<'_>; 6]) -> i64 {
     let all = [number as u64, a, b, c, d, e, f];
     // SAFETY: no listed call touches memory but by its addresses, and those are the arena's or, for what is only read,
     // ours (checked above). The routine saves what the ABI wants saved.
-    unsafe { matchstick_call(Inbox::address(), all.as_ptr()) }
+    timed(|| unsafe { matchstick_call(Inbox::address(), all.as_ptr()) })
 }

@@ -3,6 +3,7 @@
 //! Sources: openat2(2), open(2) "O_PATH", fstat(2), fstatfs(2), proc_pid_fd(5).
 
 use super::process::duplicate_above;
+use super::stopwatch::timed;
 use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io;
@@ -43,7 +44,8 @@ impl Handle {
         let root = if in_root { libc::RESOLVE_IN_ROOT } else { 0 };
         let how = How { flags: flags as u64, mode: 0, resolve: libc::RESOLVE_NO_MAGICLINKS | root };
         // SAFETY: a string that ends in zero, and a struct that is only read.
-        let fd = unsafe { libc::syscall(libc::SYS_openat2, dir, path.as_ptr(), &how, size_of::<How>()) };
+        let fd =
+            timed(|| unsafe { libc::syscall(libc::SYS_openat2, dir, path.as_ptr(), &how, size_of::<How>()) });
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }

@@ -8,6 +8,7 @@
 
 use super::arena::Arena;
 use super::process::duplicate_above;
+use super::stopwatch::timed;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -62,7 +63,7 @@ impl Lending {
         let mut bytes = Vec::new();
         let mut count = [0; 8];
         let mut changes = File::from(self.changes);
-        changes.read_exact(&mut count).ok()?;
+        timed(|| changes.read_exact(&mut count)).ok()?;
         // A child has no more pages than memory has.
         changes.take(u64::from_le_bytes(count).checked_mul(16)?).read_to_end(&mut bytes).ok()?;
         let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));

@@ -11,6 +11,7 @@ mod inbox;
 mod lending;
 mod process;
 mod signals;
+mod stopwatch;
 mod vdso;
 mod wall;
 
@@ -24,11 +25,12 @@ pub use inbox::{Inbox, Noted, attach};
 pub use lending::{Lender, Lending, changed_pages};
 pub use process::{
     Forked, auxiliary, close_ours_but, duplicate_above, end_process, fork, ids, is_child, lowest_of_ours,
-    read_process, set_name, thread_id,
+    parent, read_process, set_name, thread_id, wait_for,
 };
 pub use signals::{
     Action, WHOLE_MASK, current_mask, default_everything, die_of, host_mask, is_ignored, mask,
     on_fault_in_copies, send_to_thread, set_action,
 };
+pub use stopwatch::{begin_host_time, end_host_time};
 pub use vdso::Vdso;
 pub use wall::wall;

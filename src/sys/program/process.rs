@@ -4,10 +4,13 @@
 
 use super::arena::Arena;
 use super::copy::Fault;
+use super::stopwatch::timed;
 use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 
 /// Which of the two a process is after [`fork`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +28,7 @@ pub enum Forked {
 pub fn fork() -> io::Result<Forked> {
     // SAFETY: the C library makes its own state whole in the child; ours is the caller's to care for, and a lock that
     // stays locked is no breach of memory safety.
-    match unsafe { libc::fork() } {
+    match timed(|| unsafe { libc::fork() }) {
         0 => Ok(Forked::Child),
         child if child > 0 => Ok(Forked::Parent(child)),
         _ => Err(io::Error::last_os_error()),
@@ -42,6 +45,27 @@ pub fn end_process(status: i32) -> ! {
 pub fn thread_id() -> i32 {
     // SAFETY: it takes nothing and cannot fail.
     unsafe { libc::gettid() }
+}
+
+/// Waits for a child to end (waitpid(2)).
+pub fn wait_for(child: i32) -> io::Result<ExitStatus> {
+    let mut status = 0;
+    loop {
+        // SAFETY: the call writes a number.
+        match unsafe { libc::waitpid(child, &mut status, 0) } {
+            -1 => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => {}
+                error => return Err(error),
+            },
+            _ => return Ok(ExitStatus::from_raw(status)),
+        }
+    }
+}
+
+/// The number of this process's parent.
+pub fn parent() -> i32 {
+    // SAFETY: it takes nothing and cannot fail.
+    unsafe { libc::getppid() }
 }
 
 /// The first descriptor that is ours and not the program's: programs have those below, 1024 as everywhere, or half of

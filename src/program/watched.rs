@@ -1,0 +1,112 @@
+//! What whoever watches a program is told, and when. Where nobody does, each of these is a look at an empty place.
+
+use super::process::lock;
+use super::stub::{self, CALL};
+use super::syscall;
+use super::syscall::answer::{Answer, Done, Trouble};
+use super::thread::Thread;
+use crate::error::Result;
+use crate::kvm::ring3::{ProgramExit, ProgramVcpu};
+use crate::sys;
+use crate::sys::program::Arena;
+use crate::timeline::{Answered, Ended, Left, Observer, ProgramMemory};
+use kvm_bindings::kvm_regs;
+
+/// How often a way out of the VM and back is measured; the shortest counts.
+const ROUND_TRIPS: usize = 5;
+
+impl ProgramMemory for Arena {
+    fn read(&self, at: u64, bytes: &mut [u8]) -> bool {
+        Arena::read(self, at, bytes).is_ok()
+    }
+}
+
+impl Thread {
+    /// Whether anybody watches.
+    pub fn observer(&mut self) -> Option<&mut (dyn Observer + 'static)> {
+        self.observer.as_deref_mut()
+    }
+
+    /// Says why the VM was left.
+    pub fn tell_left(&mut self, exit: ProgramExit, registers: &kvm_regs) {
+        let Some(observer) = self.observer.as_deref_mut() else { return };
+        observer.left(match exit {
+            ProgramExit::Out(CALL) if stub::is_stub(registers.rip) => Left::Call,
+            ProgramExit::Interrupted => Left::Signal,
+            ProgramExit::NoPage(_) => Left::NoPage,
+            _ => {
+                let space = lock(&self.process.space);
+                match stub::exception(space.system(), registers, self.page) {
+                    Some(exception) if exception.vector == 14 => Left::PageFault,
+                    _ => Left::Exception,
+                }
+            }
+        });
+    }
+
+    /// Serves a call, and tells of it. `words` are its arguments.
+    pub fn serve_watched(&mut self, number: u64, words: [u64; 6]) -> Answer {
+        let Some(mut observer) = self.observer.take() else { return syscall::serve(self, number, words) };
+        let process = std::sync::Arc::clone(&self.process);
+        let shapes = syscall::shapes(number, &words);
+        let is_known = shapes.is_some();
+        let arguments: Vec<_> = words.into_iter().zip(shapes.unwrap_or_default()).collect();
+        observer.call(number, &arguments, &*process.arena);
+        let before = std::process::id();
+        self.observer = Some(observer);
+        let answer = syscall::serve(self, number, words);
+        let Some(observer) = self.observer.as_deref_mut() else { return answer };
+        if std::process::id() != before {
+            // A child, which has not called anything.
+            return answer;
+        }
+        let how = match &answer {
+            Ok(Done::Value(value)) => Answered::Value(*value as i64),
+            Err(Trouble::Errno(errno)) if is_known => Answered::Value(-i64::from(errno.0)),
+            Err(Trouble::Errno(_)) => Answered::Unknown,
+            Ok(Done::Again) => Answered::Again,
+            Ok(Done::Elsewhere) => Answered::Value(self.vcpu.registers().rax as i64),
+            Ok(Done::End(_)) | Err(Trouble::Vmm(_)) => Answered::Never,
+        };
+        observer.answered(how, &*process.arena);
+        answer
+    }
+
+    /// Ends the process by `signal`, and says so first.
+    pub fn die_of(&mut self, signal: i32) -> ! {
+        self.tell_end(Ended::Signal(signal));
+        crate::sys::program::die_of(signal)
+    }
+
+    /// Says that the process is about to end.
+    pub fn tell_end(&mut self, how: Ended) {
+        if let Some(observer) = self.observer() {
+            observer.ended(how);
+        }
+    }
+
+    /// Measures what it takes to leave the VM and to come back, where the thread stands at its first call: the stub's
+    /// OUT is made again, and changes nothing.
+    pub fn measure_round_trip(&mut self) -> Result<()> {
+        let Some(mut observer) = self.observer.take() else { return Ok(()) };
+        let time = round_trip(&mut self.vcpu);
+        observer.round_trip(time?);
+        self.observer = Some(observer);
+        Ok(())
+    }
+}
+
+fn round_trip(vcpu: &mut ProgramVcpu) -> Result<std::time::Duration> {
+    let at_exit = vcpu.registers();
+    let mut shortest = None;
+    for _ in 0..ROUND_TRIPS {
+        // What KVM has not completed of the last OUT moves RIP: that has to be over before RIP is set.
+        vcpu.complete()?;
+        *vcpu.registers_mut() = kvm_regs { rip: stub::ENTRY, ..at_exit };
+        let begin = sys::monotonic();
+        vcpu.run(true)?;
+        let took = sys::monotonic().saturating_sub(begin);
+        shortest = Some(shortest.map_or(took, |least| took.min(least)));
+    }
+    Ok(shortest.unwrap_or_default())
+}
