@@ -169,15 +169,15 @@ fn table(rows: impl Iterator<Item = String>) -> Vec<(String, String)> {
 }
 
 #[test]
-fn readme_and_man_page_agree_on_the_exit_statuses() {
+fn tour_and_man_page_agree_on_the_exit_statuses() {
     let readme = |name: &str, heading: &str| {
         let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
         let rows = text.lines().skip_while(|line| *line != heading).skip(2);
         let rows = rows.take_while(|line| line.starts_with('|'));
         table(rows.map(|row| row.trim_matches(['|', ' ']).to_owned()))
     };
-    let english = readme("README.md", "| status | meaning |");
-    let korean = readme("README.ko.md", "| 상태 | 뜻 |");
+    let english = readme("docs/tour.md", "| status | meaning |");
+    let korean = readme("docs/ko/tour.md", "| 상태 | 뜻 |");
     let man = document("matchstick.1");
     let rows = man.split_once("status|meaning\n").unwrap().1.split_once("\n.TE").unwrap().0;
     // A row of several lines is between T{ and T}.
@@ -188,7 +188,7 @@ fn readme_and_man_page_agree_on_the_exit_statuses() {
     assert_eq!(numbers(&english), numbers(&man));
     assert_eq!(numbers(&english), numbers(&korean));
     for ((status, short), (_, long)) in english.iter().zip(&man) {
-        assert!(long.starts_with(short), "{status}: README says {short:?}, the man page {long:?}");
+        assert!(long.starts_with(short), "{status}: the tour says {short:?}, the man page {long:?}");
     }
     // Those that are ours are the ones that a command ends with, and help tells of them, too.
     let code = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/status.rs")).unwrap();

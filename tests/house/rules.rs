@@ -484,11 +484,17 @@ fn parts(text: &str) -> Vec<(Part, String)> {
     words.map(|block| (part(&block), block)).collect()
 }
 
-/// Whoever changes the README changes both: what is code stays as it is, the rest is translated (합니다체).
+/// Whoever changes the README or the tour changes both: what is code stays as it is, the rest is translated (합니다체).
 #[test]
-fn the_korean_readme_keeps_step() {
+fn the_korean_readme_and_tour_keep_step() {
+    for (english, korean) in [("README.md", "README.ko.md"), ("docs/tour.md", "docs/ko/tour.md")] {
+        keep_step(english, korean);
+    }
+}
+
+fn keep_step(english_name: &str, korean_name: &str) {
     let read = |name: &str| fs::read_to_string(root().join(name)).unwrap();
-    let (english, korean) = (read("README.md"), read("README.ko.md"));
+    let (english, korean) = (read(english_name), read(korean_name));
     let (originals, mut translations) = (parts(&english), parts(&korean).into_iter());
     let mut section = String::new();
     for (part, words) in originals {
@@ -498,20 +504,26 @@ fn the_korean_readme_keeps_step() {
         let (translated, korean) = translations.next().unwrap_or((Part::Heading(0), "its end".into()));
         assert!(
             part == translated,
-            "README.md, {section:?}, has\n\n{words}\n\nwhere README.ko.md has\n\n{korean}\n\n\
-             Put into README.ko.md what is new, and take out what is gone: code as it is, all else in Korean, with the same \
+            "{english_name}, {section:?}, has\n\n{words}\n\nwhere {korean_name} has\n\n{korean}\n\n\
+             Put into {korean_name} what is new, and take out what is gone: code as it is, all else in Korean, with the same \
              figures."
         );
     }
-    assert_eq!(translations.next(), None, "README.ko.md goes on where README.md ends");
-    let links = |text: &str| -> BTreeSet<String> {
-        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-        // A page in Korean has the same name as the English one.
-        links.map(|link| link.replace("docs/ko/", "docs/")).collect()
+    assert_eq!(translations.next(), None, "{korean_name} goes on where {english_name} ends");
+    // From the top of the project, without headings; a page in Korean has the same name as the English one.
+    let links = |text: &str, name: &str| -> BTreeSet<PathBuf> {
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        let from_top = |link: &str| {
+            let mut path = Path::new(name).parent().unwrap().to_owned();
+            for step in link.split('/') {
+                if step == ".." { assert!(path.pop(), "{name}: {link}") } else { path.push(step) }
+            }
+            PathBuf::from(path.to_str().unwrap().replace("docs/ko/", "docs/").replace(".ko.md", ".md"))
+        };
+        links.map(from_top).collect()
     };
-    let mut missing = &links(&english) - &links(&korean);
-    missing.remove("README.ko.md");
-    assert!(missing.is_empty(), "README.ko.md lacks links to {missing:?}");
+    let missing = &links(&english, english_name) - &links(&korean, korean_name);
+    assert!(missing.is_empty(), "{korean_name} lacks links to {missing:?}");
 }
 
 /// The quoted words between `begin` and the next `]` of `text`.
