@@ -6,8 +6,8 @@
 
 use super::vcpu::kick_this_thread;
 use super::{Kvm, Memory, host};
-use crate::error::{Result, Step};
-use crate::sys::program::{Arena, Inbox, Vdso, duplicate_above};
+use crate::error::{Error, Result, Step};
+use crate::sys::program::{Arena, Inbox, VdsoData, duplicate_above};
 use kvm_bindings::{
     CpuId, KVM_CAP_SPLIT_IRQCHIP, KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_MEMORY_FAULT, KVM_EXIT_SHUTDOWN,
     KVM_MEM_READONLY, KVM_MP_STATE_RUNNABLE, KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, Msrs, kvm_device_attr,
@@ -19,7 +19,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::ptr::addr_of_mut;
 use std::sync::Arc;
-use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
+use vm_memory::{Address, GuestAddress, GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap, MmapRegion};
 
 /// The number of a piece of guest memory.
 pub type Slot = u32;
@@ -95,6 +95,25 @@ impl Kvm {
     }
 }
 
+/// The system memory of such a VM: what lies before `arena`, at guest-physical address `at`, and `others`, which are
+/// zeroes.
+pub(crate) fn system_memory(arena: &Arena, at: u64, others: &[(u64, u64)]) -> Result<Memory> {
+    let refused =
+        |error: &dyn std::fmt::Display| Error::Misuse(format!("cannot map the system's memory: {error}"));
+    let (start, len) = arena.before();
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: the arena has mapped it, and it stays as long as the process.
+    let before =
+        unsafe { MmapRegion::build_raw(start, len, access, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) };
+    let before = before.map_err(|error| refused(&error))?;
+    let mut regions: Vec<_> = GuestRegionMmap::new(before, GuestAddress(at)).into_iter().collect();
+    for &(at, len) in others {
+        let other = MmapRegion::new(len as usize).map_err(|error| refused(&error))?;
+        regions.extend(GuestRegionMmap::new(other, GuestAddress(at)));
+    }
+    Memory::from_regions(regions).map_err(|error| refused(&error))
+}
+
 /// A VM in which a program runs.
 pub struct ProgramVm {
     // Declared first, dropped first: KVM lets go of the pages before they are unmapped.
@@ -110,11 +129,16 @@ impl ProgramVm {
         self.fd.as_raw_fd()
     }
 
-    /// Gives the guest `len` bytes of the arena from `at` on, at the same guest-physical address
-    /// (`KVM_SET_USER_MEMORY_REGION`).
-    pub fn show_arena(&self, slot: Slot, at: u64, len: u64) -> Result<()> {
-        assert!(self.arena.contains(at, len), "{at:#x}+{len:#x} is not in the arena");
-        self.show(slot, 0, at, len, self.arena.host_address() + at)
+    /// Gives the guest `len` bytes from guest-physical address `at` on, of the arena and what lies before it: of the
+    /// latter, the last byte is at `arena_at - 1` (`KVM_SET_USER_MEMORY_REGION`).
+    pub fn show_arena(&self, slot: Slot, at: u64, len: u64, arena_at: u64) -> Result<()> {
+        let before = self.arena.before().1 as u64;
+        let is_ours = match at.checked_sub(arena_at) {
+            Some(offset) => self.arena.contains(offset, len),
+            None => arena_at - at <= before && self.arena.contains(0, len - (arena_at - at)),
+        };
+        assert!(is_ours, "{at:#x}+{len:#x} is not in the arena");
+        self.show(slot, 0, at, len, self.arena.host_address() + at - arena_at)
     }
 
     /// Gives the guest region `index` of the system memory, at its guest-physical address.
@@ -123,9 +147,9 @@ impl ProgramVm {
         self.show(slot, 0, region.start_addr().raw_value(), region.len(), region.as_ptr() as u64)
     }
 
-    /// Gives the guest this process's vDSO to read, at guest-physical address `at`. False where KVM cannot.
-    pub fn show_vdso(&self, slot: Slot, at: u64, vdso: &Vdso) -> bool {
-        self.show(slot, KVM_MEM_READONLY, at, vdso.len, vdso.start).is_ok()
+    /// Gives the guest the data of this process's vDSO to read, at guest-physical address `at`.
+    pub fn show_vdso_data(&self, slot: Slot, at: u64, data: &VdsoData) -> Result<()> {
+        self.show(slot, KVM_MEM_READONLY, at, data.len, data.start)
     }
 
     fn show(&self, slot: Slot, flags: u32, at: u64, len: u64, userspace_addr: u64) -> Result<()> {

@@ -9,21 +9,24 @@
 
 use super::errno::Errno;
 use super::regions::{Region, Regions};
-use super::stub;
+use super::stub::{self, PROGRAM};
 use super::tables::{MORE, MORE_LEN, Rights, Tables};
 use super::touch;
-use crate::error::{Error, Result};
-use crate::kvm::ring3::{ProgramVcpu, ProgramVm};
+use crate::error::{Error, Result, Step};
+use crate::kvm::ring3::{self, ProgramVcpu, ProgramVm};
 use crate::kvm::{Kvm, Memory};
-use crate::sys::program::{Arena, Source, Vdso};
+use crate::sys::program::{Arena, Source, VdsoData, vdso_code};
+use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use vm_memory::GuestAddress;
 
 /// The program's addresses end here; its guest-physical ones fit the 36 bits that every processor has.
 pub const ARENA: u64 = 62 << 30;
-/// A slot of the program's memory: added when something in it is mapped. A small program has one.
+/// A slot, by guest-physical addresses: added when something in it is mapped. A small program has one, in which the
+/// system's memory is as well: for each slot KVM waits for all who read the old list of slots.
 const CHUNK: u64 = 64 << 20;
+/// Where the first slot ends for the program.
+pub const FIRST_END: u64 = CHUNK - PROGRAM;
 /// The lowest address that can be mapped, as vm.mmap_min_addr usually is.
 pub const LOWEST: u64 = 0x1_0000;
 const PAGE: u64 = 4096;
@@ -31,11 +34,10 @@ const LARGE: u64 = 2 << 20;
 /// Mappings from this size on lie behind the first slot.
 const LARGE_MAPPING: u64 = 8 << 20;
 
-/// Slots by their numbers: two of the system, the vDSO, then the program's.
-const SYSTEM_SLOT: u32 = 0;
-const MORE_SLOT: u32 = 1;
-const VDSO_SLOT: u32 = 2;
-const FIRST_SLOT: u32 = 3;
+/// Slots by their numbers: what has no room in the first chunk, the vDSO's data, then the chunks.
+const MORE_SLOT: u32 = 0;
+const VDSO_SLOT: u32 = 1;
+const FIRST_SLOT: u32 = 2;
 
 /// Where things go that say no address.
 #[derive(Debug, Clone, Copy)]
@@ -58,56 +60,69 @@ pub struct AddressSpace {
     /// The slots that the VM has.
     shown: Vec<bool>,
     has_more: bool,
-    vdso: Option<Vdso>,
+    /// Whether the program has the vDSO's code.
+    has_vdso: bool,
+    /// The vDSO's data, once the program has it.
+    vdso_data: Option<VdsoData>,
     vcpus: u32,
 }
 
-/// The system's memory, all zeroes. It is only used as far as it is touched.
-fn system_memory() -> Result<Memory> {
-    let ranges = [(stub::SYSTEM, stub::SYSTEM_LEN), (MORE, MORE_LEN)];
-    Memory::from_ranges(&ranges.map(|(at, len)| (GuestAddress(at), len as usize)))
-        .map_err(|error| Error::Misuse(format!("cannot map the system's memory: {error}")))
+/// The arena, and in front of it the system's memory.
+pub fn reserve() -> Result<Arc<Arena>> {
+    let arena = Arena::reserve(ARENA, stub::SYSTEM_LEN as usize);
+    Ok(Arc::new(arena.map_err(|source| Error::Host { step: Step::AllocateMemory, source })?))
 }
 
 impl AddressSpace {
     /// An empty one, and its VM. The VM's descriptors are `lowest` or more.
-    pub fn new(kvm: &Kvm, arena: Arc<Arena>, vdso: Option<Vdso>, lowest: RawFd) -> Result<AddressSpace> {
-        let memory = system_memory()?;
+    pub fn new(kvm: &Kvm, arena: Arc<Arena>, lowest: RawFd) -> Result<AddressSpace> {
+        let memory = ring3::system_memory(&arena, stub::SYSTEM, &[(MORE, MORE_LEN)])?;
         let vm = kvm.create_program_vm(Arc::clone(&arena), memory.clone(), lowest)?;
         stub::build(&memory);
+        let has_vdso = vdso_code().is_some_and(|code| stub::build_vdso(&memory, code));
         let mut space = AddressSpace {
             vm,
             tables: Tables::new(memory),
             arena,
             regions: Regions::default(),
             layout: Layout { top: 0, heap: 0, heap_end: 0 },
-            shown: vec![false; (ARENA / CHUNK) as usize],
+            shown: vec![false; (PROGRAM + ARENA).div_ceil(CHUNK) as usize],
             has_more: false,
-            vdso,
+            has_vdso,
+            vdso_data: None,
             vcpus: 0,
         };
-        space.show_system()?;
+        space.show_chunk(0)?;
         Ok(space)
     }
 
-    /// Gives the VM the system's memory and the vDSO.
-    fn show_system(&mut self) -> Result<()> {
-        self.vm.show_system(SYSTEM_SLOT, 0)?;
-        if let Some(vdso) = self.vdso.filter(|vdso| vdso.len <= stub::VDSO_MAX) {
-            if self.vm.show_vdso(VDSO_SLOT, stub::VDSO, &vdso) {
-                stub::map_vdso(self.tables.memory(), vdso.len);
-            } else {
-                self.vdso = None;
-            }
+    /// Gives the program the vDSO's data, if `at` is in it: few programs ask for the time, so that this comes when one
+    /// touches it. False if that is not what kept it from there.
+    pub fn show_vdso_data(&mut self, at: u64) -> Result<bool> {
+        if !self.has_vdso || !stub::is_vdso_data(at) {
+            return Ok(false);
         }
-        Ok(())
+        if let Some(data) = self.vdso_data {
+            // Another thread may have been faster.
+            return Ok(at >= stub::VDSO - data.len);
+        }
+        let failed = |source| Error::Host { step: Step::AddMemory, source };
+        let data = VdsoData::find().map_err(failed)?;
+        let place = data.and_then(|data| Some((data, stub::vdso_data(data.len)?)));
+        let (data, start) = place.ok_or_else(|| failed(io::Error::other("the vDSO is not in one piece")))?;
+        self.vm.show_vdso_data(VDSO_SLOT, start, &data)?;
+        stub::map_vdso_data(self.tables.memory(), data.len);
+        self.vdso_data = Some(data);
+        Ok(at >= start)
     }
 
     /// The same address space in a new VM: that of a child that fork(2) has made, to whom its parent's VM is of no use.
     pub fn move_to_new_vm(&mut self, kvm: &Kvm, lowest: RawFd) -> Result<()> {
         self.vm = kvm.create_program_vm(Arc::clone(&self.arena), self.tables.memory().clone(), lowest)?;
         self.vcpus = 0;
-        self.show_system()?;
+        if let Some(data) = self.vdso_data.take() {
+            stub::unmap_vdso_data(self.tables.memory(), data.len);
+        }
         if std::mem::take(&mut self.has_more) {
             self.show_more()?;
         }
@@ -129,7 +144,10 @@ impl AddressSpace {
 
     fn show_chunk(&mut self, chunk: u64) -> Result<()> {
         if !self.shown[chunk as usize] {
-            self.vm.show_arena(FIRST_SLOT + chunk as u32, chunk * CHUNK, CHUNK)?;
+            // The first page of the first one is nobody's.
+            let start = (chunk * CHUNK).max(stub::SYSTEM);
+            let end = ((chunk + 1) * CHUNK).min(PROGRAM + ARENA);
+            self.vm.show_arena(FIRST_SLOT + chunk as u32, start, end - start, PROGRAM)?;
             self.shown[chunk as usize] = true;
         }
         Ok(())
@@ -152,7 +170,7 @@ impl AddressSpace {
 
     /// Where the vDSO's ELF header is for the program.
     pub fn vdso(&self) -> Option<u64> {
-        self.vdso.map(|vdso| stub::VDSO + vdso.code)
+        self.has_vdso.then_some(stub::VDSO)
     }
 
     /// One more vCPU, and the page that it has for itself. None of them can be given back before the VM is.
@@ -187,7 +205,7 @@ impl AddressSpace {
     /// A free place for `len` bytes: small ones below the layout's top, from there downwards; others behind the first
     /// slot, upwards, at multiples of 2 MiB if they are as large.
     fn find(&self, len: u64, below: u64) -> std::result::Result<u64, Errno> {
-        if len < LARGE_MAPPING || below <= CHUNK {
+        if len < LARGE_MAPPING || below <= FIRST_END {
             let (mut end, floor) = (self.layout.top.min(below), self.layout.heap_end + (1 << 20));
             while let Some(start) = end.checked_sub(len).filter(|&start| start >= floor) {
                 match self.regions.within(start, end).next() {
@@ -222,7 +240,7 @@ impl AddressSpace {
     fn give(&mut self, start: u64, end: u64, rights: Rights) -> std::result::Result<(), Errno> {
         let no_room = |_| Errno(libc::ENOMEM);
         if rights.read {
-            for chunk in start / CHUNK..end.div_ceil(CHUNK) {
+            for chunk in (PROGRAM + start) / CHUNK..(PROGRAM + end).div_ceil(CHUNK) {
                 self.show_chunk(chunk).map_err(no_room)?;
             }
         }

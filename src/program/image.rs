@@ -3,7 +3,7 @@
 //! Sources: System V gABI, chapter 5 "Program Header"; x86-64 psABI, section 3.4 "Process Initialization"; execve(2),
 //! getauxval(3); for where things lie, Linux's fs/binfmt_elf.c.
 
-use super::address_space::{ARENA, AddressSpace, LOWEST};
+use super::address_space::{ARENA, AddressSpace, FIRST_END, LOWEST};
 use super::errno::Errno;
 use super::touch;
 use crate::elf::program::has_abi_tag;
@@ -19,8 +19,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
 const PAGE: u64 = 4096;
-/// Everything of a small program lies below: see `Layout`.
-const SMALL_END: u64 = 64 << 20;
+/// What a larger program's stack ends at a multiple of.
+const LARGE: u64 = 64 << 20;
 /// The stack, as large as `ulimit -s` usually says.
 const STACK: u64 = 8 << 20;
 /// What stays free below the stack, so that who runs over its end finds nothing.
@@ -268,8 +268,9 @@ pub fn load(
         return Err(NO_ROOM);
     }
     let is_small = end <= IMAGE_END;
-    // A large program has its stack and its mappings behind the slots that it fills.
-    let stack_end = if is_small { SMALL_END } else { end.next_multiple_of(SMALL_END) + SMALL_END };
+    // All of a small program lies in the first slot. A large one has its stack and its mappings behind the slots that it
+    // fills.
+    let stack_end = if is_small { FIRST_END } else { end.next_multiple_of(LARGE) + FIRST_END };
     let stack = stack_end - STACK;
     if stack_end > ARENA {
         return Err(NO_ROOM);

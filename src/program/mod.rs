@@ -40,10 +40,10 @@ pub use process::Failure;
 use crate::error::{Error, Result, Step};
 use crate::kvm::Kvm;
 use crate::sandbox::{self, Sandbox};
-use crate::sys::program::{self as sys, Arena, Vdso};
+use crate::sys::program as sys;
 use crate::timeline::{Observer, Phase, Probe};
 use actions::Actions;
-use address_space::{ARENA, AddressSpace};
+use address_space::AddressSpace;
 use files::Files;
 use process::{Process, Threads};
 use std::collections::BTreeSet;
@@ -113,8 +113,7 @@ impl Program {
         let lowest = sys::lowest_of_ours().map_err(host(Step::OpenKvm))?;
         let kvm = Kvm::open()?.out_of_reach(lowest)?;
         probe.mark(Phase::Open);
-        let vdso = Vdso::find().ok().flatten();
-        let arena = Arc::new(Arena::reserve(ARENA).map_err(host(Step::AllocateMemory))?);
+        let arena = address_space::reserve()?;
         let files = Files::new(config.root.as_deref(), &config.writable, lowest);
         let files = files.map_err(|error| Failure::Denied(error.raw_os_error().unwrap_or(libc::EIO)))?;
         if let Some(root) = files.root()
@@ -125,13 +124,13 @@ impl Program {
         sys::on_fault_in_copies().map_err(host(Step::Signals))?;
         sys::default_everything().map_err(host(Step::Signals))?;
         probe.mark(Phase::Arena);
-        let space = AddressSpace::new(&kvm, Arc::clone(&arena), vdso, lowest)?;
+        let space = AddressSpace::new(&kvm, Arc::clone(&arena), lowest)?;
         probe.mark(Phase::CreateVm);
         let process = Process {
             processor: OnceLock::new(),
+            arena,
             space: Mutex::new(space),
             kvm,
-            arena,
             actions: Mutex::new(Actions::inherited()),
             files,
             threads: Mutex::new(Threads { alive: BTreeSet::from([sys::thread_id()]), idle: Vec::new() }),
@@ -156,6 +155,9 @@ impl Program {
         };
         let told = observer.as_ref().map(|_| arguments.clone());
         let opened = process.open(&path, arguments, 0)?;
+        if opened.asks_cpuid() {
+            process.processor()?;
+        }
         let begin =
             process.load(&opened, &config.environment).map_err(|refusal| Failure::Refused(refusal, None))?;
         probe.mark(Phase::Load);

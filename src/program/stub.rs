@@ -25,31 +25,50 @@ use crate::x86::segment::Segment;
 use kvm_bindings::{kvm_dtable, kvm_regs, kvm_segment, kvm_sregs};
 use vm_memory::{Bytes, GuestAddress};
 
-/// Where the system's memory begins, as guest-virtual and guest-physical address: behind every program.
-pub const SYSTEM: u64 = 63 << 30;
-/// Its size, page tables of a small program included.
-pub const SYSTEM_LEN: u64 = 2 << 20;
-/// Where the vDSO lies, in a slot of its own.
-pub const VDSO: u64 = SYSTEM + SYSTEM_LEN;
-/// The most bytes that it may have: the entries of one page table.
-pub const VDSO_MAX: u64 = 2 << 20;
+/// The system's memory, by guest-physical addresses: page tables of a small program included, it ends where that of the
+/// program begins, so that one slot has both. The first page is nobody's: what is left is too small for a large page,
+/// which a host would fill with zeroes for the few pages that are used.
+pub const SYSTEM: u64 = 0x1000;
+/// Its size.
+pub const SYSTEM_LEN: u64 = PROGRAM - SYSTEM;
+/// The guest-physical address of the program's address 0.
+pub const PROGRAM: u64 = 2 << 20;
+/// Where the guest sees the system's memory, behind every program: `seen`.
+const SEEN: u64 = 63 << 30;
 
 /// The root of the page tables: the value of CR3.
-pub const ROOT: u64 = SYSTEM;
+pub const ROOT: u64 = 0x1000;
 /// The table of 1 GiB regions, of which the program has all but the last.
-pub const DIRECTORIES: u64 = SYSTEM + 0x1000;
-const SYSTEM_DIRECTORY: u64 = SYSTEM + 0x2000;
-const SYSTEM_TABLE: u64 = SYSTEM + 0x3000;
-const GDT: u64 = SYSTEM + 0x4000;
-const IDT: u64 = SYSTEM + 0x5000;
-const VECTORS: u64 = SYSTEM + 0x6000;
-/// What LSTAR holds.
-const STUB: u64 = SYSTEM + 0x7000;
-/// The same, for who goes there again.
-pub const ENTRY: u64 = STUB;
-const VDSO_TABLE: u64 = SYSTEM + 0x8000;
+pub const DIRECTORIES: u64 = 0x2000;
+const SYSTEM_DIRECTORY: u64 = 0x3000;
+const SYSTEM_TABLE: u64 = 0x4000;
+/// The GDT, and in the same page the IDT.
+const GDT: u64 = 0x5000;
+const IDT: u64 = 0x5800;
+const VECTORS: u64 = 0x6000;
+/// What LSTAR leads to.
+const STUB: u64 = 0x7000;
+const VDSO_TABLE: u64 = 0x8000;
+/// The vDSO's code.
+const VDSO_CODE: u64 = 0x9000;
 /// From here on pages are handed out.
-pub const FREE: u64 = SYSTEM + 0x9000;
+pub const FREE: u64 = VDSO_CODE + VDSO_CODE_MAX;
+
+/// Where the guest sees the vDSO's code; its data lies before it.
+pub const VDSO: u64 = SEEN + (3 << 20);
+/// The region of both: 2 MiB, one page table.
+const VDSO_REGION: u64 = SEEN + (2 << 20);
+/// The most bytes that its code may have, and its data.
+const VDSO_CODE_MAX: u64 = 8 << 12;
+const VDSO_DATA_MAX: u64 = 1 << 20;
+
+/// The address by which the guest sees what is at a physical one of the system's memory.
+const fn seen(physical: u64) -> u64 {
+    SEEN + physical
+}
+
+/// What LSTAR holds, for who goes there again.
+pub const ENTRY: u64 = seen(STUB);
 
 /// The port of a system call.
 pub const CALL: u16 = 0x80;
@@ -90,7 +109,7 @@ const IA32_LSTAR: u32 = 0xc000_0082;
 const IA32_FMASK: u32 = 0xc000_0084;
 /// What SYSCALL sets, as in Linux: selectors for both ways, the stub, and no trap, direction, nesting or interrupts.
 pub const MSRS: [(u32, u64); 3] =
-    [(IA32_STAR, 0x23 << 48 | (KERNEL_CODE as u64) << 32), (IA32_LSTAR, STUB), (IA32_FMASK, 0x4700)];
+    [(IA32_STAR, 0x23 << 48 | (KERNEL_CODE as u64) << 32), (IA32_LSTAR, seen(STUB)), (IA32_FMASK, 0x4700)];
 
 const CR0: u64 = CR0_PE | 1 << 1 | CR0_ET | 1 << 5 | 1 << 16 | CR0_PG; // MP, NE, WP
 /// FSGSBASE, as Linux has it since 5.9.
@@ -146,22 +165,21 @@ fn store_bytes(memory: &Memory, at: u64, bytes: &[u8]) {
     memory.write_slice(bytes, GuestAddress(at)).expect("the system's memory is there");
 }
 
+/// Lets the guest see a page of the system's memory.
+fn show(memory: &Memory, page: u64, rights: u64) {
+    use entry::{PRESENT, USED};
+    store(memory, SYSTEM_TABLE + (page >> 12) * 8, page | PRESENT | USED | rights);
+}
+
 /// Writes all of it into the system's memory, which is zero.
 pub fn build(memory: &Memory) {
-    use entry::{NO_CODE, PRESENT, TABLE, USED, USER, WRITE};
+    use entry::{NO_CODE, TABLE, USER, WRITE};
     store(memory, ROOT, DIRECTORIES | TABLE);
-    store(memory, DIRECTORIES + (SYSTEM >> 30) * 8, SYSTEM_DIRECTORY | TABLE);
+    store(memory, DIRECTORIES + (SEEN >> 30) * 8, SYSTEM_DIRECTORY | TABLE);
     store(memory, SYSTEM_DIRECTORY, SYSTEM_TABLE | TABLE);
-    store(memory, SYSTEM_DIRECTORY + 8, VDSO_TABLE | TABLE);
-    for page in 0..SYSTEM_LEN >> 12 {
-        let at = SYSTEM + (page << 12);
-        let rights = match at {
-            STUB => USER,
-            VECTORS => 0,
-            _ => WRITE | NO_CODE,
-        };
-        store(memory, SYSTEM_TABLE + page * 8, at | PRESENT | USED | rights);
-    }
+    show(memory, GDT, WRITE | NO_CODE);
+    show(memory, VECTORS, 0);
+    show(memory, STUB, USER);
     let kernel_code = Segment { selector: KERNEL_CODE, ..Segment::CODE64 };
     let kernel_data = Segment { selector: KERNEL_CODE + 8, ..Segment::DATA };
     for segment in [kernel_code, kernel_data, USER_CODE, USER_DATA] {
@@ -182,7 +200,7 @@ pub fn build(memory: &Memory) {
         store_bytes(memory, at, &code);
         // A 64-bit interrupt gate on the first stack of the TSS (SDM 6.14.1 and 6.14.5): an exception in the stub,
         // whose stack is the program's, would otherwise push there.
-        let dpl = if vector == BREAKPOINT { 3 } else { 0 };
+        let (dpl, at) = (if vector == BREAKPOINT { 3 } else { 0 }, seen(at));
         let low = at & 0xffff
             | u64::from(KERNEL_CODE) << 16
             | 1 << 32
@@ -205,26 +223,63 @@ pub fn set_return(memory: &Memory, how: Return) {
     store_bytes(memory, STUB + 2, &code);
 }
 
-/// Lets the program read and run the vDSO, of `len` bytes.
-pub fn map_vdso(memory: &Memory, len: u64) {
+/// Gives the program the vDSO's code, to read and run: a copy. False if there is no room for it.
+pub fn build_vdso(memory: &Memory, code: &[u8]) -> bool {
+    let len = code.len() as u64;
+    if len > VDSO_CODE_MAX {
+        return false;
+    }
+    store(memory, SYSTEM_DIRECTORY + 8, VDSO_TABLE | entry::TABLE);
+    store_bytes(memory, VDSO_CODE, code);
+    for page in 0..len.div_ceil(4096) {
+        store_vdso(memory, VDSO + (page << 12), VDSO_CODE + (page << 12));
+    }
+    true
+}
+
+fn store_vdso(memory: &Memory, at: u64, physical: u64) {
     use entry::{PRESENT, USED, USER};
-    for page in 0..len >> 12 {
-        store(memory, VDSO_TABLE + page * 8, (VDSO + (page << 12)) | PRESENT | USED | USER);
+    store(memory, VDSO_TABLE + ((at - VDSO_REGION) >> 12) * 8, physical | PRESENT | USED | USER);
+}
+
+/// Where the vDSO's data, of `len` bytes, lies in front of its code: the guest-virtual address, which is the physical
+/// one as well.
+pub fn vdso_data(len: u64) -> Option<u64> {
+    (len <= VDSO_DATA_MAX).then(|| VDSO - len)
+}
+
+/// Whether an address may be of the vDSO's data.
+pub fn is_vdso_data(at: u64) -> bool {
+    (VDSO - VDSO_DATA_MAX..VDSO).contains(&at)
+}
+
+/// Gives the program the vDSO's data, of `len` bytes, to read.
+pub fn map_vdso_data(memory: &Memory, len: u64) {
+    for at in (VDSO - len..VDSO).step_by(4096) {
+        store_vdso(memory, at, at);
+    }
+}
+
+/// Takes it away again.
+pub fn unmap_vdso_data(memory: &Memory, len: u64) {
+    for at in (VDSO - len..VDSO).step_by(4096) {
+        store(memory, VDSO_TABLE + ((at - VDSO_REGION) >> 12) * 8, 0);
     }
 }
 
 /// Writes the TSS and the stack for exceptions into `page`, which a vCPU has for itself.
 pub fn build_vcpu(memory: &Memory, page: u64) {
+    show(memory, page, entry::WRITE | entry::NO_CODE);
     // IST1 (SDM 8.7, figure 8-11), and RSP0.
     for offset in [4, 36] {
-        store(memory, page + offset, page + 0x1000);
+        store(memory, page + offset, seen(page) + 0x1000);
     }
 }
 
 /// The system registers with which a program begins; `page` is the vCPU's own.
 pub fn system_registers(page: u64, has_xsave: bool, has_fsgsbase: bool) -> kvm_sregs {
     let (code, data) = (USER_CODE.kvm(), USER_DATA.kvm());
-    let tss = Segment { selector: 0x40, base: page, limit: TSS_LIMIT, ..Segment::TSS };
+    let tss = Segment { selector: 0x40, base: seen(page), limit: TSS_LIMIT, ..Segment::TSS };
     let cr4 = CR4 | if has_xsave { CR4_OSXSAVE } else { 0 } | if has_fsgsbase { CR4_FSGSBASE } else { 0 };
     // What an unused segment looks like: Linux leaves these at null as well.
     let null = kvm_segment { unusable: 1, type_: 3, s: 1, dpl: 3, ..kvm_segment::default() };
@@ -237,8 +292,8 @@ pub fn system_registers(page: u64, has_xsave: bool, has_fsgsbase: bool) -> kvm_s
         gs: data,
         tr: tss.kvm(),
         ldt: kvm_segment { type_: 2, s: 0, ..null },
-        gdt: kvm_dtable { base: GDT, limit: 0x3f, ..kvm_dtable::default() },
-        idt: kvm_dtable { base: IDT, limit: (VECTOR_COUNT * 16 - 1) as u16, ..kvm_dtable::default() },
+        gdt: kvm_dtable { base: seen(GDT), limit: 0x3f, ..kvm_dtable::default() },
+        idt: kvm_dtable { base: seen(IDT), limit: (VECTOR_COUNT * 16 - 1) as u16, ..kvm_dtable::default() },
         cr0: CR0,
         cr3: ROOT,
         cr4,
@@ -286,7 +341,7 @@ pub enum Stop {
 
 /// Where `rip` is, at an exit that is not a system call's own.
 pub fn stop(rip: u64) -> Stop {
-    match rip.wrapping_sub(STUB) {
+    match rip.wrapping_sub(seen(STUB)) {
         0 => Stop::BeforeCall,
         1..8 => Stop::AfterCall,
         _ => Stop::Program,
@@ -295,16 +350,16 @@ pub fn stop(rip: u64) -> Stop {
 
 /// Whether an OUT was the stub's. Some KVMs show RIP at it, some behind it.
 pub fn is_stub(rip: u64) -> bool {
-    (STUB..=STUB + 2).contains(&rip)
+    (seen(STUB)..=seen(STUB) + 2).contains(&rip)
 }
 
 /// Reads what an exception has left on the stack of the vCPU whose page is `page`.
 ///
 /// `None` if the registers are not those of a vector's stub, as when the program has written to the port itself.
 pub fn exception(memory: &Memory, registers: &kvm_regs, page: u64) -> Option<Exception> {
-    let at = registers.rsp;
+    let at = registers.rsp.wrapping_sub(SEEN);
     if !(page..page + 0x1000 - 7 * 8 + 1).contains(&at)
-        || !(VECTORS..VECTORS + 0x1000).contains(&registers.rip)
+        || !(VECTORS..VECTORS + 0x1000).contains(&registers.rip.wrapping_sub(SEEN))
     {
         return None;
     }

@@ -1,7 +1,7 @@
 //! The page tables of a program, written from the host's side: one entry a page, so that a fault has the address and the
 //! code that it would have on a processor of its own.
 //!
-//! A guest-virtual address is the same guest-physical address; an entry says only what may be done there. Where one
+//! A guest-virtual address is the guest-physical one less a constant; an entry says only what may be done there. Where one
 //! right holds for whole 2 MiB, one entry says so. Tables are taken from the system's memory, and when its first piece
 //! is used up from a second one.
 //!
@@ -10,14 +10,14 @@
 //! give that one the pages of the first. Source: Intel SDM volume 3A, section 4.5 "4-Level Paging".
 
 use super::stub::entry::{LARGE, NO_CODE, PRESENT, TABLE, USED, USER, WRITE};
-use super::stub::{DIRECTORIES, FREE, SYSTEM, SYSTEM_LEN};
+use super::stub::{DIRECTORIES, FREE, PROGRAM};
 use crate::error::{Error, Result};
 use crate::kvm::Memory;
 use std::sync::atomic::Ordering;
 use vm_memory::{Bytes, GuestAddress};
 
 /// Where the second piece lies, and its size: enough for a program whose every page has another right than the next.
-pub const MORE: u64 = SYSTEM + (256 << 20);
+pub const MORE: u64 = (63 << 30) + (256 << 20);
 /// See [`MORE`].
 pub const MORE_LEN: u64 = 128 << 20;
 
@@ -99,7 +99,7 @@ impl Tables {
 
     /// A page of the first piece, for something that is no table, and for good.
     pub fn page(&mut self) -> Result<u64> {
-        if self.fresh >= SYSTEM + SYSTEM_LEN {
+        if self.fresh >= PROGRAM {
             return Err(Error::Misuse("there is no room for one more vCPU".into()));
         }
         self.fresh += PAGE;
@@ -118,7 +118,7 @@ impl Tables {
     fn table(&mut self) -> Option<u64> {
         /// Pages of the first piece that are kept for vCPUs.
         const KEPT: u64 = 256 * PAGE;
-        if self.fresh < SYSTEM + SYSTEM_LEN - KEPT {
+        if self.fresh < PROGRAM - KEPT {
             self.fresh += PAGE;
             return Some(self.fresh - PAGE);
         }
@@ -181,13 +181,16 @@ impl Tables {
             if bits == 0 && (old & PRESENT == 0 || is_whole && old & LARGE != 0) {
                 self.write(region, 0);
             } else if is_whole && (old & PRESENT == 0 || old & LARGE != 0) {
-                self.write(region, at | bits | LARGE);
+                self.write(region, (at + PROGRAM) | bits | LARGE);
             } else if old & LARGE != 0 && old & !ADDRESS == bits | LARGE {
                 // It says so already.
             } else {
                 let Some(table) = self.leaf(region) else { return false };
                 for page in (at..next).step_by(PAGE as usize) {
-                    self.write(table + (page >> 12 & 511) * 8, if bits == 0 { 0 } else { page | bits });
+                    self.write(
+                        table + (page >> 12 & 511) * 8,
+                        if bits == 0 { 0 } else { (page + PROGRAM) | bits },
+                    );
                 }
             }
             at = next;
@@ -220,7 +223,7 @@ mod tests {
 
     fn tables() -> Tables {
         let at = |at, len| (GuestAddress(at), len as usize);
-        let memory = Memory::from_ranges(&[at(SYSTEM, SYSTEM_LEN), at(MORE, MORE_LEN)]).unwrap();
+        let memory = Memory::from_ranges(&[at(0, PROGRAM), at(MORE, MORE_LEN)]).unwrap();
         Tables::new(memory)
     }
 
@@ -232,12 +235,12 @@ mod tests {
         }
         let region = tables.read((directory & ADDRESS) + (at >> 21 & 511) * 8);
         if region & PRESENT == 0 || region & LARGE != 0 {
-            let is_itself = region & PRESENT == 0 || region & ADDRESS == at & !(REGION - 1);
+            let is_itself = region & PRESENT == 0 || region & ADDRESS == PROGRAM + (at & !(REGION - 1));
             assert!(is_itself, "{at:#x} leads to {region:#x}");
             return region & !ADDRESS & !LARGE;
         }
         let page = tables.read((region & ADDRESS) + (at >> 12 & 511) * 8);
-        assert!(page == 0 || page & ADDRESS == at & !0xfff, "{at:#x} leads to {page:#x}");
+        assert!(page == 0 || page & ADDRESS == PROGRAM + (at & !0xfff), "{at:#x} leads to {page:#x}");
         page & !ADDRESS
     }
 

@@ -154,8 +154,7 @@ fn requests_are_those_of_the_table_and_for_our_descriptors_those_of_kvm() {
     let ask = |fd: u64, number: i64, request: u64| verdict(false, number, [fd, request, OTHER, 0, 0, 0]);
     let known: Vec<u64> = sys::IOCTLS.into_iter().flatten().copied().collect();
     let kvm: Vec<u64> = KVM_REQUESTS.iter().map(|&request| request.into()).collect();
-    let others =
-        [0x5412, 0xae60, 0x5480, 0x8912, 0x5400, 0x541f, 0x5440, 0, u64::from(u32::MAX)];
+    let others = [0x5412, 0xae60, 0x5480, 0x8912, 0x5400, 0x541f, 0x5440, 0, u64::from(u32::MAX)];
     let all = known.iter().chain(&kvm).chain(&others).copied().chain(0x5400..0x5480).chain(0xae00..0xb000);
     for request in all {
         let is_allowed = |list: &[u64]| if list.contains(&request) { ALLOW } else { TRAP };

@@ -25,6 +25,8 @@ pub struct Arena {
     /// Where it begins in ours.
     base: usize,
     len: u64,
+    /// Bytes in front of it that are not the program's.
+    before: usize,
 }
 
 /// A piece of an arena that has been checked to lie in it, for the kernel to read or write. Whether anything is mapped
@@ -57,17 +59,28 @@ fn failed() -> io::Error {
 }
 
 impl Arena {
-    /// Takes `len` bytes of address space (a multiple of 1 GiB) in which nothing is mapped yet. That costs no memory.
-    pub fn reserve(len: u64) -> io::Result<Arena> {
-        let all = len as usize + 2 * GUARD + ALIGNMENT;
+    /// Takes `len` bytes of address space (a multiple of 1 GiB) in which nothing is mapped yet. That costs no memory, and
+    /// is never given back. The `before` bytes right in front of it are zeroes and ours, with the guard in front of them.
+    pub fn reserve(len: u64, before: usize) -> io::Result<Arena> {
+        let all = len as usize + 2 * GUARD + ALIGNMENT + before;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         // SAFETY: a new mapping that nobody may touch, at a place of the kernel's choice.
         let start = unsafe { libc::mmap(null_mut(), all, libc::PROT_NONE, flags, -1, 0) };
         if start == libc::MAP_FAILED {
             return Err(failed());
         }
-        let base = (start.expose_provenance() + GUARD).next_multiple_of(ALIGNMENT);
-        Ok(Arena { base, len })
+        let base = (start.expose_provenance() + GUARD + before).next_multiple_of(ALIGNMENT);
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a part of what was just mapped, and not of the arena.
+        super::super::check(unsafe {
+            libc::mprotect(with_exposed_provenance_mut(base - before), before, access)
+        })?;
+        Ok(Arena { base, len, before })
+    }
+
+    /// Where what lies in front of it begins, and how many bytes that has. They are there as long as the process.
+    pub fn before(&self) -> (*mut u8, usize) {
+        (with_exposed_provenance_mut(self.base - self.before), self.before)
     }
 
     /// Where it begins in our address space: what KVM is told.
@@ -195,7 +208,7 @@ mod tests {
 
     fn arena() -> Arena {
         super::super::on_fault_in_copies().unwrap();
-        Arena::reserve(1 << 30).unwrap()
+        Arena::reserve(1 << 30, 0).unwrap()
     }
 
     #[test]

@@ -32,5 +32,5 @@ pub use signals::{
     on_fault_in_copies, send_to_thread, set_action,
 };
 pub use stopwatch::{begin_host_time, end_host_time};
-pub use vdso::Vdso;
+pub use vdso::{VdsoData, vdso_code};
 pub use wall::wall;
