@@ -54,8 +54,8 @@ pub struct AddressSpace {
     // Declared first, dropped first: KVM lets go of the pages before they are unmapped.
     vm: ProgramVm,
     tables: Tables,
-    arena: Arc<Arena>,
-    regions: Regions,
+    pub(super) arena: Arc<Arena>,
+    pub(super) regions: Regions,
     layout: Layout,
     /// The slots that the VM has.
     shown: Vec<bool>,
@@ -204,7 +204,7 @@ impl AddressSpace {
 
     /// A free place for `len` bytes: small ones below the layout's top, from there downwards; others behind the first
     /// slot, upwards, at multiples of 2 MiB if they are as large.
-    fn find(&self, len: u64, below: u64) -> std::result::Result<u64, Errno> {
+    pub(super) fn find(&self, len: u64, below: u64) -> std::result::Result<u64, Errno> {
         if len < LARGE_MAPPING || below <= FIRST_END {
             let (mut end, floor) = (self.layout.top.min(below), self.layout.heap_end + (1 << 20));
             while let Some(start) = end.checked_sub(len).filter(|&start| start >= floor) {
@@ -226,7 +226,7 @@ impl AddressSpace {
     }
 
     /// Whole pages: the length rounded up, if all of it can be the program's.
-    fn range(&self, at: u64, len: u64) -> std::result::Result<(u64, u64), Errno> {
+    pub(super) fn range(&self, at: u64, len: u64) -> std::result::Result<(u64, u64), Errno> {
         let len = len.checked_next_multiple_of(PAGE).filter(|&len| len > 0).ok_or(Errno(libc::EINVAL))?;
         match at.is_multiple_of(PAGE) {
             false => Err(Errno(libc::EINVAL)),
@@ -237,7 +237,7 @@ impl AddressSpace {
     }
 
     /// Gives the entries of `start..end` their rights, and the VM what they lead to.
-    fn give(&mut self, start: u64, end: u64, rights: Rights) -> std::result::Result<(), Errno> {
+    pub(super) fn give(&mut self, start: u64, end: u64, rights: Rights) -> std::result::Result<(), Errno> {
         let no_room = |_| Errno(libc::ENOMEM);
         if rights.read {
             for chunk in (PROGRAM + start) / CHUNK..(PROGRAM + end).div_ceil(CHUNK) {
@@ -264,11 +264,11 @@ impl AddressSpace {
         }
         self.arena.map(start, end - start, rights.on_host(), source)?;
         let is_anonymous = source.flags & libc::MAP_SHARED == 0 && source.fd < 0;
-        if is_anonymous && rights.write {
-            touch::prepare(&self.arena, start, end);
-        }
+        let is_own = source.flags & libc::MAP_SHARED == 0;
         self.regions.remember(start, Region { end, rights, is_anonymous });
-        self.give(start, end, rights)?;
+        if !is_own || touch::prepare(&self.arena, start, end, rights, is_anonymous) {
+            self.give(start, end, rights)?;
+        }
         Ok(start)
     }
 
@@ -306,6 +306,38 @@ impl AddressSpace {
         }
     }
 
+    /// Gives the program the page at `at`, which it may use and has come to, with those around it that it is likely to
+    /// use next: see [`touch`].
+    pub fn touch(&mut self, at: u64) -> std::result::Result<(), Errno> {
+        let Some((page, region)) = self.regions.within(at & !(PAGE - 1), (at | (PAGE - 1)) + 1).next() else {
+            return Ok(());
+        };
+        if !(region.is_anonymous && region.rights.write) {
+            return self.give(page, region.end, region.rights);
+        }
+        let (start, end) = touch::window(at, self.regions.start_of(at), self.regions.end_of(at));
+        self.fill(start, end, region.rights)
+    }
+
+    /// Gives the program the part of its stack, from `rsp` on up to `end`, that it uses first.
+    pub fn touch_stack(&mut self, rsp: u64, end: u64) -> std::result::Result<(), Errno> {
+        let start = (rsp & !(PAGE - 1)) - touch::STACK;
+        self.fill(
+            start,
+            end,
+            Rights {
+                read: true,
+                write: true,
+                run: self.regions.rights(start).is_some_and(|rights| rights.run),
+            },
+        )
+    }
+
+    fn fill(&mut self, start: u64, end: u64, rights: Rights) -> std::result::Result<(), Errno> {
+        touch::populate(&self.arena, start, end);
+        self.give(start, end, rights)
+    }
+
     /// munmap(2).
     pub fn unmap(&mut self, at: u64, len: u64) -> std::result::Result<(), Errno> {
         let len = len.checked_next_multiple_of(PAGE).filter(|&len| len > 0).ok_or(Errno(libc::EINVAL))?;
@@ -336,13 +368,20 @@ impl AddressSpace {
             if at != reached {
                 break;
             }
+            reached = region.end;
+            if region.rights == rights {
+                continue;
+            }
             self.give(at, region.end, region.rights.and(rights))?;
             self.on_host(at, region.end, region.rights, rights).inspect_err(|_| {
                 let _ = self.give(at, region.end, region.rights);
             })?;
             self.regions.remember(at, Region { rights, ..region });
-            self.give(at, region.end, rights)?;
-            reached = region.end;
+            // What was nobody's to use has not been touched yet.
+            let is_new = region.is_anonymous && !region.rights.read;
+            if !is_new || touch::prepare(&self.arena, at, region.end, rights, true) {
+                self.give(at, region.end, rights)?;
+            }
         }
         if reached == end { Ok(()) } else { Err(Errno(libc::ENOMEM)) }
     }
@@ -376,64 +415,6 @@ impl AddressSpace {
         }
         self.layout.heap_end = wanted;
         wanted
-    }
-
-    /// mremap(2), of one mapping with one set of rights. `to` is where it has to go, if that was said.
-    pub fn remap(
-        &mut self,
-        at: u64,
-        old: u64,
-        new: u64,
-        may_move: bool,
-        to: Option<u64>,
-    ) -> std::result::Result<u64, Errno> {
-        let ((start, old_end), (_, new_end)) = (self.range(at, old)?, self.range(at, new)?);
-        let (old, new) = (old_end - start, new_end - start);
-        let region = match self.regions.within(start, old_end).next() {
-            Some((at, region)) if at == start && region.end == old_end => region,
-            _ => return Err(Errno(libc::EFAULT)),
-        };
-        if to.is_none() && new <= old {
-            if new < old {
-                self.unmap(new_end, old - new)?;
-            }
-            return Ok(start);
-        }
-        if !may_move && to.is_none() && !self.regions.is_free(old_end, new_end) {
-            return Err(Errno(libc::ENOMEM));
-        }
-        // In place where that is free and what is there needs no file.
-        if to.is_none() && region.is_anonymous && self.regions.is_free(old_end, new_end) {
-            self.arena.map(old_end, new - old, region.rights.on_host(), Source::ANONYMOUS)?;
-            self.regions.remember(old_end, Region { end: new_end, ..region });
-            self.give(old_end, new_end, region.rights)?;
-            return Ok(start);
-        }
-        if !may_move {
-            return Err(Errno(libc::ENOMEM));
-        }
-        let target = match to {
-            Some(to) => self.range(to, new)?.0,
-            None => self.find(new, ARENA)?,
-        };
-        if target < old_end && start < target + new {
-            return Err(Errno(libc::EINVAL));
-        }
-        self.give(start, old_end, Rights::NONE)?;
-        self.give(target, target + new, Rights::NONE)?;
-        if let Err(error) = self.arena.remap(start, old, target, new) {
-            // Nothing was moved; what was there before is so again.
-            self.give(start, old_end, region.rights)?;
-            let there: Vec<(u64, Region)> = self.regions.within(target, target + new).collect();
-            for (at, region) in there {
-                self.give(at, region.end, region.rights)?;
-            }
-            return Err(error.into());
-        }
-        self.regions.forget(start, old_end);
-        self.regions.remember(target, Region { end: target + new, ..region });
-        self.give(target, target + new, region.rights)?;
-        Ok(target)
     }
 
     /// What is mapped.

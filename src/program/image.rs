@@ -5,7 +5,6 @@
 
 use super::address_space::{ARENA, AddressSpace, FIRST_END, LOWEST};
 use super::errno::Errno;
-use super::touch;
 use crate::elf::program::has_abi_tag;
 use crate::elf::{
     Class, EM_X86_64, ET_DYN, ET_EXEC, Elf, Header, PF_R, PF_W, PF_X, PT_INTERP, PT_LOAD, PT_PHDR,
@@ -311,7 +310,7 @@ pub fn load(
     ];
     let below = random.pages(3, 64 << 10) + u64::from(random.0[31]) * 16;
     let rsp = push(space, stack_end - below, start, &auxiliary, &random.0[..16])?;
-    touch::prepare_stack(space.arena(), rsp);
+    space.touch_stack(rsp, stack_end).map_err(refused)?;
     Ok(Begin { rip: entry, rsp })
 }
 

@@ -23,6 +23,7 @@ mod image;
 mod process;
 mod processor;
 mod regions;
+mod remap;
 mod run;
 mod signal;
 mod stub;

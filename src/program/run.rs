@@ -228,7 +228,11 @@ impl Thread {
                         return Ok(());
                     }
                     Verdict::Allowed if is_probing => (libc::SIGBUS, BUS_ADRERR, system.cr2),
-                    Verdict::Allowed => return Ok(()),
+                    // It comes to a page that it has not been given yet, or another thread has been given meanwhile.
+                    Verdict::Allowed => match space.touch(system.cr2) {
+                        Ok(()) => return Ok(()),
+                        Err(_) => (libc::SIGBUS, BUS_ADRERR, system.cr2),
+                    },
                     Verdict::Nothing => (libc::SIGSEGV, SEGV_MAPERR, system.cr2),
                     Verdict::Denied => (libc::SIGSEGV, SEGV_ACCERR, system.cr2),
                 }

@@ -1,0 +1,70 @@
+//! mremap(2): a mapping moves, or grows where it is.
+//!
+//! The order is that of [`super::address_space`]: rights are taken from both places first, and given when the host has
+//! moved what is there.
+
+use super::address_space::{ARENA, AddressSpace};
+use super::errno::Errno;
+use super::regions::Region;
+use super::tables::Rights;
+use crate::sys::program::Source;
+
+impl AddressSpace {
+    /// mremap(2), of one mapping with one set of rights. `to` is where it has to go, if that was said.
+    pub fn remap(
+        &mut self,
+        at: u64,
+        old: u64,
+        new: u64,
+        may_move: bool,
+        to: Option<u64>,
+    ) -> std::result::Result<u64, Errno> {
+        let ((start, old_end), (_, new_end)) = (self.range(at, old)?, self.range(at, new)?);
+        let (old, new) = (old_end - start, new_end - start);
+        let region = match self.regions.within(start, old_end).next() {
+            Some((at, region)) if at == start && region.end == old_end => region,
+            _ => return Err(Errno(libc::EFAULT)),
+        };
+        if to.is_none() && new <= old {
+            if new < old {
+                self.unmap(new_end, old - new)?;
+            }
+            return Ok(start);
+        }
+        if !may_move && to.is_none() && !self.regions.is_free(old_end, new_end) {
+            return Err(Errno(libc::ENOMEM));
+        }
+        // In place where that is free and what is there needs no file.
+        if to.is_none() && region.is_anonymous && self.regions.is_free(old_end, new_end) {
+            self.arena.map(old_end, new - old, region.rights.on_host(), Source::ANONYMOUS)?;
+            self.regions.remember(old_end, Region { end: new_end, ..region });
+            self.give(old_end, new_end, region.rights)?;
+            return Ok(start);
+        }
+        if !may_move {
+            return Err(Errno(libc::ENOMEM));
+        }
+        let target = match to {
+            Some(to) => self.range(to, new)?.0,
+            None => self.find(new, ARENA)?,
+        };
+        if target < old_end && start < target + new {
+            return Err(Errno(libc::EINVAL));
+        }
+        self.give(start, old_end, Rights::NONE)?;
+        self.give(target, target + new, Rights::NONE)?;
+        if let Err(error) = self.arena.remap(start, old, target, new) {
+            // Nothing was moved; what was there before is so again.
+            self.give(start, old_end, region.rights)?;
+            let there: Vec<(u64, Region)> = self.regions.within(target, target + new).collect();
+            for (at, region) in there {
+                self.give(at, region.end, region.rights)?;
+            }
+            return Err(error.into());
+        }
+        self.regions.forget(start, old_end);
+        self.regions.remember(target, Region { end: target + new, ..region });
+        self.give(target, target + new, region.rights)?;
+        Ok(target)
+    }
+}
