@@ -30,6 +30,7 @@
 //! | [`mod@trace`] | what happened, call by call and exit by exit |
 //! | [`host`] | what is under us: hypervisor, kernel, container; and what is missing |
 //! | [`container`] | what Linux can do without a virtual machine |
+//! | [`oci`] | how a container's process becomes a VM |
 //! | [`mod@bench`] | how long that takes, beside a process and containers |
 //! | [`cli`] | the command |
 //!
@@ -67,6 +68,8 @@ pub mod host;
 pub mod kvm;
 pub mod linux;
 pub mod machine;
+#[cfg(feature = "cli")]
+pub mod oci;
 pub mod program;
 pub mod sandbox;
 pub mod snapshot;

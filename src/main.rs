@@ -15,5 +15,5 @@ use std::ffi::{c_char, c_int};
 #[allow(unsafe_code, reason = "the C library looks for a function of this name")]
 #[unsafe(no_mangle)]
 extern "C" fn main(_argc: c_int, _argv: *const *const c_char) -> c_int {
-    matchstick::cli::main(std::env::args_os().skip(1)).into()
+    matchstick::cli::main(std::env::args_os()).into()
 }

@@ -19,6 +19,7 @@ mod image;
 mod inherited;
 mod lab;
 mod lesson;
+mod oci;
 mod option;
 mod options;
 #[cfg(any(feature = "race", feature = "trace"))]
@@ -44,6 +45,7 @@ pub use options::Usage;
 pub use table::COMMANDS;
 
 use crate::error::in_words;
+use crate::oci::become_runtime;
 use crate::{sandbox, sys};
 use error::Result;
 use options::Command;
@@ -51,12 +53,16 @@ use print::{complain, print, print_drawn};
 use std::ffi::OsString;
 use terminal::Terminal;
 
-/// Runs the command in `args` (without the program's name) and returns the exit status.
+/// Runs the command in `args` (after the program's name) and returns the exit status.
 ///
 /// To be the only thing that a process does: it changes how signals and panics end it, and its standard descriptors if
 /// they are closed.
 pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
-    let args: Vec<OsString> = args.collect();
+    let mut args: Vec<OsString> = args.collect();
+    // Before anything is changed in this process: another program goes on with what it has.
+    if let Some(call) = oci::call(&mut args) {
+        return become_runtime(call);
+    }
     sys::begin();
     inherited::close(&args);
     sandbox::end_on_panic(status::FAILURE);
@@ -94,6 +100,7 @@ fn carry_out(command: Command) -> Result<u8> {
         Command::Snapshot(run, args) => snapshot::run(&run, &args)?,
         Command::Clone(args) => clone::run(&args)?,
         Command::Diff(args) => diff::run(&args)?,
+        Command::Oci(args) => oci::run(&args)?,
         Command::Guests => print(&guests::list())?,
         Command::Host { json } => print_drawn(&host::describe(json, &Terminal::of_stdout())?)?,
         Command::Explain(request) => explain::run(&request)?,

@@ -9,6 +9,7 @@ use super::explain::{self, Request};
 use super::guests;
 use super::host;
 use super::lab::{self, LabArgs};
+use super::oci::{self, OciArgs};
 use super::option::{CommandHelp, Given, HELP, OptionHelp, Parsed, option};
 use super::run;
 use super::run_options::RunArgs;
@@ -44,6 +45,8 @@ pub enum Command {
     Diff(DiffArgs),
     /// Run a Linux program.
     Exec(ExecArgs),
+    /// About the OCI runtime; its calls are no commands of ours.
+    Oci(OciArgs),
     /// List the gallery.
     Guests,
     /// Describe this host, as JSON or for people.
@@ -117,6 +120,7 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Usage> {
         Some("clone") => read(&clone::COMMAND, clone::parse(parser), Command::Clone),
         Some("diff") => read(&diff::COMMAND, diff::parse(parser), Command::Diff),
         Some("exec") => read(&exec::COMMAND, exec::parse(parser), Command::Exec),
+        Some("oci") => read(&oci::COMMAND, oci::parse(parser), Command::Oci),
         Some("guests") => read(&guests::COMMAND, guests::parse(parser), |()| Command::Guests),
         Some("host") => read(&host::COMMAND, host::parse(parser), |json| Command::Host { json }),
         #[cfg(feature = "race")]

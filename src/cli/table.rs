@@ -7,12 +7,13 @@ use super::bench;
 use super::option::CommandHelp;
 #[cfg(feature = "trace")]
 use super::trace;
-use super::{clone, diff, exec, explain, guests, host, lab, run, snapshot};
+use super::{clone, diff, exec, explain, guests, host, lab, oci, run, snapshot};
 
 /// All commands.
 pub const COMMANDS: &[CommandHelp] = &[
     run::COMMAND,
     exec::COMMAND,
+    oci::COMMAND,
     #[cfg(feature = "trace")]
     trace::COMMAND,
     snapshot::COMMAND,

@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["timeline", "sandbox"],
     &["machine", "program", "trace", "debugger"],
     &["snapshot"],
-    &["console", "guest", "host"],
+    &["console", "guest", "host", "oci"],
     &["bench"],
     &["explain"],
     &["cli"],
