@@ -39,8 +39,8 @@ _matchstick() {
     fi
 
     case $subcommand in
-        '') _matchstick_words 'run exec trace snapshot clone diff guests host bench explain lab help -h --help -V --version' ;;
-        help) [[ $prev != help ]] || _matchstick_words 'run exec trace snapshot clone diff guests host bench explain lab help' ;;
+        '') _matchstick_words 'run exec oci trace snapshot clone diff guests host bench explain lab help -h --help -V --version' ;;
+        help) [[ $prev != help ]] || _matchstick_words 'run exec oci trace snapshot clone diff guests host bench explain lab help' ;;
         guests) _matchstick_words '-h --help' ;;
         host) _matchstick_words '--json -h --help' ;;
         explain)
@@ -99,6 +99,12 @@ _matchstick() {
                         _matchstick_files
                     fi
                     ;;
+            esac
+            ;;
+        oci)
+            case $prev in
+                oci) _matchstick_words 'create start run exec state kill delete pause resume ps update list features -h --help' ;;
+                *) _matchstick_files ;;
             esac
             ;;
         diff)

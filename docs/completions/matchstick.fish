@@ -58,6 +58,7 @@ complete -c matchstick -f
 
 complete -c matchstick -n __matchstick_first -a run -d 'Start a guest of the gallery, or any image'
 complete -c matchstick -n __matchstick_first -a exec -d 'Run a Linux program in a VM, without Linux in it'
+complete -c matchstick -n __matchstick_first -a oci -d 'An OCI runtime: containers whose programs run in VMs'
 complete -c matchstick -n __matchstick_first -a trace -d 'Start a guest, and tell every call and every exit'
 complete -c matchstick -n __matchstick_first -a snapshot -d 'Run a guest to a point, and keep it as a golden image'
 complete -c matchstick -n __matchstick_first -a clone -d 'Start many machines from a golden image, and measure'
@@ -71,7 +72,7 @@ complete -c matchstick -n __matchstick_first -a help -d 'Explain a command'
 complete -c matchstick -n __matchstick_first -s h -l help -d 'Show help'
 complete -c matchstick -n __matchstick_first -s V -l version -d 'Show the version'
 
-complete -c matchstick -n '__matchstick_in help' -a 'run exec trace snapshot clone diff guests host bench explain lab help'
+complete -c matchstick -n '__matchstick_in help' -a 'run exec oci trace snapshot clone diff guests host bench explain lab help'
 complete -c matchstick -n '__matchstick_in guests' -s h -l help -d 'Show help'
 complete -c matchstick -n '__matchstick_in explain' -a '(__matchstick_lessons explain)'
 complete -c matchstick -n '__matchstick_in explain' -s l -l lang -x -a 'en ko' -d 'Language of the lessons'
@@ -153,3 +154,6 @@ complete -c matchstick -n '__matchstick_in exec' -l clear-env -d 'Begin with an 
 complete -c matchstick -n '__matchstick_in exec' -l sandbox -x -a 'strict off' -d 'Have the kernel keep that, too'
 complete -c matchstick -n '__matchstick_in exec' -s v -l verbose -d 'Name each system call that is not served'
 complete -c matchstick -n '__matchstick_in exec' -s h -l help -d 'Show help'
+
+complete -c matchstick -n '__matchstick_in oci' -a 'create start run exec state kill delete pause resume ps update list features'
+complete -c matchstick -n '__matchstick_in oci' -s h -l help -d 'Show help'

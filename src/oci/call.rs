@@ -57,9 +57,12 @@ pub struct Call {
 
 /// Whether these arguments, without a program's name, are a call, and not about the shim itself.
 pub fn is_call(args: &[OsString]) -> bool {
-    let is_version = |arg: &OsString| arg == "--version" || arg == "-v";
-    let command = Call::read(args).ok().and_then(|call| call.command);
-    args.first().is_some_and(is_version) || command.is_some_and(|name| COMMANDS.contains(&&*name))
+    if let [only] = args
+        && (only == "--version" || only == "-v")
+    {
+        return true;
+    }
+    Call::read(args).ok().and_then(|call| call.command).is_some_and(|name| COMMANDS.contains(&&*name))
 }
 
 impl Call {
@@ -184,7 +187,11 @@ mod tests {
     #[test]
     fn a_call_has_a_command_of_a_runtime() {
         let is = |line: &str| is_call(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
-        assert!(is("--version") && is("--root /r state x") && is("create") && is("--debug kill x 15"));
-        assert!(!is("install --podman") && !is("--podman --help") && !is("") && !is("--root"));
+        assert!(
+            is("--version") && is("-v") && is("--root /r state x") && is("create") && is("--debug kill x 15")
+        );
+        assert!(
+            !is("install --podman") && !is("-v --help") && !is("--podman --help") && !is("") && !is("--root")
+        );
     }
 }

@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_kept() {
-        let text = br#"{"a":{"new":[1,2.5,-3,null,true,18446744073709551615]},"\u00e9":"\u0000\ud83d\ude00"}"#;
+        let text =
+            br#"{"a":{"new":[1,2.5,-3,null,true,18446744073709551615]},"\u00e9":"\u0000\ud83d\ude00"}"#;
         let (dir, path) = with(text);
         let mut document = Document::read(&path).unwrap();
         document.value["b"] = Value::Bool(true);

@@ -59,7 +59,9 @@ mod tests {
         assert_eq!(text, "{\"level\":\"error\",\"msg\":\"a \\\"b\\\"\",\"time\":\"2024-02-29T12:34:56Z\"}\n");
         let text = line("a \"b\"", false, 0);
         assert_eq!(text, "time=\"1970-01-01T00:00:00Z\" level=error msg=\"a \\\"b\\\"\"\n");
-        for (seconds, day) in [(951_782_400, "2000-02-29"), (951_868_800, "2000-03-01"), (4_102_444_799, "2099-12-31")] {
+        for (seconds, day) in
+            [(951_782_400, "2000-02-29"), (951_868_800, "2000-03-01"), (4_102_444_799, "2099-12-31")]
+        {
             assert!(date(seconds).starts_with(day), "{}", date(seconds));
         }
     }

@@ -57,7 +57,9 @@ impl Settings {
         }
         for (name, other) in [(MEMORY, "memory"), (CPUS, "processors")] {
             if annotation(name).is_some() {
-                let why = format!("it is for a Linux guest; the container's own limit of {other} holds for a program");
+                let why = format!(
+                    "it is for a Linux guest; the container's own limit of {other} holds for a program"
+                );
                 return wrong(name, why);
             }
         }
@@ -133,7 +135,12 @@ pub fn missing(files: &Files<'_>, process: &Value) -> Option<OciError> {
 ///
 /// # Errors
 /// The configuration is wrong, or of a container that we cannot run.
-pub fn change(document: &mut Document, settings: &Settings, bundle: &Path, own: &str) -> Result<(), OciError> {
+pub fn change(
+    document: &mut Document,
+    settings: &Settings,
+    bundle: &Path,
+    own: &str,
+) -> Result<(), OciError> {
     let root = document.value.get("root").and_then(|root| root.get("path")).and_then(Value::as_str);
     let Some(root) = root.map(|root| bundle.join(root)) else {
         return Err(document.wrong("has no root.path"));
@@ -160,7 +167,9 @@ pub fn change(document: &mut Document, settings: &Settings, bundle: &Path, own: 
     });
     let rule = json!({ "allow": true, "type": "c", "major": major, "minor": minor, "access": "rw" });
     let added = add(&mut document.value, mount, node, rule);
-    added.ok_or_else(|| document.wrong("has no list where one belongs: mounts, linux.devices, linux.resources.devices"))
+    added.ok_or_else(|| {
+        document.wrong("has no list where one belongs: mounts, linux.devices, linux.resources.devices")
+    })
 }
 
 fn add(config: &mut Value, mount: Value, node: Value, rule: Value) -> Option<()> {
