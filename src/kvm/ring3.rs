@@ -309,6 +309,19 @@ impl ProgramVcpu {
         self.fd.get_sregs().map_err(host(Step::Get("the vCPU's system registers")))
     }
 
+    /// Whether each exit brings the system registers along, for `system_at_exit`.
+    pub fn bring_system(&mut self, is_wanted: bool) {
+        match is_wanted {
+            true => self.fd.set_sync_valid_reg(SyncReg::SystemRegister),
+            false => self.fd.clear_sync_valid_reg(SyncReg::SystemRegister),
+        }
+    }
+
+    /// The system registers as they were at the last exit, where that was to bring them along.
+    pub fn system_at_exit(&mut self) -> kvm_sregs {
+        self.fd.sync_regs_mut().sregs
+    }
+
     /// Has the vCPU go on with these system registers; they go through the shared page and cost no ioctl.
     pub fn set_system(&mut self, sregs: kvm_sregs) {
         self.fd.sync_regs_mut().sregs = sregs;

@@ -31,24 +31,21 @@ pub const fn bit(signal: i32) -> u64 {
 /// What cannot be blocked.
 pub const UNBLOCKABLE: u64 = bit(libc::SIGKILL) | bit(libc::SIGSTOP);
 
-/// What each signal does.
-pub struct Actions([Disposition; 65]);
+/// What each signal does, as far as the program has said so.
+pub struct Actions([Option<Disposition>; 65]);
 
 impl Actions {
     /// As whoever started us has set it: what is ignored stays ignored.
     pub fn inherited() -> Actions {
-        let mut all = [Disposition::default(); 65];
-        for (signal, disposition) in all.iter_mut().enumerate().skip(1) {
-            if sys::is_ignored(signal as i32) {
-                disposition.handler = IGNORE;
-            }
-        }
-        Actions(all)
+        Actions([None; 65])
     }
 
     /// What `signal` does.
     pub fn of(&self, signal: i32) -> Disposition {
-        self.0[signal as usize]
+        self.0[signal as usize].unwrap_or_else(|| Disposition {
+            handler: if sys::is_ignored(signal) { IGNORE } else { DEFAULT },
+            ..Disposition::default()
+        })
     }
 
     /// Sets it, for the host as well.
@@ -59,14 +56,14 @@ impl Actions {
             _ => Action::Note,
         };
         sys::set_action(signal, action, new.flags)?;
-        self.0[signal as usize] = new;
+        self.0[signal as usize] = Some(new);
         Ok(())
     }
 
     /// What a new program begins with: nothing is handled.
     pub fn reset(&mut self) {
         for signal in 1..=64 {
-            if self.of(signal).handler > IGNORE {
+            if self.0[signal as usize].is_some_and(|action| action.handler > IGNORE) {
                 // It could be set to a handler, so it can be set to none.
                 let _ = self.set(signal, Disposition::default());
             }

@@ -81,14 +81,15 @@ impl Process {
     }
 
     /// Learns it from the first call's registers.
-    pub fn learn(&self, vcpu: &ProgramVcpu) -> Result<Return> {
+    pub fn learn(&self, vcpu: &mut ProgramVcpu) -> Return {
         if let Some(how) = self.how() {
-            return Ok(how);
+            return how;
         }
-        let how = stub::find_return(&vcpu.system()?);
+        let how = stub::find_return(&vcpu.system_at_exit());
+        vcpu.bring_system(false);
         stub::set_return(lock(&self.space).system(), how);
         self.how.store(if how == Return::Sysret { 1 } else { 2 }, Ordering::Relaxed);
-        Ok(how)
+        how
     }
 
     /// A vCPU for a thread, ready but for its registers, with its page.
@@ -114,6 +115,7 @@ impl Process {
     pub fn set_up(&self, vcpu: &mut ProgramVcpu, page: u64) -> Result<()> {
         let Processor { cpuid, xcr0, has_xsave, has_fsgsbase, .. } = self.processor()?;
         vcpu.set_system(stub::system_registers(page, *has_xsave, *has_fsgsbase));
+        vcpu.bring_system(self.how().is_none());
         vcpu.set_up(cpuid, *xcr0, &stub::MSRS)
     }
 
@@ -124,6 +126,7 @@ impl Process {
             return Ok(false);
         }
         vcpu.set_system(stub::system_registers(page, false, false));
+        vcpu.bring_system(self.how().is_none());
         vcpu.set_up_bare(&stub::MSRS)
     }
 

@@ -121,7 +121,7 @@ impl Thread {
             match exit {
                 ProgramExit::Out(CALL) if stub::is_stub(registers.rip) => {
                     let is_first = self.process.how().is_none();
-                    let how = self.process.learn(&self.vcpu)?;
+                    let how = self.process.learn(&mut self.vcpu);
                     self.stop = Stop::AfterCall;
                     self.is_in_stub = how == Return::Sysret;
                     if is_first {

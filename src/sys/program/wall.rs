@@ -93,9 +93,11 @@ pub fn wall(root: &Path, writable: &[PathBuf], network: bool) -> io::Result<bool
         allow(path, u64::MAX)?;
     }
     // A root without devices has none that could be written to.
-    for device in ["dev/null", "dev/zero", "dev/full", "dev/tty", "dev/ptmx", "dev/pts"] {
-        let _ = allow(&root.join(device), READ | WRITE_FILE | TRUNCATE | IOCTL_DEV);
+    const OF_DEVICES: u64 = EXECUTE | READ_FILE | WRITE_FILE | TRUNCATE | IOCTL_DEV;
+    for device in ["dev/null", "dev/zero", "dev/full", "dev/tty", "dev/ptmx"] {
+        let _ = allow(&root.join(device), OF_DEVICES);
     }
+    let _ = allow(&root.join("dev/pts"), OF_DEVICES | READ_DIR);
     // SAFETY: plain numbers.
     unsafe {
         check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
@@ -115,12 +117,18 @@ fn beneath(ruleset: &OwnedFd, path: &Path, rights: u64) -> io::Result<()> {
     }
     // SAFETY: the call made this descriptor for us.
     let file = unsafe { OwnedFd::from_raw_fd(fd) };
-    let kind = super::files::kind(fd)?;
-    let is_directory = kind.mode & libc::S_IFMT == libc::S_IFDIR;
-    let allowed = if is_directory { rights } else { rights & OF_FILES };
-    let rule = Beneath { allowed, directory: file.as_raw_fd() };
-    // SAFETY: the struct is only read, and both descriptors are open.
-    check(unsafe {
-        libc::syscall(libc::SYS_landlock_add_rule, ruleset.as_raw_fd(), RULE_PATH_BENEATH, &rule, 0)
-    } as i32)
+    let add = |allowed| {
+        let rule = Beneath { allowed, directory: file.as_raw_fd() };
+        // SAFETY: the struct is only read, and both descriptors are open.
+        check(unsafe {
+            libc::syscall(libc::SYS_landlock_add_rule, ruleset.as_raw_fd(), RULE_PATH_BENEATH, &rule, 0)
+        } as i32)
+    };
+    match add(rights) {
+        // It is no directory, and has to be asked for less.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) && rights & !OF_FILES != 0 => {
+            add(rights & OF_FILES)
+        }
+        added => added,
+    }
 }
