@@ -1,10 +1,11 @@
 //! `matchstick explain`: a lesson in the terminal, with the figures of this machine.
 
 use super::error::Result;
+use super::korean::say;
 use super::lesson;
 use super::option::{CommandHelp, Given, HELP, OptionHelp, Parsed, option};
 use super::print::{print_beside, print_drawn};
-use super::terminal::{BOLD, PLAIN, Terminal, columns};
+use super::terminal::{BOLD, PLAIN, Terminal, columns, locale_language};
 use crate::explain::figures::Figures;
 use crate::explain::{LANGUAGES, Language, Lesson, live, markdown, nearest, words};
 use lexopt::{Parser, ValueExt};
@@ -80,7 +81,9 @@ pub fn run(request: &Request) -> Result<u8> {
             "\n`matchstick explain TOPIC` gives one of them, {} in another language;\n`matchstick lab` lists those with commands to run.\n",
             others.join(", ")
         );
-        print_beside(&for_terminal(&terminal, language).finish(&lines))?;
+        let terminal = for_terminal(&terminal, language);
+        let text: String = say(&lines).lines().map(|line| terminal.finish(line) + "\n").collect();
+        print_beside(&text)?;
     }
     Ok(0)
 }
@@ -110,13 +113,6 @@ pub(super) fn of_code_or_locale(code: Option<&str>, terminal: &Terminal) -> &'st
 /// A language that is asked for by name is shown in its letters, whatever the locale says.
 pub(super) fn for_terminal(terminal: &Terminal, language: &Language) -> Terminal {
     Terminal { unicode: terminal.unicode || language.code != "en", ..*terminal }
-}
-
-/// `ko` of `ko_KR.UTF-8`: LC_ALL, else LC_MESSAGES, else LANG.
-fn locale_language(variable: impl Fn(&'static str) -> Option<String>) -> String {
-    let set = |name| variable(name).filter(|value| !value.is_empty());
-    let locale = ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().find_map(set).unwrap_or_default();
-    locale.split(['_', '.', '@']).next().unwrap_or("").to_owned()
 }
 
 fn read(lesson: &Lesson, terminal: &Terminal) -> Vec<String> {

@@ -1,5 +1,6 @@
 //! The help, made from the [list of commands](super::table).
 
+use super::korean::say;
 use super::option::{CommandHelp, OptionHelp};
 use super::table::{COMMANDS, LEFT_OUT};
 
@@ -21,30 +22,31 @@ pub fn version() -> String {
 }
 
 fn general() -> String {
-    let mut text = String::from(
-        "matchstick: a minimal hypervisor. It starts a virtual machine in about a millisecond.\n\n\
-         Usage: matchstick COMMAND\n\nCommands:\n",
-    );
+    let mut text =
+        say("matchstick: a minimal hypervisor. It starts a virtual machine in about a millisecond.")
+            .into_owned();
+    text += &format!("\n\n{}\n\n{}\n", say("Usage: matchstick COMMAND"), say("Commands:"));
     for command in COMMANDS {
-        text += &format!("  {:<9}{}\n", command.name, command.about);
+        text += &format!("  {:<9}{}\n", command.name, say(command.about));
     }
-    text + "\nOptions:\n  -h, --help     show this\n  -V, --version  show the version\n\n\
-            Try `matchstick run hello`, then `matchstick help run`.\n"
+    text += &format!("\n{}\n  -h, --help     {}\n", say("Options:"), say("show this"));
+    text += &format!("  -V, --version  {}\n\n", say("show the version"));
+    text + &say("Try `matchstick run hello`, then `matchstick help run`.") + "\n"
 }
 
 fn of_command(command: &CommandHelp) -> String {
-    let usage = format!("matchstick {} {}", command.name, command.arguments);
-    let mut text = format!("{}\n\nUsage: {}\n", command.intro, usage.trim_end());
+    let usage = format!("Usage: matchstick {} {}", command.name, command.arguments);
+    let mut text = format!("{}\n\n{}\n", say(command.intro), say(usage.trim_end()));
     if !command.options.is_empty() {
-        text += "\nOptions:\n";
+        text += &format!("\n{}\n", say("Options:"));
     }
     text.extend(command.options.iter().map(of_option));
-    text + command.notes
+    text + &say(command.notes)
 }
 
 fn of_option(option: &OptionHelp) -> String {
     let short = option.short.map_or("    ".into(), |short| format!("-{short}, "));
     let value = option.value.map_or(String::new(), |value| format!(" {value}"));
     let head = format!("{short}--{}{value}", option.long);
-    format!("  {head:<22}  {}\n", option.about.replace('\n', &format!("\n{:26}", "")))
+    format!("  {head:<22}  {}\n", say(option.about).replace('\n', &format!("\n{:26}", "")))
 }

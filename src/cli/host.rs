@@ -1,5 +1,6 @@
 //! `matchstick host`: the stack under us, drawn; what is missing and how to fix it; whether times can be trusted.
 
+use super::korean::say;
 use super::option::{CommandHelp, Given, HELP, OptionHelp, Parsed, option};
 use super::terminal::{BAD, BOLD, CODE, GOOD, PLAIN, Terminal, WARN, columns};
 use crate::error::Error;
@@ -107,43 +108,48 @@ fn layer_box(
         LayerKind::Vmm => "VMM",
         LayerKind::Guest => "guest",
     };
-    let title = format!("{title}: {}", layer.name);
-    let notes = layer.notes.iter().flat_map(|note| terminal.wrap(note, terminal.inside(width)));
+    let title = format!("{}: {}", say(title), say(&layer.name));
+    let notes = layer.notes.iter().flat_map(|note| terminal.wrap(&say(note), terminal.inside(width)));
     let lines: Vec<String> = inner.iter().cloned().chain(notes).collect();
-    terminal.frame(&title, judgement.map(|typed| typed.mark.label()), &lines, width)
+    let label = judgement.map(|typed| say(typed.mark.label()));
+    terminal.frame(&title, label.as_deref(), &lines, width)
 }
 
 fn types(host: &Host, terminal: &Terminal) -> Vec<String> {
     let mut lines = heading("Type 1 or Type 2", terminal);
     for typed in &host.types {
-        let name = host.layer(typed.layer).map_or("", |layer| &layer.name);
-        let label = typed.mark.label();
+        let name = say(host.layer(typed.layer).map_or("", |layer| &layer.name));
+        let label = say(typed.mark.label());
         lines.extend(terminal.wrap(&format!("{BOLD}{name}{PLAIN}: {WARN}{label}{PLAIN}"), terminal.width));
-        lines.extend(terminal.hang("  ", &typed.why));
-        lines.extend(typed.evidence.iter().flat_map(|seen| terminal.hang("  - ", seen)));
+        lines.extend(terminal.hang("  ", &say(&typed.why)));
+        lines.extend(typed.evidence.iter().flat_map(|seen| terminal.hang("  - ", &say(seen))));
     }
     lines
 }
 
 fn missing(requirements: &[Requirement], terminal: &Terminal) -> Vec<String> {
     let mut lines = heading("What matchstick needs", terminal);
-    let width = requirements.iter().map(|requirement| columns(requirement.what)).max().unwrap_or(0);
+    let width = requirements.iter().map(|requirement| columns(&say(requirement.what))).max().unwrap_or(0);
     for requirement in requirements {
         let (colour, word) = match requirement.state {
-            State::Good => (GOOD, "ok  "),
+            State::Good => (GOOD, "ok"),
             State::Advice => (WARN, "note"),
             State::Missing => (BAD, "MISS"),
-            State::Unknown => (WARN, "?   "),
+            State::Unknown => (WARN, "?"),
         };
-        let head = format!("{colour}{word}{PLAIN}  {:<width$}  ", requirement.what);
-        lines.extend(terminal.hang(&head, &requirement.found));
+        let what = say(requirement.what);
+        let space = " ".repeat(width - columns(&what));
+        let word = say(word);
+        let gap = " ".repeat(4_usize.saturating_sub(columns(&word)));
+        let head = format!("{colour}{word}{PLAIN}{gap}  {what}{space}  ");
+        lines.extend(terminal.hang(&head, &say(&requirement.found)));
         if let Some(fix) = &requirement.fix {
-            lines.extend(terminal.hang("      ", &format!("{CODE}{fix}{PLAIN}")));
+            lines.extend(terminal.hang("      ", &format!("{CODE}{}{PLAIN}", say(fix))));
         }
     }
     let verdict = match requirements.iter().any(|requirement| requirement.state == State::Missing) {
-        true => format!("{BAD}Guests cannot run on this host yet.{PLAIN}"),
-        false => format!("{GOOD}Guests can run on this host{PLAIN}: matchstick run hello"),
+        true => format!("{BAD}{}{PLAIN}", say("Guests cannot run on this host yet.")),
+        false => format!("{GOOD}{}{PLAIN}: matchstick run hello", say("Guests can run on this host")),
     };
     lines.extend(terminal.wrap(&verdict, terminal.width));
     lines
@@ -152,18 +158,19 @@ fn missing(requirements: &[Requirement], terminal: &Terminal) -> Vec<String> {
 fn timings(host: &Host, terminal: &Terminal) -> Vec<String> {
     let mut lines = heading("Whether times measured here hold elsewhere", terminal);
     if host.timings.is_empty() && host.timings_unknown.is_empty() {
-        lines.extend(terminal.wrap("Nothing speaks against it.", terminal.width));
+        lines.extend(terminal.wrap(&say("Nothing speaks against it."), terminal.width));
     }
-    lines.extend(host.timings.iter().flat_map(|reason| terminal.hang("- ", reason)));
+    lines.extend(host.timings.iter().flat_map(|reason| terminal.hang("- ", &say(reason))));
     if !host.timings_unknown.is_empty() {
-        let unknown = format!("not known, as it cannot be read: {}", host.timings_unknown.join("; "));
-        lines.extend(terminal.hang("- ", &unknown));
+        let unknown: Vec<_> = host.timings_unknown.iter().map(|what| say(what)).collect();
+        let unknown = format!("not known, as it cannot be read: {}", unknown.join("; "));
+        lines.extend(terminal.hang("- ", &say(&unknown)));
     }
     lines
 }
 
 fn heading(text: &str, terminal: &Terminal) -> Vec<String> {
     let mut lines = vec![String::new()];
-    lines.extend(terminal.wrap(&format!("{BOLD}{text}{PLAIN}"), terminal.width));
+    lines.extend(terminal.wrap(&format!("{BOLD}{}{PLAIN}", say(text)), terminal.width));
     lines
 }

@@ -17,6 +17,7 @@ mod hint;
 mod host;
 mod image;
 mod inherited;
+mod korean;
 mod lab;
 mod lesson;
 mod oci;
@@ -44,10 +45,10 @@ pub use option::{CommandHelp, OptionHelp};
 pub use options::Usage;
 pub use table::COMMANDS;
 
-use crate::error::in_words;
 use crate::oci::become_runtime;
 use crate::{sandbox, sys};
 use error::Result;
+use korean::say_error;
 use options::Command;
 use print::{complain, print, print_drawn};
 use std::ffi::OsString;
@@ -80,7 +81,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
             let status = error.exit_status();
             // The reader of our output has what it wanted: no reason to complain.
             if status != status::PIPE {
-                complain(&format!("error: {}", in_words(&error)), error.hint().filter(|_| !quiet));
+                complain(&format!("error: {}", say_error(&error)), error.hint().filter(|_| !quiet));
             }
             status
         }

@@ -1,6 +1,7 @@
 //! Text of ours: what was asked for goes to stdout, and remarks go to stderr.
 
 use super::error::Result;
+use super::korean::say;
 use crate::error::{self, Error};
 use crate::sys;
 use crate::text::{one_line, plain};
@@ -59,6 +60,10 @@ impl Write for GuestOutput {
 /// One line and one hint, on stderr; whatever names are in the line, it is one. When even that is gone, there is nobody
 /// left to tell.
 pub fn complain(line: &str, hint: Option<&str>) {
-    let hint = hint.map_or(String::new(), |hint| format!(" hint: {hint}\n"));
-    let _ = sys::write_all(io::stderr(), format!("{}\n{hint}", one_line(line)).as_bytes());
+    let line = match line.split_once("error: ") {
+        Some(("", what)) => format!("{}: {}", say("error"), say(what)),
+        _ => say(line).into_owned(),
+    };
+    let hint = hint.map_or(String::new(), |hint| format!("{}: {}\n", say(" hint"), say(hint)));
+    let _ = sys::write_all(io::stderr(), format!("{}\n{hint}", one_line(&line)).as_bytes());
 }

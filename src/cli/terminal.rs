@@ -206,12 +206,19 @@ fn columns_of(c: char) -> usize {
 }
 
 /// The locale for characters: LC_ALL, else LC_CTYPE, else LANG.
-fn locale(variable: impl Fn(&'static str) -> Option<String>) -> String {
+pub(super) fn locale(variable: impl Fn(&'static str) -> Option<String>) -> String {
     ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(variable).unwrap_or_default()
 }
 
+/// `ko` of `ko_KR.UTF-8`: LC_ALL, else LC_MESSAGES, else LANG.
+pub(super) fn locale_language(variable: impl Fn(&'static str) -> Option<String>) -> String {
+    let set = |name| variable(name).filter(|value| !value.is_empty());
+    let locale = ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().find_map(set).unwrap_or_default();
+    locale.split(['_', '.', '@']).next().unwrap_or("").to_owned()
+}
+
 /// The character set of a locale such as `ko_KR.UTF-8@modifier`, as far as we know any.
-fn charset(locale: &str) -> &'static str {
+pub(super) fn charset(locale: &str) -> &'static str {
     let charset = locale.split_once('.').map_or("", |(_, charset)| charset);
     let charset = charset.split('@').next().unwrap_or("").to_ascii_lowercase();
     if ["utf-8", "utf8"].contains(&charset.as_str()) { "UTF-8" } else { "ASCII" }

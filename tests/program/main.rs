@@ -17,6 +17,7 @@ mod faults;
 mod gallery;
 mod host;
 mod hostile;
+mod korean;
 mod lab;
 mod linux;
 mod load;
