@@ -5,7 +5,7 @@
 mod observer;
 mod probe;
 
-pub use observer::{Answered, Ended, Left, Observer, ProgramMemory, Shape};
+pub use observer::{Answered, Ended, Halted, Left, Observer, ProgramMemory, Shape};
 pub use probe::{Companion, Phase, Probe};
 
 use crate::kvm::Exit;

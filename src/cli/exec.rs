@@ -3,7 +3,11 @@
 use super::error::{Error, Result};
 use super::option::{CommandHelp, Given, HELP, OptionHelp, Parsed, option};
 use super::timings;
+#[cfg(feature = "debugger")]
+use super::values::address;
 use super::values::sandbox;
+#[cfg(feature = "debugger")]
+use crate::debugger::Address;
 use crate::program::{Config, Program, Refusal, shown};
 use crate::sandbox::Sandbox;
 use crate::timeline::{Observer, Phase, Probe};
@@ -31,6 +35,8 @@ const OPTIONS: &[OptionHelp] = &[
     option(None, "env", Some("K=V"), "set a variable of its environment; can be given more than once"),
     option(None, "clear-env", None, "begin with an empty environment"),
     option(None, "sandbox", Some("WHAT"), "strict, or off: have the kernel keep that, too [default: strict]"),
+    #[cfg(feature = "debugger")]
+    option(None, "gdb", Some("ADDRESS"), "wait for gdb at a PORT of this host, or unix:PATH"),
     option(None, "timings", None, "show each phase from exec to reaped, on standard error"),
     option(Some('v'), "verbose", None, "name each system call that is not served"),
     HELP,
@@ -66,11 +72,28 @@ pub struct ExecArgs {
     pub is_clear: bool,
     /// `--timings`
     pub timings: bool,
+    /// `--gdb`
+    #[cfg(feature = "debugger")]
+    pub gdb: Option<Address>,
     /// `--verbose`
     pub verbose: bool,
 }
 
 impl ExecArgs {
+    /// What cannot go together.
+    fn check(&self) -> std::result::Result<(), String> {
+        #[cfg(feature = "debugger")]
+        if self.gdb.is_some() {
+            if self.timings {
+                return Err("with --gdb there are no times to be told".into());
+            }
+            if self.sandbox == Some(Sandbox::Strict) {
+                return Err("--gdb runs without the sandbox: a client may change memory".into());
+            }
+        }
+        Ok(())
+    }
+
     /// Takes the option `name`, with its value if it has one.
     pub fn take(&mut self, name: &str, parser: &mut Parser) -> std::result::Result<(), lexopt::Error> {
         match name {
@@ -87,6 +110,8 @@ impl ExecArgs {
             }
             "clear-env" => self.is_clear = true,
             "timings" => self.timings = true,
+            #[cfg(feature = "debugger")]
+            "gdb" => self.gdb = Some(address(parser)?),
             "verbose" => self.verbose = true,
             _ => {}
         }
@@ -108,6 +133,7 @@ pub fn parse(parser: &mut Parser) -> std::result::Result<Parsed<ExecArgs>, lexop
             Given::Word(program) => {
                 args.words.push(program);
                 args.words.extend(parser.raw_args()?);
+                args.check()?;
                 return Ok(Parsed::Arguments(args));
             }
         }

@@ -8,23 +8,6 @@ use crate::console;
 use crate::debugger::{Address, Debugger};
 use crate::sandbox::Sandbox;
 use crate::sys;
-use lexopt::{Parser, ValueExt};
-
-/// Where a client is waited for: the value of `--gdb`.
-pub fn address(parser: &mut Parser) -> std::result::Result<Address, lexopt::Error> {
-    parser.value()?.parse_with(parse)
-}
-
-/// `1234` or `unix:PATH`.
-fn parse(text: &str) -> std::result::Result<Address, &'static str> {
-    match text.strip_prefix("unix:") {
-        Some(path) if !path.is_empty() => Ok(Address::Unix(path.into())),
-        _ => text
-            .parse()
-            .map(Address::Port)
-            .map_err(|_| "a debugger calls at a port, 0 to 65535, or at unix:PATH"),
-    }
-}
 
 /// Runs a guest that a client steers, and returns the exit status.
 pub fn run(run: &RunArgs, address: &Address) -> Result<u8> {

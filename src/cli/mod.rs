@@ -11,6 +11,8 @@ mod exec;
 mod explain;
 #[cfg(all(feature = "trace", feature = "debugger"))]
 mod gdb;
+#[cfg(feature = "debugger")]
+mod gdb_exec;
 mod guests;
 mod help;
 mod hint;
@@ -91,6 +93,11 @@ pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
 fn carry_out(command: Command) -> Result<u8> {
     Ok(match command {
         Command::Run(run) => run::run(&run)?,
+        #[cfg(feature = "debugger")]
+        Command::Exec(mut args) if args.gdb.is_some() => match args.gdb.take() {
+            Some(address) => match gdb_exec::run(args, &address)? {},
+            None => exec::run(args)?,
+        },
         Command::Exec(args) => exec::run(args)?,
         #[cfg(feature = "race")]
         Command::Bench(args) => bench::run(*args)?,

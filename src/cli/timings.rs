@@ -8,7 +8,7 @@ use super::print::{complain, print_beside};
 use super::status;
 use crate::error::{Error, Step};
 use crate::sys;
-use crate::timeline::{Ended, Left, Observer, Phase, Probe, Timeline, waterfall};
+use crate::timeline::{Ended, Left, Observer, Phase, Probe, ProgramMemory, Timeline, waterfall};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -95,7 +95,7 @@ impl Observer for Stages {
         Box::new(Stages { pipe: pipe.and_then(out_of_reach), timeline: self.timeline.clone() })
     }
 
-    fn forked(&mut self) {
+    fn forked(&mut self, _: &dyn ProgramMemory) {
         self.pipe = None;
     }
 

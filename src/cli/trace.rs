@@ -9,6 +9,8 @@ use super::print::print_beside;
 use super::run_options::{self, RUN_OPTIONS, RunArgs, beside_run};
 use super::start;
 #[cfg(feature = "debugger")]
+use super::values;
+#[cfg(feature = "debugger")]
 use crate::debugger::Address;
 use crate::error;
 use crate::guest::Guest;
@@ -85,7 +87,7 @@ impl TraceArgs {
             "chrome" => self.chrome = path()?,
             "html" => self.html = path()?,
             #[cfg(feature = "debugger")]
-            "gdb" => self.gdb = Some(gdb::address(parser)?),
+            "gdb" => self.gdb = Some(values::address(parser)?),
             "json" => self.json = true,
             _ => self.step = true,
         }

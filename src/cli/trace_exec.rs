@@ -36,16 +36,19 @@ pub const COMMAND: CommandHelp = CommandHelp {
 /// Those of `trace` that make sense here.
 const OF_TRACE: [&str; 4] = ["output", "json", "chrome", "html"];
 
+/// Options of `exec` that tell of something else: --timings and --gdb.
+const NOT_HERE: usize = if cfg!(feature = "debugger") { 2 } else { 1 };
+
 const OPTIONS: &[OptionHelp] = &{
     let (trace, exec) = (super::trace::COMMAND.options, exec::COMMAND.options);
-    let mut all = [exec[0]; OF_TRACE.len() + exec::COMMAND.options.len() - 1];
+    let mut all = [exec[0]; OF_TRACE.len() + exec::COMMAND.options.len() - NOT_HERE];
     let (mut at, mut from) = (0, 0);
     while at < OF_TRACE.len() {
         all[at] = trace[at];
         at += 1;
     }
     while from < exec.len() {
-        if !is(exec[from].long, "timings") {
+        if !is(exec[from].long, "timings") && !is(exec[from].long, "gdb") {
             all[at] = exec[from];
             at += 1;
         }

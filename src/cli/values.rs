@@ -1,8 +1,12 @@
 //! What the values of options mean: words to numbers, times, sizes and moments.
 
 use crate::boot::Protocol;
+#[cfg(feature = "debugger")]
+use crate::debugger::Address;
 use crate::sandbox::Sandbox;
 use crate::x86::ports::READY_FOR_INPUT;
+#[cfg(feature = "debugger")]
+use lexopt::{Parser, ValueExt};
 use std::time::Duration;
 
 /// A number of CPUs.
@@ -99,6 +103,24 @@ pub fn moment(text: &str) -> Result<Moment, String> {
         }
         Some(("exit", count)) => number(count).map(Moment::Exit).ok_or_else(wrong),
         Some(_) => Err(wrong()),
+    }
+}
+
+/// Where a client is waited for: the value of `--gdb`.
+#[cfg(feature = "debugger")]
+pub fn address(parser: &mut Parser) -> std::result::Result<Address, lexopt::Error> {
+    parser.value()?.parse_with(address_of)
+}
+
+/// `1234` or `unix:PATH`.
+#[cfg(feature = "debugger")]
+fn address_of(text: &str) -> std::result::Result<Address, &'static str> {
+    match text.strip_prefix("unix:") {
+        Some(path) if !path.is_empty() => Ok(Address::Unix(path.into())),
+        _ => text
+            .parse()
+            .map(Address::Port)
+            .map_err(|_| "a debugger calls at a port, 0 to 65535, or at unix:PATH"),
     }
 }
 

@@ -5,12 +5,14 @@
 //! session is put into the state of the old one. Source: the GDB manual, appendix E.1 "Overview" of the protocol.
 
 use super::error::Result;
-use super::guest::{Guest, StopReason, tid};
+use super::guest::{StopReason, tid};
 use super::listener::Stream;
 use super::{DebuggerError, gone};
+use gdbstub::arch::Arch;
 use gdbstub::conn::Connection;
 use gdbstub::stub::state_machine::GdbStubStateMachine;
 use gdbstub::stub::{DisconnectReason, GdbStub};
+use gdbstub::target::Target;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
@@ -113,7 +115,12 @@ fn framed(body: &[u8]) -> Vec<u8> {
     [b"$", body, format!("#{sum:02x}").as_bytes()].concat()
 }
 
-type Session = GdbStubStateMachine<'static, Guest, Wire>;
+/// What a client can be shown and can steer: a machine's vCPUs, or a program's threads.
+pub(super) trait Debuggee: Target<Arch: Arch<Usize = u64>> + 'static {}
+
+impl<T: Target<Arch: Arch<Usize = u64>> + 'static> Debuggee for T {}
+
+type Session<T> = GdbStubStateMachine<'static, T, Wire>;
 
 /// What came of listening to a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,10 +136,10 @@ pub(super) enum Heard {
 }
 
 /// A client, and the session with it.
-pub(super) struct Conversation {
+pub(super) struct Conversation<T: Debuggee> {
     wire: Wire,
     /// `None` when the client has left.
-    session: Option<Session>,
+    session: Option<Session<T>>,
     received: Vec<u8>,
     messages: VecDeque<Message>,
     /// What was agreed on, in packets that put a new session into the state of this one: `qSupported`, and whether
@@ -143,9 +150,9 @@ pub(super) struct Conversation {
     threads: [Option<Vec<u8>>; 2],
 }
 
-impl Conversation {
+impl<T: Debuggee> Conversation<T> {
     /// Begins to talk.
-    pub fn new(stream: Box<dyn Stream>, guest: &mut Guest) -> Result<Conversation> {
+    pub fn new(stream: Box<dyn Stream>, guest: &mut T) -> Result<Conversation<T>> {
         let (unsent, last) = (Vec::new(), Vec::new());
         let line = Line { stream, unsent, last, is_muted: false, has_failed: false };
         let wire = Wire(Rc::new(RefCell::new(line)));
@@ -185,7 +192,7 @@ impl Conversation {
     }
 
     /// Answers the next message of the client, to which the guest stands still.
-    pub fn answer(&mut self, guest: &mut Guest) -> Result<Heard> {
+    pub fn answer(&mut self, guest: &mut T) -> Result<Heard> {
         match self.messages.pop_front() {
             None => return Ok(Heard::Nothing),
             // It stands still already.
@@ -202,7 +209,7 @@ impl Conversation {
         Ok(Heard::Answered)
     }
 
-    fn answer_packet(&mut self, guest: &mut Guest, body: &[u8]) -> Result<Heard> {
+    fn answer_packet(&mut self, guest: &mut T, body: &[u8]) -> Result<Heard> {
         // Without threads named, the old packet means all of them.
         let body = if body == b"c" { b"vCont;c" } else { body };
         match self.feed(guest, &framed(body)) {
@@ -223,7 +230,7 @@ impl Conversation {
     }
 
     /// Hands bytes to gdbstub. After an error there is no session any more.
-    fn feed(&mut self, guest: &mut Guest, bytes: &[u8]) -> std::result::Result<(), ()> {
+    fn feed(&mut self, guest: &mut T, bytes: &[u8]) -> std::result::Result<(), ()> {
         for &byte in bytes {
             self.session = match self.session.take() {
                 Some(GdbStubStateMachine::Idle(idle)) => {
@@ -248,7 +255,7 @@ impl Conversation {
     }
 
     /// Begins a session that stands where the last one stood.
-    fn renew(&mut self, guest: &mut Guest) -> Result<()> {
+    fn renew(&mut self, guest: &mut T) -> Result<()> {
         self.session = Some(begin(&self.wire, guest)?);
         self.wire.0.borrow_mut().is_muted = true;
         let no_acknowledgement = (!self.is_acknowledging).then(|| framed(b"QStartNoAckMode"));
@@ -265,7 +272,7 @@ impl Conversation {
     }
 
     /// Tells a client that waits for the guest why it has stopped, or how it has ended.
-    pub fn report(&mut self, guest: &mut Guest, reason: StopReason) -> Result<()> {
+    pub fn report(&mut self, guest: &mut T, reason: StopReason) -> Result<()> {
         if let StopReason::SignalWithThread { tid, .. }
         | StopReason::SwBreak(tid)
         | StopReason::Watch { tid, .. } = reason
@@ -283,7 +290,7 @@ impl Conversation {
 }
 
 /// A session in which nothing was said yet; the first thread is spoken of.
-fn begin(wire: &Wire, guest: &mut Guest) -> Result<Session> {
+fn begin<T: Debuggee>(wire: &Wire, guest: &mut T) -> Result<Session<T>> {
     debug_assert_eq!(tid(0).get(), 1, "gdbstub begins with this thread");
     GdbStub::new(wire.clone()).run_state_machine(guest).map_err(|_| nonsense())
 }

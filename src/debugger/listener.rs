@@ -2,10 +2,12 @@
 
 use super::DebuggerError;
 use super::error::Result;
+use crate::sys::program::duplicate_above;
 use crate::text::shown;
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -111,6 +113,9 @@ fn is_stale(path: &Path, refused: &io::Error) -> bool {
 
 /// What both kinds of sockets can do.
 pub(super) trait Stream: Read + Write + Send {
+    /// The same by a descriptor of `lowest` or more, and its number.
+    fn out_of_reach(self: Box<Self>, lowest: RawFd) -> io::Result<(Box<dyn Stream>, RawFd)>;
+
     /// Whether a read waits for a while, or only takes what is there.
     fn wait(&self, wait: bool) -> io::Result<()>;
 
@@ -128,13 +133,28 @@ pub(super) trait Stream: Read + Write + Send {
     }
 }
 
+/// The same socket by a descriptor of `lowest` or more.
+fn moved(stream: &impl AsFd, lowest: RawFd) -> io::Result<(OwnedFd, RawFd)> {
+    let moved = duplicate_above(stream.as_fd(), lowest)?;
+    let number = moved.as_raw_fd();
+    Ok((moved, number))
+}
+
 impl Stream for TcpStream {
+    fn out_of_reach(self: Box<Self>, lowest: RawFd) -> io::Result<(Box<dyn Stream>, RawFd)> {
+        moved(&*self, lowest).map(|(fd, number)| (Box::new(TcpStream::from(fd)) as Box<dyn Stream>, number))
+    }
+
     fn wait(&self, wait: bool) -> io::Result<()> {
         self.set_nonblocking(!wait)
     }
 }
 
 impl Stream for UnixStream {
+    fn out_of_reach(self: Box<Self>, lowest: RawFd) -> io::Result<(Box<dyn Stream>, RawFd)> {
+        moved(&*self, lowest).map(|(fd, number)| (Box::new(UnixStream::from(fd)) as Box<dyn Stream>, number))
+    }
+
     fn wait(&self, wait: bool) -> io::Result<()> {
         self.set_nonblocking(!wait)
     }

@@ -28,12 +28,14 @@ mod error;
 mod guest;
 mod listener;
 mod points;
+mod program;
 mod registers;
 mod rehearsal;
 mod seat;
 
 pub use error::DebuggerError;
 pub use listener::Address;
+pub use program::ProgramDebugger;
 pub use rehearsal::rehearse;
 
 use crate::kvm::{Exit, StopPoint, Vcpu};
@@ -67,7 +69,7 @@ enum Next {
 /// A probe through which a client of the GDB remote protocol steers the guest.
 pub struct Debugger {
     listener: Listener,
-    conversation: Option<Conversation>,
+    conversation: Option<Conversation<Guest>>,
     shared: Arc<Shared>,
     seat: Seat,
     /// Says where a client may call, once that is so.
@@ -93,7 +95,7 @@ impl Debugger {
                 false => StopReason::Exited(status),
             };
             // A client that is not there any more need not be told.
-            let _ = conversation.report(&mut guest, reason);
+            let _ = conversation.report(&mut *guest, reason);
         }
         lock(&self.shared.failure).take().map_or(Ok(()), Err)
     }
@@ -117,7 +119,7 @@ impl Debugger {
                 let Some(stream) = self.listener.accept()? else { return Ok(Next::Wait) };
                 guest = lock(&shared.guest);
                 guest.memory = vcpu.memory().clone();
-                none.insert(Conversation::new(stream, &mut guest)?)
+                none.insert(Conversation::new(stream, &mut *guest)?)
             }
         };
         if conversation.is_running() && was_called && !guest.is_stopped {
@@ -142,12 +144,12 @@ impl Debugger {
                 return Ok(Next::Wait);
             }
             if let (true, Some(reason)) = (conversation.is_running(), guest.stop.take()) {
-                conversation.report(&mut guest, reason)?;
+                conversation.report(&mut *guest, reason)?;
             }
             drop(guest);
             conversation.receive(true)?;
             guest = lock(&shared.guest);
-            match conversation.answer(&mut guest)? {
+            match conversation.answer(&mut *guest)? {
                 Heard::Nothing => return Ok(Next::Wait),
                 Heard::Answered if guest.is_stopped => {}
                 Heard::Answered => shared.goes_on.notify_all(),

@@ -37,6 +37,10 @@ impl Write for Client {
 }
 
 impl Stream for Client {
+    fn out_of_reach(self: Box<Self>, _: i32) -> io::Result<(Box<dyn Stream>, i32)> {
+        Ok((self, -1))
+    }
+
     fn wait(&self, _wait: bool) -> io::Result<()> {
         Ok(())
     }

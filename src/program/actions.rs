@@ -31,18 +31,42 @@ pub const fn bit(signal: i32) -> u64 {
 /// What cannot be blocked.
 pub const UNBLOCKABLE: u64 = bit(libc::SIGKILL) | bit(libc::SIGSTOP);
 
+/// What the kernel does by default with a signal that nobody handles.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ByDefault {
+    /// It comes to nothing.
+    Nothing,
+    /// The process stops.
+    Stop,
+    /// It ends.
+    End,
+}
+
+/// Of a signal (signal(7), "Standard signals").
+pub fn by_default(signal: i32) -> ByDefault {
+    match signal {
+        libc::SIGCHLD | libc::SIGCONT | libc::SIGURG | libc::SIGWINCH => ByDefault::Nothing,
+        libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => ByDefault::Stop,
+        _ => ByDefault::End,
+    }
+}
+
 /// What each signal does, as far as the program has said so.
-pub struct Actions([Option<Disposition>; 65]);
+pub struct Actions {
+    all: [Option<Disposition>; 65],
+    /// Signals that end the process are noted as well, as somebody wants to hear of them.
+    is_watched: bool,
+}
 
 impl Actions {
     /// As whoever started us has set it: what is ignored stays ignored.
     pub fn inherited() -> Actions {
-        Actions([None; 65])
+        Actions { all: [None; 65], is_watched: false }
     }
 
     /// What `signal` does.
     pub fn of(&self, signal: i32) -> Disposition {
-        self.0[signal as usize].unwrap_or_else(|| Disposition {
+        self.all[signal as usize].unwrap_or_else(|| Disposition {
             handler: if sys::is_ignored(signal) { IGNORE } else { DEFAULT },
             ..Disposition::default()
         })
@@ -51,19 +75,31 @@ impl Actions {
     /// Sets it, for the host as well.
     pub fn set(&mut self, signal: i32, new: Disposition) -> std::result::Result<(), Errno> {
         let action = match new.handler {
+            DEFAULT if self.is_watched && by_default(signal) == ByDefault::End => Action::Note,
             DEFAULT => Action::Default,
             IGNORE => Action::Ignore,
             _ => Action::Note,
         };
         sys::set_action(signal, action, new.flags)?;
-        self.0[signal as usize] = Some(new);
+        self.all[signal as usize] = Some(new);
         Ok(())
+    }
+
+    /// Has signals that end the process come by way of us first.
+    pub fn watch(&mut self) {
+        self.is_watched = true;
+        for signal in (1..=64).filter(|&signal| by_default(signal) == ByDefault::End) {
+            if self.of(signal).handler == DEFAULT {
+                // SIGKILL stays as it is.
+                let _ = self.set(signal, Disposition::default());
+            }
+        }
     }
 
     /// What a new program begins with: nothing is handled.
     pub fn reset(&mut self) {
         for signal in 1..=64 {
-            if self.0[signal as usize].is_some_and(|action| action.handler > IGNORE) {
+            if self.all[signal as usize].is_some_and(|action| action.handler > IGNORE) {
                 // It could be set to a handler, so it can be set to none.
                 let _ = self.set(signal, Disposition::default());
             }

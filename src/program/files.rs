@@ -190,6 +190,11 @@ impl Files {
         *self.program.lock().expect("no thread panics with it") = (path, arguments);
     }
 
+    /// The same, to be told.
+    pub fn what_runs(&self) -> (PathBuf, Vec<Vec<u8>>) {
+        self.program.lock().expect("no thread panics with it").clone()
+    }
+
     /// The program's path as the program sees it.
     pub fn program(&self) -> Vec<u8> {
         let program = self.program.lock().expect("no thread panics with it");

@@ -50,6 +50,7 @@ use process::{Process, Threads};
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
@@ -108,7 +109,7 @@ impl Program {
         config: Config,
         arguments: Vec<Vec<u8>>,
         probe: &mut impl Probe,
-        mut observer: Option<Box<dyn Observer>>,
+        observer: Option<Box<dyn Observer>>,
     ) -> std::result::Result<Program, Failure> {
         let host = |step| move |source| Failure::Vmm(Error::Host { step, source });
         let lowest = sys::lowest_of_ours().map_err(host(Step::OpenKvm))?;
@@ -154,7 +155,6 @@ impl Program {
                 found.ok_or(Failure::NotFound)?
             }
         };
-        let told = observer.as_ref().map(|_| arguments.clone());
         let opened = process.open(&path, arguments, 0)?;
         if opened.asks_cpuid() {
             process.processor()?;
@@ -170,17 +170,20 @@ impl Program {
             confine(lowest, config.network).map_err(host(Step::Sandbox))?;
         }
         probe.mark(Phase::Confine);
-        let mut thread = Thread::first(process, begin, opened.asks_cpuid(), run::other)?;
+        let thread = Thread::first(process, begin, opened.asks_cpuid(), run::other)?;
         probe.mark(Phase::CreateVcpus);
-        if let (Some(observer), Some(arguments)) = (&mut observer, told) {
-            observer.program(&path, &arguments);
+        let mut program = Program { thread };
+        if let Some(observer) = observer {
+            program.observe(observer);
         }
-        thread.observer = observer;
-        Ok(Program { thread })
+        Ok(program)
     }
 
     /// Has `observer` told of what the program does.
-    pub fn observe(&mut self, observer: Box<dyn Observer>) {
+    pub fn observe(&mut self, mut observer: Box<dyn Observer>) {
+        let (path, arguments) = self.thread.process.files.what_runs();
+        observer.program(path.as_os_str().as_bytes(), &arguments);
+        process::lock(&self.thread.process.actions).watch();
         self.thread.observer = Some(observer);
     }
 

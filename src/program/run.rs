@@ -108,9 +108,7 @@ impl Thread {
                 self.apply_mask();
                 continue;
             }
-            if let Some(observer) = self.observer() {
-                observer.enter();
-            }
+            self.tell_entry()?;
             let exit = self.vcpu.run(self.stop == Stop::BeforeCall)?;
             let registers = self.vcpu.registers();
             self.tell_left(exit, &registers);
@@ -201,6 +199,9 @@ impl Thread {
         if self.is_bare && matches!(vector, 6 | 13) {
             // CPUID, or what is an instruction only to those who have it: once more, on a whole processor.
             return self.complete();
+        }
+        if self.tell_exception(vector)? {
+            return Ok(());
         }
         let mut trap = Trap { vector: vector.into(), error, address: 0 };
         let (signal, code, address) = match vector {

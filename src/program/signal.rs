@@ -3,7 +3,7 @@
 //! Sources: signal(7), rt_sigreturn(2); the frame is `struct rt_sigframe` of Linux's arch/x86/include/asm/sigframe.h,
 //! with `struct sigcontext` and `struct _fpx_sw_bytes` of asm/sigcontext.h.
 
-use super::actions::{AlternateStack, DEFAULT, Disposition, IGNORE, UNBLOCKABLE, bit};
+use super::actions::{AlternateStack, ByDefault, DEFAULT, Disposition, IGNORE, UNBLOCKABLE, bit, by_default};
 use super::process::lock;
 use super::processor::{FRAME, UCONTEXT};
 use super::stub;
@@ -53,26 +53,13 @@ fn set_bytes(fpu: &mut Fpu, bytes: &[u8]) {
     }
 }
 
-/// What the kernel does by default with a signal that nobody handles.
-#[derive(Debug, PartialEq, Eq)]
-enum ByDefault {
-    Nothing,
-    Stop,
-    End,
-}
-
-fn by_default(signal: i32) -> ByDefault {
-    match signal {
-        libc::SIGCHLD | libc::SIGCONT | libc::SIGURG | libc::SIGWINCH => ByDefault::Nothing,
-        libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => ByDefault::Stop,
-        _ => ByDefault::End,
-    }
-}
-
 impl Thread {
     /// Delivers what has come: the program goes on in its handler, or this process ends.
     pub fn deliver(&mut self, noted: &Noted, trap: Trap) -> Result<()> {
         let signal = noted.signal;
+        if !self.tell_signal(signal, &noted.info)? {
+            return Ok(());
+        }
         let disposition = {
             let mut actions = lock(&self.process.actions);
             let disposition = actions.of(signal);
@@ -81,9 +68,6 @@ impl Thread {
             }
             disposition
         };
-        if let Some(observer) = self.observer() {
-            observer.signal(signal, &noted.info);
-        }
         match disposition.handler {
             IGNORE => {}
             DEFAULT => match by_default(signal) {
@@ -113,10 +97,10 @@ impl Thread {
         info[8..12].copy_from_slice(&code.to_le_bytes());
         info[16..24].copy_from_slice(&address.to_le_bytes());
         if handler <= IGNORE || self.mask & bit(signal) != 0 {
-            if let Some(observer) = self.observer() {
-                observer.signal(signal, &info);
+            if self.tell_signal(signal, &info)? {
+                self.die_of(signal);
             }
-            self.die_of(signal);
+            return Ok(());
         }
         self.deliver(&Noted { signal, info }, trap)?;
         self.apply_mask();

@@ -11,6 +11,7 @@ use crate::program::image::STRINGS_MAX;
 use crate::program::process::{Failure, lock};
 use crate::program::thread::Thread;
 use crate::sys::program as sys;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -45,7 +46,6 @@ pub(super) fn execve(thread: &mut Thread, call: &Checked<'_>) -> Answer {
         // As Linux has it since 5.18.
         arguments.push(Vec::new());
     }
-    let given = if thread.observer.is_some() { arguments.clone() } else { Vec::new() };
     let opened = process.open(&path, arguments, 0).map_err(|failure| match failure {
         Failure::NotFound => Errno(libc::ENOENT),
         Failure::Denied(errno) => Errno(errno),
@@ -76,7 +76,8 @@ pub(super) fn execve(thread: &mut Thread, call: &Checked<'_>) -> Answer {
     thread.vcpu.set_gs_base(0)?;
     thread.begin_anew(begin)?;
     if let Some(observer) = thread.observer() {
-        observer.program(&path, &given);
+        let (path, arguments) = process.files.what_runs();
+        observer.program(path.as_os_str().as_bytes(), &arguments);
     }
     Ok(Done::Elsewhere)
 }

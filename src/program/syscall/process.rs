@@ -218,7 +218,7 @@ fn become_child(
     let clears = request.flags & flag(libc::CLONE_CHILD_CLEARTID) != 0;
     thread.clear_at_end = if clears { request.child_number } else { 0 };
     if let Some(observer) = thread.observer() {
-        observer.forked();
+        observer.forked(&*process.arena);
     }
     thread.apply_mask();
     Ok(())

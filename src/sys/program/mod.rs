@@ -28,7 +28,7 @@ pub use process::{
     parent, read_process, set_name, thread_id, wait_for,
 };
 pub use signals::{
-    Action, WHOLE_MASK, current_mask, default_everything, die_of, host_mask, is_ignored, mask,
+    Action, WHOLE_MASK, current_mask, default_everything, die_of, host_mask, is_ignored, is_kick, kick, mask,
     on_fault_in_copies, send_to_thread, set_action,
 };
 pub use stopwatch::{begin_host_time, end_host_time};

@@ -140,6 +140,29 @@ pub fn send_to_thread(thread: i32, signal: i32) {
     unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, signal) };
 }
 
+/// What a kick has for its value: no sender of signals means anything by it.
+const KICK: u64 = 0x6d61_7463_6873_7469;
+
+/// Calls one thread of this process back from its VM, by a signal that no program blocks and that is not for it: see
+/// [`is_kick`].
+pub fn kick(thread: i32) {
+    /// SI_QUEUE (sigaction(2)).
+    const QUEUED: i32 = -1;
+    let mut info = [0_u8; INFO];
+    info[..4].copy_from_slice(&libc::SIGBUS.to_le_bytes());
+    info[8..12].copy_from_slice(&QUEUED.to_le_bytes());
+    info[24..32].copy_from_slice(&KICK.to_le_bytes());
+    // SAFETY: the siginfo_t is only read.
+    unsafe {
+        libc::syscall(libc::SYS_rt_tgsigqueueinfo, libc::getpid(), thread, libc::SIGBUS, info.as_ptr())
+    };
+}
+
+/// Whether a signal that was noted is a [`kick`].
+pub fn is_kick(signal: i32, info: &[u8; INFO]) -> bool {
+    signal == libc::SIGBUS && info[24..32] == KICK.to_le_bytes()
+}
+
 /// Ends this process by `signal`, whatever it did so far. No core is dumped: it would be ours.
 pub fn die_of(signal: i32) -> ! {
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

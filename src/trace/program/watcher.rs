@@ -7,9 +7,10 @@
 use super::meaning::Meaning;
 use super::names;
 use super::words::{Call, quoted, result};
+use crate::error::Result;
 use crate::sys;
 use crate::sys::program::{begin_host_time, end_host_time, thread_id};
-use crate::timeline::{Answered, Ended, Left, Observer, ProgramMemory, Shape};
+use crate::timeline::{Answered, Ended, Halted, Left, Observer, ProgramMemory, Shape};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::Write;
@@ -130,12 +131,13 @@ impl Watcher {
 }
 
 impl Observer for Watcher {
-    fn enter(&mut self) {
+    fn enter(&mut self, _: &mut dyn Halted) -> Result<()> {
         let now = sys::monotonic();
         if self.left > self.entered {
             self.close(now);
         }
         self.entered = sys::monotonic();
+        Ok(())
     }
 
     fn left(&mut self, why: Left) {
@@ -150,7 +152,7 @@ impl Observer for Watcher {
         self.charge(self.left);
     }
 
-    fn call(&mut self, number: u64, arguments: &[(u64, Shape)], memory: &dyn ProgramMemory) {
+    fn call(&mut self, thread: &mut dyn Halted, number: u64, arguments: &[(u64, Shape)]) -> Result<()> {
         let begin = sys::monotonic();
         let mut words = [0; 6];
         for (word, (value, _)) in words.iter_mut().zip(arguments) {
@@ -162,7 +164,8 @@ impl Observer for Watcher {
         };
         let is_used = |(at, _): &(usize, &(u64, Shape))| Meaning::is_used(number as i64, *at, &words);
         let meanings: Vec<_> = arguments.iter().enumerate().take_while(is_used).map(meaning).collect();
-        let call = Call { words: &words, result: None, memory };
+        let memory = thread.memory();
+        let call = Call { words: &words, result: None, memory: &*memory };
         let shown = meanings.iter().enumerate().map(|(at, &(meaning, len))| match meaning.is_written() {
             true => String::new(),
             false => call.argument(at, meaning, len),
@@ -174,6 +177,7 @@ impl Observer for Watcher {
         }
         self.pending = Some(Pending { number, words, meanings, arguments });
         self.charge(begin);
+        Ok(())
     }
 
     fn answered(&mut self, how: Answered, memory: &dyn ProgramMemory) {
@@ -215,7 +219,7 @@ impl Observer for Watcher {
         self.left = self.entered;
     }
 
-    fn signal(&mut self, signal: i32, info: &[u8; 128]) {
+    fn signal(&mut self, _: &mut dyn Halted, signal: i32, info: &[u8; 128]) -> Result<bool> {
         let now = sys::monotonic();
         // siginfo_t: si_code, and si_addr of a fault or si_pid of a sender.
         let int = |at: usize| i32::from_le_bytes(info[at..at + 4].try_into().expect("four bytes"));
@@ -230,6 +234,7 @@ impl Observer for Watcher {
         }
         self.tell("signal", now, more);
         self.charge(now);
+        Ok(true)
     }
 
     fn program(&mut self, path: &[u8], arguments: &[Vec<u8>]) {
@@ -247,7 +252,7 @@ impl Observer for Watcher {
         Box::new(Watcher::on(Arc::clone(&self.pipe), self.start))
     }
 
-    fn forked(&mut self) {
+    fn forked(&mut self, _: &dyn ProgramMemory) {
         let now = sys::monotonic();
         end_host_time();
         let took = now.saturating_sub(self.left);

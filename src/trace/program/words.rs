@@ -280,6 +280,10 @@ mod tests {
                 at.checked_sub(0x1000).and_then(|at| self.0.get(at as usize..at as usize + bytes.len()));
             piece.inspect(|piece| bytes.copy_from_slice(piece)).is_some()
         }
+
+        fn write(&self, _: u64, _: &[u8]) -> bool {
+            false
+        }
     }
 
     fn words_of(memory: &[u8], words: [u64; 6], result: Option<u64>, meaning: Meaning, len: u64) -> String {
