@@ -3,7 +3,7 @@
 
 _matchstick() {
     local command=$1 cur=${COMP_WORDS[COMP_CWORD]} word i
-    local prev='' subcommand='' target='' ended='' skip=''
+    local prev='' subcommand='' target='' ended='' skip='' tracing=''
     local subjects='process vm-inproc vm vm-restore vm-exec vm-clone vm-pool namespaces unshare bwrap runc crun youki podman docker nspawn vm-linux'
     COMPREPLY=()
 
@@ -30,6 +30,14 @@ _matchstick() {
                 -o | --output | --at | --chrome | --html | --gdb) skip=1 ;;
                 --init | --rootfs | --boot | --timeout | --max-output | --sandbox | --root | --write | --env) skip=1 ;;
                 -*) ;;
+                # `trace exec` is `exec` with the options of a trace.
+                exec)
+                    if [[ $subcommand == trace && -z $target ]]; then
+                        subcommand=exec tracing=1
+                    else
+                        target=1
+                    fi
+                    ;;
                 *) target=1 ;;
             esac
         fi
@@ -88,12 +96,17 @@ _matchstick() {
                 return 0
             fi
             case $prev in
-                --root | --write) _matchstick_files ;;
+                --root | --write | -o | --output | --chrome | --html) _matchstick_files ;;
                 --sandbox) _matchstick_words 'strict off' ;;
-                --env) ;;
+                --env | --gdb) ;;
                 *)
                     if [[ $cur == -* ]]; then
                         _matchstick_words '--root --write --net --env --clear-env --sandbox -v --verbose -h --help'
+                        if [[ -n $tracing ]]; then
+                            _matchstick_words '-o --output --json --chrome --html'
+                        else
+                            _matchstick_words '--gdb --timings'
+                        fi
                     else
                         while IFS= read -r word; do COMPREPLY+=("$word"); done < <(compgen -c -- "$cur")
                         _matchstick_files
@@ -132,6 +145,7 @@ _matchstick() {
                         [[ $subcommand != run ]] || _matchstick_words '--timings'
                     elif [[ -z $target ]]; then
                         _matchstick_words "$("$command" guests 2>/dev/null | cut -d ' ' -f 1)"
+                        [[ $subcommand != trace ]] || _matchstick_words exec
                         _matchstick_files
                     fi
                     ;;

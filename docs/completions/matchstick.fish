@@ -152,6 +152,9 @@ complete -c matchstick -n '__matchstick_in exec' -l net -d 'It may use the netwo
 complete -c matchstick -n '__matchstick_in exec' -l env -x -d 'Set a variable of its environment'
 complete -c matchstick -n '__matchstick_in exec' -l clear-env -d 'Begin with an empty environment'
 complete -c matchstick -n '__matchstick_in exec' -l sandbox -x -a 'strict off' -d 'Have the kernel keep that, too'
+complete -c matchstick -n '__matchstick_in exec' -l gdb -x -d 'Wait for gdb at a port or unix:path'
+complete -c matchstick -n '__matchstick_in exec' -l timings -d 'Show each phase from exec to reaped'
+complete -c matchstick -n '__matchstick_in trace' -a exec -d 'A Linux program instead of a guest'
 complete -c matchstick -n '__matchstick_in exec' -s v -l verbose -d 'Name each system call that is not served'
 complete -c matchstick -n '__matchstick_in exec' -s h -l help -d 'Show help'
 

@@ -8,6 +8,7 @@ mod support;
 
 mod cli;
 mod debugger;
+mod debugger_exec;
 mod ends;
 mod errors;
 mod examples;

@@ -235,7 +235,7 @@ os.execv('/bin/echo', ['echo', 'another'])";
     assert_ne!(thread["tid"], thread["pid"], "a thread of its own");
     assert_eq!(after["tid"], after["pid"]);
     let programs: Vec<_> = lines.iter().filter(|line| line["event"] == "program").collect();
-    assert_eq!(programs.last().unwrap()["path"], "\"/bin/echo\"");
+    assert!(programs.last().unwrap()["path"].as_str().unwrap().ends_with("/bin/echo\""));
     assert_eq!(programs.last().unwrap()["arguments"], serde_json::json!(["\"echo\"", "\"another\""]));
 }
 

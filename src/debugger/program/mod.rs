@@ -14,11 +14,11 @@ mod seat;
 mod signals;
 mod threads;
 
-use super::conversation::{Conversation, Heard};
-use super::error::Result;
-use super::guest::StopReason;
-use super::listener::{Address, Listener, Stream};
-use super::{DebuggerError, lock};
+use crate::debugger::conversation::{Conversation, Heard};
+use crate::debugger::error::Result;
+use crate::debugger::guest::StopReason;
+use crate::debugger::listener::{Address, Listener, Stream};
+use crate::debugger::{DebuggerError, lock};
 use crate::sys::program::{WHOLE_MASK, die_of, end_process, mask};
 use crate::timeline::{Ended, Observer};
 use gdbstub::common::Signal;
