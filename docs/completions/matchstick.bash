@@ -65,7 +65,7 @@ _matchstick() {
             ;;
         bench)
             case $prev in
-                --compare | --export-json | --export-csv | --export-markdown | --export-html) _matchstick_files ;;
+                --compare | --export-json | --export-csv | --export-markdown | --export-html | --export-svg) _matchstick_files ;;
                 --payload)
                     _matchstick_words 'hello primes'
                     _matchstick_files
@@ -76,7 +76,7 @@ _matchstick() {
                 *)
                     _matchstick_words '-r --runs -t --time -w --warmup --only --skip --with --reference --payload
                         --seed --pin --cold --limit --compare --export-json --export-csv --export-markdown
-                        --export-html -h --help isolation memory parallel'
+                        --export-html --export-svg -h --help isolation memory parallel'
                     ;;
             esac
             ;;

@@ -104,6 +104,7 @@ complete -c matchstick -n '__matchstick_in bench' -l export-json -rF -d 'Every s
 complete -c matchstick -n '__matchstick_in bench' -l export-csv -rF -d 'A line for each subject'
 complete -c matchstick -n '__matchstick_in bench' -l export-markdown -rF -d 'The table for a README'
 complete -c matchstick -n '__matchstick_in bench' -l export-html -rF -d 'A page with plots'
+complete -c matchstick -n '__matchstick_in bench' -l export-svg -rF -d 'A picture'
 complete -c matchstick -n '__matchstick_in bench' -s h -l help -d 'Show help'
 
 complete -c matchstick -n __matchstick_wants_target -F -a '(__matchstick_guests)'

@@ -105,6 +105,11 @@ impl Card {
     }
 }
 
+/// The load average of the last minute, now.
+pub fn load() -> Option<f64> {
+    fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
+}
+
 /// How control groups are mounted.
 fn layout(cgroups: &Cgroups) -> &'static str {
     match (cgroups.legacy.is_empty(), cgroups.unified.is_empty()) {

@@ -7,6 +7,8 @@ use super::subject::Subject;
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RaceConfig {
+    /// The command line, as it stands in the report.
+    pub command: String,
     /// Rounds, order and limits.
     pub schedule: Schedule,
     /// `hello`, `primes` or the path of a program.

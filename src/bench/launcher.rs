@@ -211,7 +211,7 @@ pub(super) fn all_of(stderr: &mut File) -> String {
 }
 
 /// A word as a shell would want it.
-fn quoted(word: &OsStr) -> String {
+pub fn quoted(word: &OsStr) -> String {
     let text = word.to_string_lossy();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
     match !text.is_empty() && text.chars().all(is_plain) {

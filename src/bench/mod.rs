@@ -31,4 +31,4 @@ pub use error::{Error, Result};
 pub use launcher::{Expect, find_program};
 pub use payload::{PROBE, Payload, Scratch};
 pub use stats::quantile;
-pub use subject::{Failure, Kind, Missing, Sample, Subject};
+pub use subject::{Class, Failure, Kind, Missing, Sample, Subject};

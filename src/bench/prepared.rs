@@ -2,7 +2,7 @@
 //!
 //! It does not print: the progress goes to whoever asks for it, the report to the caller.
 
-use super::card::Card;
+use super::card::{self, Card};
 use super::config::RaceConfig;
 use super::error::{Error, Result};
 use super::payload::{Payload, Scratch};
@@ -85,7 +85,9 @@ impl Prepared {
         self.subjects.pop();
         let launcher = race.records.pop().map_or(Vec::new(), |record| record.runs);
         let circumstances = Circumstances {
+            command: self.config.command.clone(),
             machine,
+            load_after: card::load(),
             launcher,
             phases: self.phases(race.rounds),
             payload: self.config.payload.clone(),
@@ -128,6 +130,7 @@ mod tests {
             cold: false,
         };
         RaceConfig {
+            command: "matchstick bench".into(),
             schedule,
             payload: "hello".into(),
             only: vec!["process".into()],
@@ -171,7 +174,10 @@ mod tests {
         let names: Vec<&str> = report.results.iter().map(|entry| entry.command.as_str()).collect();
         assert_eq!(names, ["process", "speaks"]);
         assert!(report.results.iter().all(|entry| entry.times.len() == 3 && entry.exit_codes == [0; 3]));
-        assert_eq!(report.entry("process").unwrap().ratios.unwrap().reaped.value, 1.0);
+        assert_eq!(report.references, ["process"]);
+        assert_eq!(report.entry("process").unwrap().ratios, None);
+        let ratios = report.entry("speaks").unwrap().ratios.clone().unwrap();
+        assert_eq!((&*ratios.to, ratios.reaped.interval, ratios.paired.interval), ("process", None, None));
         assert_eq!(report.missing[0].missing.why, "there is no nonsense-that-is-not");
         assert_eq!((&*report.dropped[0].name, report.dropped[0].failures), ("is-mute", 3));
         assert_eq!(report.dropped[0].failure.why, "it printed nothing");

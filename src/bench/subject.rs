@@ -83,13 +83,60 @@ pub enum Kind {
     Custom,
 }
 
+/// By whom a subject is started. Only what is started alike is compared: the start of a tool is a part of its time, and
+/// what a process makes itself is spared it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// A command: a program is executed.
+    Command,
+    /// A process that runs already makes it.
+    Inside,
+}
+
+impl Class {
+    /// Both, in the order of the tables.
+    pub const ALL: [Class; 2] = [Class::Command, Class::Inside];
+
+    /// What stands above its table.
+    pub fn title(self) -> &'static str {
+        match self {
+            Class::Command => "Commands: a program is executed, until it is reaped",
+            Class::Inside => "What a process that runs already can start, until it is given back",
+        }
+    }
+}
+
 impl Kind {
-    /// Whether it is a whole start around the payload, as a user would have it, and so is ranked with the others. A
-    /// plain process isolates nothing; what starts in our process leaves out a process; and what goes on from an image
-    /// is the same machine once more, begun otherwise.
+    /// By whom it is started.
+    pub fn class(self) -> Class {
+        match self {
+            Kind::VmInProcess | Kind::VmInProcessRestored | Kind::Namespaces => Class::Inside,
+            _ => Class::Command,
+        }
+    }
+
+    /// Whether it is ranked with the others of its class: a whole start around the payload, as a user would have it. A
+    /// plain process isolates nothing, and what goes on from an image is the same machine once more, begun otherwise.
     pub fn is_ranked(self) -> bool {
         use Kind::*;
-        !matches!(self, Baseline | Process | VmRestored | VmInProcess | VmInProcessRestored)
+        !matches!(self, Baseline | Process | VmRestored | VmInProcessRestored)
+    }
+
+    /// Whether the others of its class are compared with it, if nothing else is asked for: what isolates nothing, and
+    /// among what a process starts itself the least container there is.
+    pub fn is_reference(self) -> bool {
+        matches!(self, Kind::Process | Kind::Namespaces)
+    }
+
+    /// Whether there is a virtual machine around the payload.
+    pub fn is_machine(self) -> bool {
+        use Kind::*;
+        matches!(self, Vm | VmRestored | VmExec | VmInProcess | VmInProcessRestored | VmLinux)
+    }
+
+    /// Whether it is a virtual machine of ours that begins anew, of which is said how it compares with the others.
+    pub fn is_ours(self) -> bool {
+        matches!(self, Kind::Vm | Kind::VmExec | Kind::VmInProcess)
     }
 
     /// Whether to get one ready takes longer than to measure it.

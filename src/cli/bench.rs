@@ -6,11 +6,14 @@ use super::output_file::OutputFile;
 use super::print::print;
 use super::values::{count, time};
 use crate::bench::Error;
+use crate::bench::card::Card;
 use crate::bench::config::RaceConfig;
 use crate::bench::isolation;
+use crate::bench::launcher::quoted;
 use crate::bench::observed::View;
 use crate::bench::report::export::{self, Form};
-use crate::bench::report::{self, Isolation, Report, compare, density, table, words};
+use crate::bench::report::survey::{Findings, Survey};
+use crate::bench::report::{self, Isolation, Report, compare, table, words};
 use crate::bench::schedule::{Length, Schedule};
 use crate::bench::{file, memory, parallel, stop};
 use crate::sys;
@@ -62,13 +65,14 @@ const OPTIONS: &[OptionHelp] = &[
     option(None, "export-csv", Some("FILE"), "a line a subject"),
     option(None, "export-markdown", Some("FILE"), "the table for a README"),
     option(None, "export-html", Some("FILE"), "a page with plots, in one file"),
+    option(None, "export-svg", Some("FILE"), "a picture for a README: bars with intervals"),
     HELP,
 ];
 
 /// What `bench` is.
 const INTRO: &str = "Start the same payload in every way this machine has, as a process, in virtual machines and in\n\
-     containers, again and again, and compare. Or look at something else (--only, --skip and --limit\n\
-     apply to all):\n  \
+     containers, again and again, and compare. Or look at something else (--only, --skip, --limit and\n\
+     --export-… apply to all):\n  \
      isolation  what a program sees of the host in each of them\n  \
      memory     what one more idle instance costs; --runs is how many, 4 or more [default: 16]\n  \
      parallel   how many start in a second, by how many at once; --time is for all of it, --payload what starts";
@@ -118,6 +122,7 @@ pub fn parse(parser: &mut Parser) -> std::result::Result<Parsed<BenchArgs>, lexo
         cold: false,
     };
     let mut config = RaceConfig {
+        command: String::new(),
         schedule,
         payload: "hello".into(),
         only: Vec::new(),
@@ -156,13 +161,11 @@ pub fn parse(parser: &mut Parser) -> std::result::Result<Parsed<BenchArgs>, lexo
             Given::Option("export-csv") => exports.push((Form::Csv, parser.value()?.into())),
             Given::Option("export-markdown") => exports.push((Form::Markdown, parser.value()?.into())),
             Given::Option("export-html") => exports.push((Form::Html, parser.value()?.into())),
+            Given::Option("export-svg") => exports.push((Form::Svg, parser.value()?.into())),
             Given::Option("help") => return Ok(Parsed::Help),
             Given::Word(word) if what == What::Race => what = word.parse_with(what_of)?,
             other => return Err(other.unexpected()),
         }
-    }
-    if what != What::Race && (compare.is_some() || !exports.is_empty()) {
-        return Err("only a race is compared or exported".into());
     }
     if let Some(option) = given.into_iter().find(|option| !what.takes(option)) {
         return Err(format!("`bench {}` takes no --{option}", what.word()).into());
@@ -178,6 +181,9 @@ impl What {
     fn takes(self, option: &str) -> bool {
         match option {
             "only" | "skip" | "limit" => true,
+            // There is nothing to draw.
+            "export-svg" => self != What::Isolation,
+            _ if option.starts_with("export-") => true,
             "runs" => matches!(self, What::Race | What::Memory),
             "time" | "payload" => matches!(self, What::Race | What::Parallel),
             _ => self == What::Race,
@@ -235,36 +241,80 @@ fn command(text: &str) -> std::result::Result<(String, String), &'static str> {
 }
 
 /// Runs the race and returns the exit status.
-pub fn run(args: BenchArgs) -> Result<u8> {
+pub fn run(mut args: BenchArgs) -> Result<u8> {
+    args.config.command = command_line();
     match args.what {
         What::Race => race(args),
-        What::Isolation => isolation(&args.config),
-        What::Memory => memory(&args.config),
-        What::Parallel => parallel(&args.config),
+        What::Isolation => isolation(args),
+        What::Memory => memory(args),
+        What::Parallel => parallel(args),
     }
 }
 
+/// What was typed, without where this program lies.
+fn command_line() -> String {
+    let words = std::env::args_os().skip(1).map(|word| one_line(&quoted(&word)));
+    ["matchstick".to_owned()].into_iter().chain(words).collect::<Vec<String>>().join(" ")
+}
+
+/// The files that a report goes to.
+struct Exports(Vec<(Form, OutputFile)>);
+
+impl Exports {
+    /// Opened before anything is run, so that a mistake is found at once; and before signals are noted, because opening a
+    /// named pipe waits for a reader, and no signal would end that wait.
+    fn open(exports: Vec<(Form, PathBuf)>) -> Result<Exports> {
+        let open = |(form, path)| Ok((form, OutputFile::open(path)?));
+        let exports = exports.into_iter().map(open).collect::<Result<Vec<_>>>()?;
+        OutputFile::all_differ(exports.iter().map(|(_, file)| file), None)?;
+        Ok(Exports(exports))
+    }
+
+    /// Writes all of them, also if one cannot be.
+    fn write(self, text: impl Fn(Form) -> io::Result<String>) -> Result<()> {
+        let mut all = Ok(());
+        for (form, file) in self.0 {
+            let one = match text(form) {
+                Ok(text) => file.write(&text),
+                Err(source) => Err(file.failed(source)),
+            };
+            all = all.and(one);
+        }
+        Ok(all?)
+    }
+}
+
+/// Writes and prints what was found.
+fn tell(config: &RaceConfig, machine: Card, exports: Exports, findings: Findings) -> Result<()> {
+    let survey = Survey::new(config.command.clone(), machine, findings);
+    let exported = exports.write(|form| survey.export(form));
+    print(&survey.text())?;
+    exported?;
+    sys::die_if_noted();
+    Ok(())
+}
+
 /// What an idle instance of each subject costs.
-fn memory(config: &RaceConfig) -> Result<u8> {
+fn memory(BenchArgs { config, exports, .. }: BenchArgs) -> Result<u8> {
     let instances = match config.schedule.length {
         Length::Rounds(rounds) => rounds,
         Length::Time(_) => memory::INSTANCES,
     };
+    let (exports, machine) = (Exports::open(exports)?, Card::gather());
     let bar = progress_bar();
-    let costs = memory::measure(config, instances, &mut |part, name| show(&bar, part, name))?;
+    let costs = memory::measure(&config, instances, &mut |part, name| show(&bar, part, name))?;
     bar.finish_and_clear();
-    print(&density::memory(&costs))?;
-    sys::die_if_noted();
+    tell(&config, machine, exports, Findings::Memory(costs))?;
     Ok(0)
 }
 
 /// How many instances of each subject start in a second.
-fn parallel(config: &RaceConfig) -> Result<u8> {
+fn parallel(BenchArgs { config, exports, .. }: BenchArgs) -> Result<u8> {
+    let (exports, machine) = (Exports::open(exports)?, Card::gather());
     let bar = progress_bar();
-    let rates = parallel::measure(config, &mut |part, name| show(&bar, part, name))?;
+    let rates = parallel::measure(&config, &mut |part, name| show(&bar, part, name))?;
     bar.finish_and_clear();
-    print(&density::parallel(&rates))?;
-    sys::die_if_noted();
+    tell(&config, machine, exports, Findings::Parallel(rates))?;
     Ok(0)
 }
 
@@ -274,34 +324,28 @@ fn show(bar: &ProgressBar, part: f64, name: &str) {
 }
 
 /// What a program sees of the host when each subject runs it.
-fn isolation(config: &RaceConfig) -> Result<u8> {
-    let observed = isolation::observe(config)?;
-    print(&report::isolation::text(&observed, &isolation::host()))?;
-    sys::die_if_noted();
+fn isolation(BenchArgs { config, exports, .. }: BenchArgs) -> Result<u8> {
+    let (exports, machine) = (Exports::open(exports)?, Card::gather());
+    let observed = isolation::observe(&config)?;
     let has_failed = observed.iter().any(|one| matches!(one.view, View::Failed(_)));
+    let found = Isolation { host: isolation::host(), observed };
+    tell(&config, machine, exports, Findings::Isolation(found.into()))?;
     Ok(if has_failed { 1 } else { 0 })
 }
 
 fn race(args: BenchArgs) -> Result<u8> {
     let then = args.compare.as_deref().map(read_report).transpose()?;
     let config = args.config.clone();
-    // Opened before the race, so that a mistake is found at once; and before `prepare`, because opening a named pipe waits
-    // for a reader, and after `prepare` no signal would end that wait.
-    let open = |(form, path)| Ok((form, OutputFile::open(path)?));
-    let exports = args.exports.into_iter().map(open).collect::<Result<Vec<_>>>()?;
-    OutputFile::all_differ(exports.iter().map(|(_, file)| file), None)?;
+    let shows_isolation = args.exports.iter().any(|(form, _)| [Form::Json, Form::Html].contains(form));
+    let exports = Exports::open(args.exports)?;
     let prepared = args.config.prepare()?;
     let bar = progress_bar();
     let mut report = prepared.run(&mut |part, subject| show(&bar, part, subject))?;
     bar.finish_and_clear();
-    if exports.iter().any(|(form, _)| [Form::Json, Form::Html].contains(form)) && !stop::asked() {
+    if shows_isolation && !stop::asked() {
         report.isolation = isolation_of(config);
     }
-    let write = |(form, file): (Form, OutputFile)| match export::text(&report, form) {
-        Ok(text) => file.write(&text),
-        Err(source) => Err(file.failed(source)),
-    };
-    let exported = exports.into_iter().map(write).fold(Ok(()), std::result::Result::and);
+    let exported = exports.write(|form| export::text(&report, then.as_ref(), form));
     let mut text = format!("{}\n{}", table::text(&report), words::text(&report));
     if let Some(then) = then {
         text += &format!("\n{}", compare::text(&then, &report));

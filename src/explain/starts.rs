@@ -9,7 +9,7 @@ use crate::bench::race::{self, Environment, Run};
 use crate::bench::random::Random;
 use crate::bench::report::table::{range, significant};
 use crate::bench::schedule::{Length, Schedule};
-use crate::bench::stats::Summary;
+use crate::bench::stats::{Paired, Summary};
 use crate::bench::subject::Subject;
 use crate::bench::{isolation, subjects};
 use crate::sys;
@@ -20,8 +20,6 @@ pub(super) const NAMES: [&str; 7] =
     ["process_start", "vm_start", "vm_boot", "container_start", "runc_start", "rounds", "vm_to_container"];
 /// Enough for an interval, and few enough to wait for.
 const ROUNDS: u32 = 21;
-/// Fewer have no interval worth the name.
-const ROUNDS_MIN: usize = 6;
 
 /// This host, without anyone to tell how far the race is.
 struct Quiet;
@@ -81,9 +79,9 @@ pub(super) fn measure(wanted: &[String]) -> Vec<(String, Option<String>)> {
 /// The median of a subject's starts, until everything was given back, and its interval.
 fn in_figures(runs: &[Run], random: &mut Random) -> Option<String> {
     let times: Vec<f64> = runs.iter().map(|run| run.sample.reaped.as_secs_f64()).collect();
-    let Summary { n, median, interval, .. } = Summary::of(&times, random)?;
-    Some(match n {
-        ROUNDS_MIN.. => {
+    let Summary { median, interval, .. } = Summary::of(&times, random)?;
+    Some(match interval {
+        Some(interval) => {
             let nanos = |seconds: f64| (seconds * 1e9) as u128;
             let unit = unit_of(nanos(median));
             format!(
@@ -93,20 +91,17 @@ fn in_figures(runs: &[Run], random: &mut Random) -> Option<String> {
                 range(interval, |end| in_unit(nanos(end), unit))
             )
         }
-        _ => in_words(Duration::from_secs_f64(median)),
+        None => in_words(Duration::from_secs_f64(median)),
     })
 }
 
 /// How many times as long the one took as the other: the median over the rounds, and its interval. `None` for too few.
 fn in_pairs(one: &[Run], other: &[Run], random: &mut Random) -> Option<String> {
-    let seconds = |run: &Run| run.sample.reaped.as_secs_f64();
-    let ratio = |run: &Run| {
-        let other = other.iter().find(|other| other.round == run.round)?;
-        Some(seconds(run) / seconds(other))
+    let rounds = |runs: &[Run]| -> Vec<(u32, f64)> {
+        runs.iter().map(|run| (run.round, run.sample.reaped.as_secs_f64())).collect()
     };
-    let ratios: Vec<f64> = one.iter().filter_map(ratio).collect();
-    let Summary { n, median, interval, .. } = Summary::of(&ratios, random)?;
-    (n >= ROUNDS_MIN).then(|| format!("× {} [{}]", significant(median), range(interval, significant)))
+    let Paired { value, interval } = Paired::of(&rounds(one), &rounds(other), random)?;
+    Some(format!("× {} [{}]", significant(value), range(interval?, significant)))
 }
 
 /// How many system calls the kernel has, as `matchstick bench isolation` counts them.

@@ -41,7 +41,7 @@ pub use terminal::{
     Input, columns, follow_output, raw_terminal, restore_terminal, stdin_kind, wait_for_stdout,
     watch_mapped_files,
 };
-pub use time::{monotonic, timer_frequency, unix_nanos, unix_time};
+pub use time::{date, monotonic, timer_frequency, unix_nanos, unix_time};
 pub use waiting::WaitingReader;
 
 use std::io;

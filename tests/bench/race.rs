@@ -109,13 +109,17 @@ fn the_page_opens_in_a_browser_with_its_plots_and_without_an_error() {
     let with = "--with=<b>&\"=/bin/echo hi";
     let export = ["--export-html", page.to_str().unwrap()];
     let mut args = vec!["-r20", "-w1", "--with=broken=false", with];
-    // Its phases are one more plot.
-    let plots = if has_kvm() { 4 } else { 3 };
-    args.push(if plots == 4 { "--only=process,vm-inproc" } else { "--only=process" });
+    // Bars, and of what is started alike curves, boxes and dots; phases are one more. Each is drawn twice, for a phone as well.
+    let plots = if has_kvm() { 2 * (1 + 2 * 3 + 1) } else { 2 * (1 + 3) };
+    args.push(if has_kvm() { "--only=process,vm-inproc" } else { "--only=process" });
     bench(&dir, &[&args[..], &export].concat()).run().silent().status(1);
 
     let text = fs::read_to_string(&page).unwrap();
     assert_eq!(text.matches("<svg role=\"img\" aria-label=").count(), plots, "{text}");
+    assert!(
+        !text.split("</style>").nth(1).unwrap().contains('`'),
+        "what is to be typed looks otherwise on a page"
+    );
     for mark in ["<script", "http://", "src=", "url(", "@import"] {
         let found = text.split(mark).skip(1).filter(|rest| !rest.starts_with("www.w3.org/2000/svg")).count();
         assert_eq!(found, 0, "the page has {mark}");
@@ -228,8 +232,13 @@ fn what_cannot_be_raced_is_refused_before_anything_is_started() {
         (&["--with", "qemu"], "it is NAME=COMMAND", help),
         (&["--with", "vm=true"], "two subjects are called vm", help),
         (&["--with", "a='b"], "a quote is left open", help),
-        (&["memory", "--export-json", "a.json"], "only a race is compared or exported", help),
-        (&["--compare=a.json", "isolation"], "only a race is compared or exported", help),
+        (&["--compare=a.json", "isolation"], "`bench isolation` takes no --compare", help),
+        (&["isolation", "--export-svg=a.svg"], "`bench isolation` takes no --export-svg", help),
+        (
+            &["memory", "--export-json", "/nonexistent/a.json"],
+            "cannot write /nonexistent/a.json: No such file",
+            "directory",
+        ),
         (&["memory", "--pin", "999"], "`bench memory` takes no --pin", help),
         (&["memory", "--time=1", "-r4"], "`bench memory` takes no --time", help),
         (&["memory", "-r3"], "`bench memory` takes --runs 4 or more", help),
@@ -277,7 +286,7 @@ fn what_cannot_be_raced_is_refused_before_anything_is_started() {
     bench(&dir, &["--payload", "/nonexistent"]).run().status(127).says("error: cannot open /nonexistent");
     let other = dir.path().join("other.json");
     for (text, why) in
-        [("{}", "missing field"), ("{\"format\": 1}", "it has form 1, and this matchstick reads form 2")]
+        [("{}", "missing field"), ("{\"format\": 1}", "it has form 1, and this matchstick reads form 3")]
     {
         fs::write(&other, text).unwrap();
         bench(&dir, &["--compare", other.to_str().unwrap()]).run().fails(125, why, "--export-json");
@@ -443,8 +452,114 @@ fn then_and_now_are_compared() {
     let text = ended.text();
     let after = text.split_once("Then and now").unwrap_or_else(|| panic!("{text}")).1;
     let other = after.lines().find(|line| line.starts_with("other ")).unwrap();
-    assert!(other.contains("slower: over 99.9 % likely, p < 0.0001"), "{after}");
+    assert!(other.contains("slower: over 99.9 % likely") && other.ends_with(" < 0.0001"), "{after}");
     assert!(after.contains("another machine: kernel: \"4.17\" then, "), "{after}");
+
+    // The page and the Markdown have it as well.
+    let files = ["a.html", "a.md"].map(|name| dir.path().join(name).display().to_string());
+    let exports = ["--compare", &data, "--export-html", &files[0], "--export-markdown", &files[1]];
+    bench(&dir, &[&race[..], &exports].concat()).run().silent().status(0);
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        for part in ["Then and now", "slower: over 99.9 % likely", "another machine: kernel: ", "4.17"] {
+            assert!(text.contains(part), "{part:?} is not in {file}");
+        }
+    }
+
+    // More starts than anybody waits for.
+    let times = vec![0.001; 1_000_001];
+    then["results"][1]["times"] = times.into();
+    fs::write(&data, then.to_string()).unwrap();
+    let ended = bench(&dir, &[&race[..], &["--compare", &data]].concat()).run();
+    ended.fails(125, "it has 1000021 starts, and 1000000 are the most", "--export-json");
+}
+
+#[test]
+fn few_rounds_have_no_intervals_and_rank_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("a.json");
+    let race = |rounds: &str| {
+        let with = [
+            "--with=slow=/bin/sh -c 'echo a; sleep 0.02'",
+            "--only=process,namespaces",
+            "--with=quick=/bin/echo hi",
+        ];
+        let export = ["-w1", rounds, "--export-json", data.to_str().unwrap()];
+        let ended = bench(&dir, &[&with[..], &export].concat()).run();
+        ended.silent().status(0);
+        (ended.text().to_owned(), json(&data))
+    };
+    let (text, report) = race("-r1");
+    assert!(text.contains("payload hello, 1 round after 1 of warm-up"), "{text}");
+    assert!(text.contains("Of 2 commands none is ranked: that takes 6 rounds or more."), "{text}");
+    for entry in report["results"].as_array().unwrap() {
+        assert!(entry["figures"]["reaped"]["interval"].is_null() && entry["stddev"].is_null(), "{entry}");
+    }
+    let (text, report) = race("-r9");
+    assert!(text.contains("Of 2 commands, quick was reaped first: "), "{text}");
+    let entries = report["results"].as_array().unwrap();
+    let ratios = |name: &str| &entries.iter().find(|entry| entry["command"] == name).unwrap()["ratios"];
+    // What a process starts itself is not compared with what is executed, and the reference not with itself.
+    assert!(ratios("process").is_null());
+    assert_eq!((&ratios("quick")["to"], &ratios("slow")["to"]), (&"process".into(), &"process".into()));
+    assert!(ratios("slow")["paired"]["interval"]["low"].as_f64().unwrap() > 1.0);
+    if names(&report["results"]).contains(&"namespaces") {
+        assert!(ratios("namespaces").is_null());
+        assert_eq!(report["references"], serde_json::json!(["process", "namespaces"]));
+        assert!(text.contains("\nWhat a process that runs already can start"), "{text}");
+    }
+    assert!(report["command"].as_str().unwrap().starts_with("matchstick bench '--with=slow="), "{report}");
+}
+
+#[test]
+fn what_is_not_a_race_has_files_as_well_and_what_is_not_known_is_empty_in_them() {
+    let dir = tempfile::tempdir().unwrap();
+    for (what, more, unit) in [
+        ("isolation", &["--limit=60"][..], "kernel"),
+        ("memory", &["-r4"], "PSS"),
+        ("parallel", &["-t1"], "a second"),
+    ] {
+        let file = |ending: &str| dir.path().join(format!("{what}.{ending}")).display().to_string();
+        let forms = ["json", "csv", "markdown", "html", "svg"]
+            .into_iter()
+            .filter(|form| what != "isolation" || *form != "svg");
+        let exports: Vec<String> = forms.map(|form| format!("--export-{form}={}", file(form))).collect();
+        let mut args = vec![what, "--only=process,youki,namespaces,runc"];
+        if what == "memory" {
+            args[1] = "--only=process,namespaces";
+        }
+        args.extend(more);
+        args.extend(exports.iter().map(String::as_str));
+        bench(&dir, &args).run().silent().status(0);
+        let read = |form: &str| fs::read_to_string(file(form)).unwrap();
+        let report = json(Path::new(&file("json")));
+        assert_eq!(report["format"], 3);
+        assert!(!report[what].is_null() && !report["machine"]["kernel"].is_null(), "{report}");
+        let table = read("csv");
+        let width = table.lines().next().unwrap().split(',').count();
+        assert!(
+            table.contains("\nprocess,") && table.lines().next().unwrap().starts_with("subject,"),
+            "{table}"
+        );
+        if what == "parallel" {
+            let absent = table.lines().find(|line| line.starts_with("youki,")).unwrap();
+            let nothing = format!("youki{}", ",".repeat(width - 1));
+            assert!(absent.starts_with(&nothing) || find_in_path("youki"), "{table}");
+        }
+        for (form, mark) in [("markdown", "| process |"), ("html", "<!DOCTYPE html>")] {
+            let text = read(form);
+            assert!(
+                text.contains(mark) && text.contains(unit) && text.contains(&format!("bench {what}")),
+                "{text}"
+            );
+        }
+        assert!(what == "isolation" || read("svg").starts_with("<svg "));
+    }
+    left_nothing(&dir);
+}
+
+fn find_in_path(name: &str) -> bool {
+    std::env::split_paths(&std::env::var_os("PATH").unwrap()).any(|dir| dir.join(name).exists())
 }
 
 #[test]

@@ -1,7 +1,11 @@
 //! The report as a file: JSON with every sample, CSV and Markdown with the table, HTML with plots.
 
-use super::table::{cells, conditions, heads};
-use super::{Report, html, words};
+use super::bars;
+use super::sheet::Sheet;
+use super::table::{conditions, ratios, times};
+use super::{Entry, Report, compare, html, words};
+use crate::bench::subject::Class;
+use crate::sys::date;
 use std::io;
 
 /// A form of the report.
@@ -15,77 +19,112 @@ pub enum Form {
     Markdown,
     /// A page with plots.
     Html,
+    /// A picture: bars with intervals.
+    Svg,
 }
 
-/// The report in that form.
-pub fn text(report: &Report, form: Form) -> io::Result<String> {
+/// The report in that form. `then` is an older race that it is held against.
+///
+/// # Errors
+/// Of writing JSON.
+pub fn text(report: &Report, then: Option<&Report>, form: Form) -> io::Result<String> {
     Ok(match form {
         Form::Json => serde_json::to_string_pretty(report)? + "\n",
-        Form::Csv => csv(report),
-        Form::Markdown => markdown(report),
-        Form::Html => html::page(report),
+        Form::Csv => values(report).csv(),
+        Form::Markdown => markdown(report, then),
+        Form::Html => html::page(report, then),
+        Form::Svg => {
+            let machine = report.machine.lines().swap_remove(0).1;
+            let when = format!("{} UTC, {}, {}", date(report.machine.time), report.program, report.command);
+            let load =
+                report.machine.load.map_or(String::new(), |load| format!("; load {load:.2} before the race"));
+            let lines =
+                [format!("{machine}{load}"), when, "Medians until reaped, and their intervals (95 %)".into()];
+            bars::alone("VM start against container start", &lines, &bars::of_race(report))
+        }
     })
 }
 
-fn csv(report: &Report) -> String {
-    let mut text = String::from(
-        "command,mean,stddev,median,user,system,min,max,n,p90,p99,mad,low,high,first_byte,ratio,ratio_low,\
-         ratio_high,peak_kib,failures\n",
-    );
-    for entry in &report.results {
-        let reaped = &entry.figures.reaped;
-        let ratio = entry.ratios.map(|ratios| ratios.reaped);
-        let number = |number: Option<f64>| number.map_or(String::new(), |number| number.to_string());
-        let cells = [
-            quoted(&entry.command),
-            entry.mean.to_string(),
-            entry.stddev.to_string(),
-            entry.median.to_string(),
-            entry.user.to_string(),
-            entry.system.to_string(),
-            entry.min.to_string(),
-            entry.max.to_string(),
-            reaped.n.to_string(),
-            reaped.p90.to_string(),
-            reaped.p99.to_string(),
-            reaped.mad.to_string(),
-            reaped.interval.low.to_string(),
-            reaped.interval.high.to_string(),
-            entry.figures.first_byte.median.to_string(),
-            number(ratio.map(|ratio| ratio.value)),
-            number(ratio.map(|ratio| ratio.interval.low)),
-            number(ratio.map(|ratio| ratio.interval.high)),
-            entry.peak_kib.map_or(String::new(), |kib| kib.to_string()),
-            entry.failures.to_string(),
-        ];
-        text += &(cells.join(",") + "\n");
-    }
-    text
-}
-
-/// A value that may hold a comma (RFC 4180).
-fn quoted(text: &str) -> String {
-    match text.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text.into(),
-    }
-}
-
-fn markdown(report: &Report) -> String {
-    let row = |cells: Vec<String>| {
-        let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
-        format!("| {} |\n", cells.join(" | "))
+/// A line a subject, with full values in seconds; hyperfine's columns first.
+fn values(report: &Report) -> Sheet {
+    let heads = [
+        "command",
+        "mean",
+        "stddev",
+        "median",
+        "user",
+        "system",
+        "min",
+        "max",
+        "n",
+        "p90",
+        "p99",
+        "mad",
+        "low",
+        "high",
+        "first_byte",
+        "reference",
+        "ratio",
+        "ratio_low",
+        "ratio_high",
+        "paired",
+        "paired_low",
+        "paired_high",
+        "peak_kib",
+        "failures",
+    ];
+    let number = |number: Option<f64>| number.map_or(String::new(), |number| number.to_string());
+    let row = |entry: &Entry| {
+        let (reaped, ratios) = (&entry.figures.reaped, entry.ratios.as_ref());
+        let [interval, ratio, paired] = [
+            reaped.interval,
+            ratios.and_then(|ratios| ratios.reaped.interval),
+            ratios.and_then(|ratios| ratios.paired.interval),
+        ]
+        .map(|interval| [interval.map(|it| it.low), interval.map(|it| it.high)].map(number));
+        let times =
+            [entry.median, entry.user, entry.system, entry.min, entry.max].map(|time| time.to_string());
+        let rest = [reaped.p90, reaped.p99, reaped.mad].map(|time| time.to_string());
+        [
+            vec![entry.command.clone(), entry.mean.to_string(), number(entry.stddev)],
+            times.to_vec(),
+            vec![reaped.n.to_string()],
+            rest.to_vec(),
+            interval.to_vec(),
+            vec![entry.figures.first_byte.median.to_string()],
+            vec![ratios.map_or(String::new(), |ratios| ratios.to.clone())],
+            vec![number(ratios.map(|ratios| ratios.reaped.value))],
+            ratio.to_vec(),
+            vec![number(ratios.map(|ratios| ratios.paired.value))],
+            paired.to_vec(),
+            vec![entry.peak_kib.map_or(String::new(), |kib| kib.to_string()), entry.failures.to_string()],
+        ]
+        .concat()
     };
-    let heads = heads(report);
-    let mut text = row(heads.clone());
-    text += &format!("|---|{}\n", "---:|".repeat(heads.len() - 1));
-    text.extend(report.results.iter().map(|entry| row(cells(entry))));
-    text += "\n";
+    Sheet::figures(&heads, report.results.iter().map(row).collect())
+}
+
+fn markdown(report: &Report, then: Option<&Report>) -> String {
+    let mut text = String::new();
+    for class in Class::ALL {
+        if !report.of_class(class).is_empty() {
+            let (times, ratios) = (times(report, class).markdown(), ratios(report, class).markdown());
+            text += &format!("**{}**\n\n{times}\n{ratios}\n", class.title());
+        }
+    }
     text.extend(report.missing.iter().map(|absent| format!("- {}: {}\n", absent.name, absent.missing)));
     let dropped = report.dropped.iter();
     text.extend(dropped.map(|dropped| format!("- {}: dropped, {}\n", dropped.name, dropped.failure.why)));
     text.extend(report.machine.lines().iter().map(|(word, line)| format!("- {word}: {line}\n")));
     text.extend(report.machine.caveats.iter().map(|caveat| format!("- not like other machines: {caveat}\n")));
-    text += &format!("- race: {}\n\n", conditions(report));
+    text += &format!("- race: {}, by `{}`\n\n", conditions(report), report.command);
+    if let Some(then) = then {
+        let remarks = compare::remarks(then, report).into_iter().map(|line| format!("- {line}\n"));
+        text += &format!(
+            "Then and now:\n\n{}\n{}\n",
+            compare::sheet(then, report).markdown(),
+            remarks.collect::<String>()
+        );
+    }
     text + &words::text(report)
 }

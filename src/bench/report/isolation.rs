@@ -1,8 +1,7 @@
 //! The isolation table: a row for each subject, with what a program sees of the host.
 
-use super::table::columns;
+use super::sheet::Sheet;
 use crate::bench::observed::{Observed, Seen, View};
-use comfy_table::CellAlignment;
 
 /// The heads of its columns.
 pub const HEADS: [&str; 11] = [
@@ -32,26 +31,32 @@ can do is leave the virtual machine, for KVM and for its monitor, the process th
 vm-exec passes on what it has checked: so many of the host's system calls answer, and no other can be had through it.
 ";
 
-/// The table, and what it means. `host` is what this process sees.
-pub fn text(observed: &[Observed], host: &Seen) -> String {
-    let mut absent = String::new();
-    for Observed { name, view } in observed {
-        let word = |why: &str| format!("{name:<11} {}\n", why.trim());
-        match view {
-            View::Missing(missing) => absent += &word(&missing.to_string()),
-            View::Failed(why) => absent += &word(&format!("failed: {why}")),
-            View::Seen(_) | View::Served(_) | View::Machine(_) => {}
-        }
-    }
-    let rows = rows(observed, host);
-    format!("{}{absent}\n{NOTES}", columns(&HEADS.map(str::to_owned), &rows, CellAlignment::Left))
+/// Those subjects of which nothing is known, and why.
+pub fn absent(observed: &[Observed]) -> Vec<(String, String)> {
+    let absent = |Observed { name, view }: &Observed| match view {
+        View::Missing(missing) => Some((name.clone(), missing.to_string())),
+        View::Failed(why) => Some((name.clone(), format!("failed: {}", why.trim()))),
+        View::Seen(_) | View::Served(_) | View::Machine(_) => None,
+    };
+    observed.iter().filter_map(absent).collect()
 }
 
-/// The rows of those subjects of which something is known.
-pub fn rows(observed: &[Observed], host: &Seen) -> Vec<Vec<String>> {
+/// Those of which something is known. `host` is what this process sees.
+pub fn sheet(observed: &[Observed], host: &Seen) -> Sheet {
     let all_calls = calls_of_kernel(observed);
     let is_known = |one: &&Observed| matches!(one.view, View::Seen(_) | View::Served(_) | View::Machine(_));
-    observed.iter().filter(is_known).map(|one| cells(&one.name, &one.view, host, all_calls)).collect()
+    let known = observed.iter().filter(is_known);
+    Sheet::words(&HEADS, known.map(|one| cells(&one.name, &one.view, host, all_calls)).collect())
+}
+
+/// The same in two parts, so that it fits a terminal.
+pub fn parts(observed: &[Observed], host: &Seen) -> [Sheet; 2] {
+    let Sheet { heads, rows, is_words } = sheet(observed, host);
+    let part = |columns: std::ops::Range<usize>| {
+        let of = |cells: &Vec<String>| [&cells[..1], &cells[columns.clone()]].concat();
+        Sheet { heads: of(&heads), rows: rows.iter().map(of).collect(), is_words }
+    };
+    [part(1..6), part(6..heads.len())]
 }
 
 /// How many system calls the host's kernel has.
@@ -70,15 +75,15 @@ pub fn cells(name: &str, view: &View, host: &Seen, calls: Option<u64>) -> Vec<St
         View::Seen(seen) => of_process(seen, host, calls),
         View::Served(seen) => of_served(seen, host, calls),
         View::Machine(monitor) => {
-            let [capabilities, filter] = monitor.as_ref().map_or(["-".into(), "-".into()], |seen| {
+            let [capabilities, filter] = monitor.as_ref().map_or([String::new(), String::new()], |seen| {
                 [capabilities(seen), filter(seen).to_owned()].map(|word| format!("monitor: {word}"))
             });
             let [kernel, processes, calls, network, devices] =
                 ["own: the guest", "none", "0 of the host's", "none", "ports of its own"].map(str::to_owned);
-            let none = || "-".to_owned();
+            let none = String::new;
             [kernel, processes, none(), none(), none(), capabilities, filter, calls, network, devices]
         }
-        View::Missing(_) | View::Failed(_) => [(); 10].map(|()| "-".to_owned()),
+        View::Missing(_) | View::Failed(_) => [(); 10].map(|()| String::new()),
     };
     [name.to_owned()].into_iter().chain(cells).collect()
 }
@@ -91,7 +96,7 @@ fn of_process(seen: &Seen, host: &Seen, calls: Option<u64>) -> [String; 10] {
         (Some(true), Some((answered, _)), None) => answered.to_string(),
         (Some(false), _, Some(all)) => format!("{all} of {all}"),
         (Some(false), _, None) => "all".into(),
-        _ => "-".into(),
+        _ => String::new(),
     };
     let cgroup = if own.contains(&"cgroup") {
         "hidden"
@@ -104,15 +109,15 @@ fn of_process(seen: &Seen, host: &Seen, calls: Option<u64>) -> [String; 10] {
         format!("host's {}", seen.release),
         count(seen.processes),
         match seen.namespaces.len() {
-            0 => "-".into(),
+            0 => String::new(),
             all => namespaces(&own, all, seen),
         },
-        if seen.cgroup.is_empty() { "-" } else { cgroup }.into(),
+        if seen.cgroup.is_empty() { "" } else { cgroup }.into(),
         first_of(&seen.uid_map),
         capabilities(seen),
         filter(seen).into(),
         reached,
-        if seen.interfaces.is_empty() { "-".into() } else { seen.interfaces.join(" ") },
+        seen.interfaces.join(" "),
         count(seen.devices),
     ]
 }
@@ -124,10 +129,11 @@ fn of_served(seen: &Seen, host: &Seen, calls: Option<u64>) -> [String; 10] {
     let passed_on = match (seen.calls, calls) {
         (Some((answered, _)), Some(all)) => format!("{answered} of {all}, checked"),
         (Some((answered, _)), None) => format!("{answered}, checked"),
-        (None, _) => "-".into(),
+        (None, _) => String::new(),
     };
-    let [capabilities, filter] = [capabilities, filter].map(|word| format!("monitor: {word}"));
-    let kernel = "none: the monitor asks the host's".to_owned();
+    let of_monitor = |word: String| if word.is_empty() { word } else { format!("monitor: {word}") };
+    let [capabilities, filter] = [capabilities, filter].map(of_monitor);
+    let kernel = "none: asks the host's".to_owned();
     [kernel, processes, namespaces, cgroup, map, capabilities, filter, passed_on, network, devices]
 }
 
@@ -135,7 +141,7 @@ fn filter(seen: &Seen) -> &'static str {
     match seen.filtered {
         Some(true) => "filter",
         Some(false) => "none",
-        None => "-",
+        None => "",
     }
 }
 
@@ -144,7 +150,7 @@ fn of_linux(seen: &Seen) -> [String; 10] {
     [
         format!("own {}", seen.release),
         count(seen.processes),
-        "-".into(),
+        String::new(),
         "its kernel's".into(),
         first_of(&seen.uid_map),
         capabilities(seen),
@@ -166,7 +172,7 @@ fn namespaces(own: &[&str], all: usize, seen: &Seen) -> String {
 }
 
 fn capabilities(seen: &Seen) -> String {
-    let Some(effective) = seen.effective else { return "-".into() };
+    let Some(effective) = seen.effective else { return String::new() };
     let more = match (seen.bounding, seen.no_new_privileges) {
         (Some(bounding), Some(false)) => (bounding & !effective).count_ones(),
         _ => 0,
@@ -177,14 +183,14 @@ fn capabilities(seen: &Seen) -> String {
 /// The first line; a map of several users may have more.
 fn first_of(lines: &[String]) -> String {
     match lines {
-        [] => "-".into(),
+        [] => String::new(),
         [line] => line.clone(),
         [line, ..] => format!("{line} …"),
     }
 }
 
 fn count(number: Option<u64>) -> String {
-    number.map_or("-".into(), |number| number.to_string())
+    number.map_or(String::new(), |number| number.to_string())
 }
 
 #[cfg(test)]
@@ -216,14 +222,20 @@ mod tests {
             one("vm", View::Machine(Some(Box::new(seen(true, true))))),
             one("crun", View::Missing(Missing::new("not installed", "apt install crun"))),
         ];
-        let text = text(&observed, &host);
+        let text = sheet(&observed, &host).text();
         let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
         assert!(line("process").contains("350 of 350") && line("process").contains("0 of 2"), "{text}");
         assert!(line("namespaces").contains("350 of 350") && line("namespaces").contains("2 of 2"), "{text}");
         assert!(line("docker").contains("300 of 350"), "{text}");
         assert!(line("vm-exec").contains("monitor: none") && line("vm-exec").contains("300 of 350, checked"));
         assert!(line("vm ").contains("monitor: filter 0 of the host's"), "{text}");
-        assert!(line("crun").ends_with("not installed: apt install crun"), "{text}");
+        let crun = ("crun".to_owned(), "not installed: apt install crun".to_owned());
+        assert_eq!((absent(&observed), text.contains("crun")), (vec![crun], false));
+        let widest = parts(&observed, &host)
+            .iter()
+            .flat_map(|part| part.text().lines().map(str::len).collect::<Vec<_>>())
+            .max();
+        assert!(widest <= Some(80), "{widest:?}");
     }
 
     #[test]
@@ -236,7 +248,7 @@ mod tests {
         };
         assert_eq!(capabilities(&seen), "1 +7");
         assert_eq!(capabilities(&Seen { no_new_privileges: Some(true), ..seen }), "1");
-        assert_eq!(capabilities(&Seen::default()), "-", "unknown is not none");
+        assert_eq!(capabilities(&Seen::default()), "", "unknown is not none");
     }
 
     #[test]

@@ -4,13 +4,17 @@
 //! in seconds, memory is in KiB. The entries of `results` keep the field names of hyperfine's export: scripts for that
 //! read this as well.
 
+mod bars;
 pub mod compare;
 pub mod density;
+pub mod entry;
 mod escape;
 pub mod export;
 pub mod html;
 pub mod isolation;
 mod plots;
+pub mod sheet;
+pub mod survey;
 pub mod table;
 pub mod words;
 
@@ -19,13 +23,14 @@ use super::observed::{Observed, Seen};
 use super::race::{Race, Record, Run};
 use super::random::Random;
 use super::schedule::{Length, Schedule};
-use super::stats::{self, Ratio, Summary};
-use super::subject::{Failure, Kind, Missing, Sample, Subject};
+use super::subject::{Class, Failure, Missing, Subject};
+use crate::text::counted;
+pub use entry::{Entry, Figures, Ratios, Times};
 use serde::{Deserialize, Serialize};
 use std::io;
 
 /// The form of the JSON. The number changes when a field changes its name or meaning.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// Everything about one race.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,8 +39,12 @@ pub struct Report {
     pub format: u32,
     /// What measured: `matchstick 0.1.0`.
     pub program: String,
-    /// The machine it was run on.
+    /// The command line.
+    pub command: String,
+    /// The machine it was run on, before the race.
     pub machine: Card,
+    /// The load average of the last minute after the race, which has the race's own part in it.
+    pub load_after: Option<f64>,
     /// `hello`, `primes` or a file.
     pub payload: String,
     /// What decided the order.
@@ -48,8 +57,9 @@ pub struct Report {
     pub pinned: Option<u32>,
     /// Whether someone ended it early.
     pub interrupted: bool,
-    /// The subject that ratios refer to.
-    pub reference: Option<String>,
+    /// The subjects that ratios refer to: one for what is executed, one for what a process starts itself, if there are
+    /// figures of any.
+    pub references: Vec<String>,
     /// An empty program by the same launcher: so much of each figure is the launcher's and the kernel's.
     pub launcher: Option<Figures>,
     /// Who raced.
@@ -73,90 +83,6 @@ pub struct Isolation {
     pub host: Seen,
     /// When each subject runs it.
     pub observed: Vec<Observed>,
-}
-
-/// One subject. The first ten fields are hyperfine's; its times are those until reaped.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
-    /// The subject's name.
-    pub command: String,
-    /// The mean of `times`.
-    pub mean: f64,
-    /// Its standard deviation.
-    pub stddev: f64,
-    /// The median of `times`.
-    pub median: f64,
-    /// The mean time on a processor in user mode.
-    pub user: f64,
-    /// The mean time on a processor in the kernel.
-    pub system: f64,
-    /// The least of `times`.
-    pub min: f64,
-    /// The largest of `times`.
-    pub max: f64,
-    /// Until reaped, in the order in which they were measured.
-    pub times: Vec<f64>,
-    /// Of every start that counts: zeroes, as no other does.
-    pub exit_codes: Vec<i32>,
-    /// What kind of subject it is.
-    pub kind: Kind,
-    /// One line about it.
-    pub about: String,
-    /// What was started.
-    pub line: String,
-    /// The version of what started it.
-    pub version: Option<String>,
-    /// Both times in figures.
-    pub figures: Figures,
-    /// Against the reference.
-    pub ratios: Option<Ratios>,
-    /// The most KiB that any one process of it had resident; 0 for less than Linux counts.
-    pub peak_kib: Option<u64>,
-    /// The very first start, before any warm-up.
-    pub first: Option<Times>,
-    /// The median with an empty page cache.
-    pub cold: Option<Figures>,
-    /// Starts that did not count.
-    pub failures: u32,
-    /// What is to be said against its figures.
-    pub warnings: Vec<String>,
-    /// Every start that counts.
-    pub samples: Vec<Times>,
-}
-
-/// One start.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Times {
-    /// The round, from 0.
-    pub round: u32,
-    /// Which start of the round it was, from 0.
-    pub place: u32,
-    /// Until the first byte.
-    pub first_byte: f64,
-    /// Until reaped.
-    pub reaped: f64,
-    /// On a processor in user mode.
-    pub user: f64,
-    /// On a processor in the kernel.
-    pub system: f64,
-}
-
-/// Both times in figures.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Figures {
-    /// Until the first byte.
-    pub first_byte: Summary,
-    /// Until reaped.
-    pub reaped: Summary,
-}
-
-/// Ratios of medians.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Ratios {
-    /// Until the first byte.
-    pub first_byte: Ratio,
-    /// Until reaped.
-    pub reaped: Ratio,
 }
 
 /// A subject that failed so often in a row that it was taken out of the race.
@@ -190,42 +116,14 @@ pub struct Phase {
     pub median: f64,
 }
 
-impl Times {
-    fn of(run: &Run) -> Times {
-        let Sample { first_byte, reaped, user, system } = run.sample;
-        Times {
-            round: run.round,
-            place: run.place,
-            first_byte: first_byte.as_secs_f64(),
-            reaped: reaped.as_secs_f64(),
-            user: user.as_secs_f64(),
-            system: system.as_secs_f64(),
-        }
-    }
-}
-
-impl Figures {
-    /// The figures of `runs`; without any there are none.
-    pub fn of(runs: &[Run], random: &mut Random) -> Option<Figures> {
-        Some(Figures {
-            first_byte: Summary::of(&firsts(runs), random)?,
-            reaped: Summary::of(&reapeds(runs), random)?,
-        })
-    }
-}
-
-fn firsts(runs: &[Run]) -> Vec<f64> {
-    runs.iter().map(|run| run.sample.first_byte.as_secs_f64()).collect()
-}
-
-fn reapeds(runs: &[Run]) -> Vec<f64> {
-    runs.iter().map(|run| run.sample.reaped.as_secs_f64()).collect()
-}
-
 /// What a report is made of, besides the race.
 pub struct Circumstances {
+    /// The command line.
+    pub command: String,
     /// Where it was run.
     pub machine: Card,
+    /// The load average after it.
+    pub load_after: Option<f64>,
     /// The payload's name.
     pub payload: String,
     /// The processor it was bound to.
@@ -249,17 +147,26 @@ impl Report {
         let mut random = Random::new(schedule.seed);
         let all: Vec<(&dyn Subject, &Record)> =
             subjects.iter().map(|subject| &**subject as &dyn Subject).zip(&race.records).collect();
-        let has_run = |name: &str| all.iter().any(|(s, r)| s.name() == name && !r.runs.is_empty());
-        let first = all.iter().find(|(_, record)| !record.runs.is_empty()).map(|(subject, _)| subject.name());
-        let process = all.iter().find(|(subject, _)| subject.kind() == Kind::Process);
-        let asked = circumstances.reference.as_deref().or(process.map(|(subject, _)| subject.name()));
-        let reference = asked.filter(|name| has_run(name)).or(first);
-        let of_reference = all.iter().find(|(subject, _)| Some(subject.name()) == reference);
-        let of_reference = of_reference.map_or(&[][..], |(_, record)| &record.runs);
-        let results = all
-            .iter()
-            .filter_map(|(subject, record)| Entry::new(*subject, record, of_reference, &mut random));
+        let has_run = |(_, record): &&(&dyn Subject, &Record)| !record.runs.is_empty();
+        let reference_of = |class: Class| {
+            let mut of_class =
+                all.iter().filter(has_run).filter(|(subject, _)| subject.kind().class() == class);
+            let asked = |(subject, _): &&(&dyn Subject, &Record)| {
+                circumstances.reference.as_deref() == Some(subject.name())
+            };
+            let usual = |(subject, _): &&(&dyn Subject, &Record)| subject.kind().is_reference();
+            let found = of_class.clone().find(asked).or(of_class.clone().find(usual)).or(of_class.next())?;
+            Some((found.0.name(), found.1.runs.iter().map(Times::of).collect::<Vec<Times>>()))
+        };
+        let references = Class::ALL.map(reference_of);
+        let results = all.iter().filter_map(|(subject, record)| {
+            let class = subject.kind().class() as usize;
+            let reference = references[class].as_ref().map(|(name, times)| (*name, times.as_slice()));
+            Entry::new(*subject, record, reference, &mut random)
+        });
         let results = results.collect();
+        let references: Vec<String> =
+            references.iter().flatten().map(|(name, _)| (*name).to_owned()).collect();
         let missing = all.iter().filter_map(|(subject, record)| {
             Some(Absent { name: subject.name().into(), missing: record.missing.clone()? })
         });
@@ -272,19 +179,21 @@ impl Report {
         Report {
             format: FORMAT,
             program: concat!("matchstick ", env!("CARGO_PKG_VERSION")).into(),
+            command: circumstances.command,
             machine: circumstances.machine,
+            load_after: circumstances.load_after,
             payload: circumstances.payload,
             seed: schedule.seed,
             rounds: race.rounds,
             warmup: schedule.warmup,
             pinned: circumstances.pinned,
             interrupted: race.interrupted,
-            reference: reference.map(Into::into),
             launcher: Figures::of(&circumstances.launcher, &mut random),
             results,
             dropped: dropped.collect(),
             missing: missing.collect(),
-            notes: notes(race, schedule, circumstances.reference.as_deref(), reference),
+            notes: notes(race, schedule, circumstances.reference.as_deref(), &references),
+            references,
             phases: circumstances.phases,
             isolation: None,
         }
@@ -294,9 +203,40 @@ impl Report {
     pub fn entry(&self, name: &str) -> Option<&Entry> {
         self.results.iter().find(|entry| entry.command == name)
     }
+
+    /// Those that are started alike, in the order of the tables.
+    pub fn of_class(&self, class: Class) -> Vec<&Entry> {
+        self.results.iter().filter(|entry| entry.kind.class() == class).collect()
+    }
+
+    /// The subject that the ratios of these refer to.
+    pub fn reference_of(&self, class: Class) -> Option<&str> {
+        self.references
+            .iter()
+            .map(String::as_str)
+            .find(|name| self.entry(name).is_some_and(|entry| entry.kind.class() == class))
+    }
+
+    /// What a load beyond the processors makes of the figures.
+    pub fn verdict(&self) -> Option<String> {
+        let processors = self.machine.processors;
+        let load = self.machine.load.filter(|load| *load > processors as f64)?;
+        let after = self.load_after.map_or(String::new(), |after| format!(", and {after:.2} after it"));
+        Some(format!(
+            "Not to be quoted: with a load of {load:.2} on {} before the race{after}, these starts waited for the work of \
+             others. The ratios of the same rounds suffer least from that.",
+            counted(processors, "processor")
+        ))
+    }
 }
 
+/// The most starts that a report to compare with may hold, of all subjects together: to resample more takes minutes.
+const TIMES_MAX: usize = 1_000_000;
+
 /// The report that `json` holds, as [`export`] writes it.
+///
+/// # Errors
+/// If it is none, has another form, or more starts than 1,000,000.
 pub fn from_json(json: &[u8]) -> io::Result<Report> {
     /// What every report has, whatever its form.
     #[derive(Deserialize)]
@@ -304,7 +244,15 @@ pub fn from_json(json: &[u8]) -> io::Result<Report> {
         format: u32,
     }
     match serde_json::from_slice(json)? {
-        Head { format: FORMAT } => Ok(serde_json::from_slice(json)?),
+        Head { format: FORMAT } => {
+            let report: Report = serde_json::from_slice(json)?;
+            match report.results.iter().map(|entry| entry.times.len()).sum::<usize>() {
+                ..=TIMES_MAX => Ok(report),
+                count => {
+                    Err(io::Error::other(format!("it has {count} starts, and {TIMES_MAX} are the most")))
+                }
+            }
+        }
         Head { format } => {
             Err(io::Error::other(format!("it has form {format}, and this matchstick reads form {FORMAT}")))
         }
@@ -312,7 +260,7 @@ pub fn from_json(json: &[u8]) -> io::Result<Report> {
 }
 
 /// What else is to be said of a race.
-fn notes(race: &Race, schedule: &Schedule, asked: Option<&str>, reference: Option<&str>) -> Vec<String> {
+fn notes(race: &Race, schedule: &Schedule, asked: Option<&str>, references: &[String]) -> Vec<String> {
     let mut notes = Vec::new();
     if race.interrupted {
         notes.push("it was interrupted: the figures are of what was run until then".into());
@@ -321,59 +269,15 @@ fn notes(race: &Race, schedule: &Schedule, asked: Option<&str>, reference: Optio
         && rounds > race.rounds
         && !race.interrupted
     {
-        notes.push(format!("it ended after {} rounds, as nobody was left", race.rounds));
+        notes.push(format!("it ended after {}, as nobody was left", counted(race.rounds as usize, "round")));
     }
     if let Some(why) = &race.no_cold {
         notes.push(format!("no cold starts were measured: {why}"));
     }
-    if let (Some(asked), Some(reference)) = (asked, reference)
-        && asked != reference
+    if let Some(asked) = asked
+        && !references.iter().any(|name| name == asked)
     {
-        notes.push(format!("{asked} has no figures, so ratios refer to {reference}"));
+        notes.push(format!("{asked} has no figures, so ratios refer to {}", references.join(" and ")));
     }
     notes
-}
-
-impl Entry {
-    /// `None` for one without a start that counts.
-    fn new(subject: &dyn Subject, record: &Record, reference: &[Run], random: &mut Random) -> Option<Entry> {
-        let times = reapeds(&record.runs);
-        let figures = Figures::of(&record.runs, random)?;
-        let Figures { reaped, .. } = &figures;
-        let mean = |of: fn(&Sample) -> std::time::Duration| {
-            let sum: f64 = record.runs.iter().map(|run| of(&run.sample).as_secs_f64()).sum();
-            sum / record.runs.len().max(1) as f64
-        };
-        let ratios = |random: &mut Random| {
-            Some(Ratios {
-                first_byte: Ratio::of(&firsts(&record.runs), &firsts(reference), random)?,
-                reaped: Ratio::of(&times, &reapeds(reference), random)?,
-            })
-        };
-        let first = record.first.map(|sample| Times::of(&Run { round: 0, place: 0, sample }));
-        Some(Entry {
-            command: subject.name().into(),
-            mean: reaped.mean,
-            stddev: reaped.stddev,
-            median: reaped.median,
-            user: mean(|sample| sample.user),
-            system: mean(|sample| sample.system),
-            min: reaped.min,
-            max: reaped.max,
-            exit_codes: vec![0; times.len()],
-            kind: subject.kind(),
-            about: subject.about().into(),
-            line: subject.command(),
-            version: subject.version(),
-            ratios: ratios(random),
-            peak_kib: record.peak,
-            first,
-            cold: Figures::of(&record.cold, random),
-            failures: record.failures,
-            warnings: stats::warnings(&times).iter().map(ToString::to_string).collect(),
-            samples: record.runs.iter().map(Times::of).collect(),
-            times,
-            figures,
-        })
-    }
 }

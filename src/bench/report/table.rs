@@ -1,10 +1,16 @@
-//! The table: one row a subject, those that are missing included, and the machine above it.
+//! The tables of a race: one row a subject, those that are missing named below, and the machine above.
+//!
+//! What is executed and what a process starts itself are two tables: only what is started alike is compared. Each is
+//! shown in two parts, times and ratios, so that it fits a terminal of 80 columns.
 
-use super::{Entry, Report};
+use super::sheet::Sheet;
+use super::{Entry, Ratios, Report};
 use crate::bench::stats::{CONFIDENCE, Interval};
-use comfy_table::{Cell, CellAlignment, Table, TableStyle};
+use crate::bench::subject::Class;
+use crate::sys::date;
+use crate::text::counted;
 
-/// The machine, the table and the warnings, as they are printed.
+/// The machine, the tables and the warnings, as they are printed.
 pub fn text(report: &Report) -> String {
     let mut text = String::new();
     for (word, line) in report.machine.lines() {
@@ -13,98 +19,84 @@ pub fn text(report: &Report) -> String {
     for caveat in &report.machine.caveats {
         text += &format!("{:<11} not like other machines: {caveat}\n", "warning");
     }
-    text += &format!("{:<11} {}\n\n", "race", conditions(report));
-    text += &rows(report);
-    text += &beside(report);
-    text
+    text += &format!("{:<11} {}\n", "race", conditions(report));
+    for class in Class::ALL {
+        if !report.of_class(class).is_empty() {
+            let (times, ratios) = (times(report, class), ratios(report, class));
+            text += &format!("\n{}\n{}\n{}", class.title(), times.text(), ratios.text());
+        }
+    }
+    text + &beside(report)
 }
 
 /// How it was run, in a line.
 pub fn conditions(report: &Report) -> String {
     let pinned = report.pinned.map_or(String::new(), |cpu| format!(", all on CPU {cpu}"));
     format!(
-        "payload {}, {} rounds after {} of warm-up, shuffled by seed {}{pinned}",
-        report.payload, report.rounds, report.warmup, report.seed
+        "{} UTC, payload {}, {} after {} of warm-up, shuffled by seed {}{pinned}",
+        date(report.machine.time),
+        report.payload,
+        counted(report.rounds as usize, "round"),
+        report.warmup,
+        report.seed
     )
 }
 
-/// The heads of the table's columns.
-pub fn heads(report: &Report) -> Vec<String> {
-    let percent = format!("{:.0} %", 100.0 * CONFIDENCE);
-    let reference = report.reference.as_deref().unwrap_or("-");
-    let heads = [
-        "ms",
-        "first byte",
-        "reaped",
-        &percent,
-        "min",
-        "p90",
-        "p99",
-        "MAD",
-        &format!("× {reference}"),
-        &percent,
-        "user",
-        "system",
-        "KiB",
-        "n",
-    ];
-    heads.map(str::to_owned).to_vec()
+/// Both times of these subjects, in milliseconds.
+pub fn times(report: &Report, class: Class) -> Sheet {
+    let heads = ["ms", "first byte", "reaped", &percent(), "min", "p90", "p99", "MAD", "n"];
+    let row = |entry: &&Entry| {
+        let reaped = &entry.figures.reaped;
+        vec![
+            entry.command.clone(),
+            millis(entry.figures.first_byte.median),
+            millis(reaped.median),
+            maybe_range(reaped.interval, millis),
+            millis(reaped.min),
+            millis(reaped.p90),
+            millis(reaped.p99),
+            millis(reaped.mad),
+            reaped.n.to_string(),
+        ]
+    };
+    Sheet::figures(&heads, report.of_class(class).iter().map(row).collect())
 }
 
-/// The cells of one row.
-pub fn cells(entry: &Entry) -> Vec<String> {
-    let reaped = &entry.figures.reaped;
-    let ratio = entry.ratios.map(|ratios| ratios.reaped);
-    vec![
-        entry.command.clone(),
-        millis(entry.figures.first_byte.median),
-        millis(reaped.median),
-        range(reaped.interval, millis),
-        millis(reaped.min),
-        millis(reaped.p90),
-        millis(reaped.p99),
-        millis(reaped.mad),
-        ratio.map_or("-".into(), |ratio| significant(ratio.value)),
-        ratio.map_or("-".into(), |ratio| range(ratio.interval, significant)),
-        millis(entry.user),
-        millis(entry.system),
-        entry.peak_kib.map_or("-".into(), kib),
-        reaped.n.to_string(),
-    ]
+/// The ratios of these subjects to their reference, and what else they took.
+pub fn ratios(report: &Report, class: Class) -> Sheet {
+    let reference = report.reference_of(class).unwrap_or_default();
+    let (ratio, percent) = (format!("× {reference}"), percent());
+    let heads = ["", &ratio, &percent, "by rounds", &percent, "user", "system", "KiB"];
+    let row = |entry: &&Entry| {
+        let [value, interval, paired, paired_interval] = cells(entry, reference);
+        let kib = entry.peak_kib.map_or(String::new(), |kib| kib.to_string());
+        let (user, system) = (millis(entry.user), millis(entry.system));
+        vec![entry.command.clone(), value, interval, paired, paired_interval, user, system, kib]
+    };
+    Sheet::figures(&heads, report.of_class(class).iter().map(row).collect())
 }
 
-fn rows(report: &Report) -> String {
-    let rows: Vec<Vec<String>> = report.results.iter().map(cells).collect();
-    if rows.is_empty() {
-        return String::new();
+/// A ratio with its interval, and that of the same rounds with its own. The reference is itself, without any doubt.
+fn cells(entry: &Entry, reference: &str) -> [String; 4] {
+    match &entry.ratios {
+        Some(Ratios { reaped, paired, .. }) => [
+            significant(reaped.value),
+            maybe_range(reaped.interval, significant),
+            significant(paired.value),
+            maybe_range(paired.interval, significant),
+        ],
+        None if entry.command == reference => ["1", "", "1", ""].map(str::to_owned),
+        None => [(); 4].map(|()| String::new()),
     }
-    columns(&heads(report), &rows, CellAlignment::Right)
 }
 
-/// Rows below heads, without lines between them. The first column is at the left, the others as `alignment` says.
-pub(super) fn columns(heads: &[String], rows: &[Vec<String>], alignment: CellAlignment) -> String {
-    let mut table = Table::new();
-    table.load_style(TableStyle::new());
-    table.set_header(heads);
-    for row in rows {
-        let cells = row.iter().zip(0..);
-        table.add_row(cells.map(|(text, n)| {
-            Cell::new(text).set_alignment(if n == 0 { CellAlignment::Left } else { alignment })
-        }));
-    }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(alignment);
-        column.set_padding((1, 0));
-    }
-    if let Some(first) = table.column_mut(0) {
-        first.set_padding((0, 0));
-    }
-    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+fn percent() -> String {
+    format!("{:.0} %", 100.0 * CONFIDENCE)
 }
 
 /// What stands below the rows: who is not among them, and what is to be said against those who are.
 fn beside(report: &Report) -> String {
-    let mut text = String::new();
+    let mut text = String::from("\n");
     for entry in &report.results {
         if let Some(cold) = &entry.cold {
             let (first, reaped) = (millis(cold.first_byte.median), millis(cold.reaped.median));
@@ -153,14 +145,14 @@ pub fn significant(number: f64) -> String {
     format!("{number:.digits$}")
 }
 
+/// The same of an interval that there may not be: then nothing.
+pub fn maybe_range(interval: Option<Interval>, show: impl Fn(f64) -> String) -> String {
+    interval.map_or(String::new(), |interval| range(interval, show))
+}
+
 /// `low–high`.
 pub fn range(interval: Interval, show: impl Fn(f64) -> String) -> String {
     format!("{}–{}", show(interval.low), show(interval.high))
-}
-
-/// Linux counts a process's pages in batches: a very small one has none.
-fn kib(kib: u64) -> String {
-    if kib == 0 { "few".into() } else { kib.to_string() }
 }
 
 #[cfg(test)]

@@ -1,55 +1,88 @@
 //! The result in words: which was first, by how much, and what the figures do and do not say.
+//!
+//! Nobody is first by chance: where 1 lies in the interval of a ratio, no order is told.
 
-use super::table::{millis, range, significant};
-use super::{Entry, Report};
+use super::table::{maybe_range, millis, significant};
+use super::{Entry, Ratios, Report};
 use crate::bench::random::Random;
-use crate::bench::stats::Ratio;
-use crate::bench::subject::Kind;
+use crate::bench::stats::INTERVAL_MIN;
+use crate::bench::subject::Class;
 
-/// Three lines; fewer if there is nothing to compare.
+/// A line each; fewer if there is nothing to compare.
 pub fn text(report: &Report) -> String {
-    let lines = [winner(report), ours(report), Some(scope(report))];
-    lines.into_iter().flatten().map(|line| line + "\n").collect()
+    let of_class = |class| {
+        let mut lines: Vec<String> = winner(report, class).into_iter().collect();
+        lines.extend(ours(report, class));
+        lines
+    };
+    let lines = Class::ALL.into_iter().flat_map(of_class);
+    report.verdict().into_iter().chain(lines).chain([scope(report)]).map(|line| line + "\n").collect()
 }
 
 /// What is compared, in the order of the medians.
-fn ranked(report: &Report) -> Vec<&Entry> {
-    let mut ranked: Vec<&Entry> = report.results.iter().filter(|entry| entry.kind.is_ranked()).collect();
+fn ranked(report: &Report, class: Class) -> Vec<&Entry> {
+    let mut ranked = report.of_class(class);
+    ranked.retain(|entry| entry.kind.is_ranked());
     ranked.sort_by(|one, other| one.median.total_cmp(&other.median));
     ranked
 }
 
-/// The ratio of two subjects' times until reaped, with its interval: `× 1.28 [1.26–1.30]`.
-fn ratio(report: &Report, one: &Entry, other: &Entry) -> Option<String> {
-    let ratio = Ratio::of(&one.times, &other.times, &mut Random::new(report.seed))?;
-    Some(format!("× {} [{}]", significant(ratio.value), range(ratio.interval, significant)))
+/// How one compares with another.
+fn ratios(report: &Report, one: &Entry, other: &Entry) -> Option<Ratios> {
+    Ratios::of(&one.samples, &other.samples, &other.command, &mut Random::new(report.seed))
 }
 
-fn winner(report: &Report) -> Option<String> {
-    let ranked = ranked(report);
+/// `× 1.28 [1.26–1.30]`
+fn shown(ratios: &Ratios) -> String {
+    let interval = maybe_range(ratios.reaped.interval, significant);
+    let interval = if interval.is_empty() { interval } else { format!(" [{interval}]") };
+    format!("× {}{interval}", significant(ratios.reaped.value))
+}
+
+fn winner(report: &Report, class: Class) -> Option<String> {
+    let ranked = ranked(report, class);
     let [first, second, ..] = ranked.as_slice() else { return None };
-    Some(format!(
-        "Of {} subjects, {} was reaped first: {} ms after its start. Next came {}, with {} of that.",
-        ranked.len(),
-        first.command,
-        millis(first.median),
-        second.command,
-        ratio(report, second, first)?
-    ))
+    let ratios = ratios(report, second, first)?;
+    let (what, end) = match class {
+        Class::Command => ("commands", "reaped"),
+        Class::Inside => ("that a process starts itself", "given back"),
+    };
+    let all = format!("Of {} {what}", ranked.len());
+    let (first, median, second) = (&first.command, millis(first.median), &second.command);
+    Some(if ratios.reaped.interval.is_none() || ratios.paired.interval.is_none() {
+        format!("{all} none is ranked: that takes {INTERVAL_MIN} rounds or more.")
+    } else if ratios.is_decided() {
+        let ratio = shown(&ratios);
+        format!(
+            "{all}, {first} was {end} first: {median} ms after its start. Next came {second}, with {ratio} of that."
+        )
+    } else {
+        let ratio = shown(&ratios);
+        format!(
+            "{all}, {first} and {second} cannot be told apart: {second} took {ratio} of {first}'s {median} ms."
+        )
+    })
 }
 
-fn ours(report: &Report) -> Option<String> {
-    let ours = report.results.iter().find(|entry| entry.kind == Kind::Vm)?;
-    let others = ranked(report).into_iter().filter(|entry| entry.kind != Kind::Vm);
-    let each = others.filter_map(|other| Some(format!("{} {}", other.command, ratio(report, ours, other)?)));
-    let each: Vec<String> = each.collect();
-    if each.is_empty() {
-        return None;
-    }
-    Some(format!(
-        "From start to end, a virtual machine took so much of the others' time: {}.",
-        each.join(", ")
-    ))
+fn ours(report: &Report, class: Class) -> Vec<String> {
+    let ranked = ranked(report, class);
+    let of_one = |ours: &&Entry| {
+        let others = ranked.iter().filter(|other| !other.kind.is_ours());
+        let each = others.filter_map(|other| {
+            let ratios = ratios(report, ours, other)?;
+            let doubt = if ratios.is_decided() { "" } else { " (no difference to be seen)" };
+            Some(format!("{} {}{doubt}", other.command, shown(&ratios)))
+        });
+        let each: Vec<String> = each.collect();
+        (!each.is_empty()).then(|| {
+            format!(
+                "From start to end, {} took so much of the others' time: {}.",
+                ours.command,
+                each.join(", ")
+            )
+        })
+    };
+    ranked.iter().filter(|entry| entry.kind.is_ours()).filter_map(of_one).collect()
 }
 
 fn scope(report: &Report) -> String {

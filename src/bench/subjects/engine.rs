@@ -12,6 +12,7 @@ use crate::container::cgroup::remove_everywhere;
 use crate::container::mark;
 use std::cell::RefCell;
 use std::ffi::OsString;
+use std::fs;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -56,7 +57,7 @@ fn command(engine: &'static Engine, payload: &Payload) -> Command {
         let program = find_program(engine.name).ok_or_else(|| Missing::new("not installed", engine.hint))?;
         own.stands_alone()?;
         let image = Image::new(engine, program, &own).map_err(|why| Missing::new(why, engine.fix))?;
-        let words = image.run();
+        let words = image.run("/payload");
         *made.borrow_mut() = Some(image);
         Ok(words)
     };
@@ -96,13 +97,16 @@ impl Image {
         if !engine.has_own_storage {
             image.remove_left_over();
         }
+        fs::copy(&payload.empty, rootfs.path().join("empty")).map_err(|error| error.to_string())?;
         let archive = rootfs.directory().join("image.tar");
         let mut tar: Vec<OsString> = vec!["tar".into(), "-C".into(), rootfs.path().into(), "-cf".into()];
-        tar.extend([archive.clone().into(), "payload".into()]);
+        tar.extend([archive.clone().into(), "payload".into(), "empty".into()]);
         call(&tar)?;
         let mut import = image.words(&["import"]);
         import.extend([archive.into(), image.name.clone().into()]);
         call(&import)?;
+        // One that is installed may still not be able to start anything, because of its configuration or of the host.
+        call(&image.run("/empty"))?;
         Ok(image)
     }
 
@@ -111,10 +115,10 @@ impl Image {
         program.chain(self.options.iter().cloned()).chain(more.iter().map(OsString::from)).collect()
     }
 
-    fn run(&self) -> Vec<OsString> {
+    fn run(&self, program: &str) -> Vec<OsString> {
         let parent = format!("--cgroup-parent=/{}", self.name);
         let name = format!("--name={}", self.name);
-        self.words(&["run", "--rm", "--network=none", &parent, &name, &self.name, "/payload"])
+        self.words(&["run", "--rm", "--network=none", &parent, &name, &self.name, program])
     }
 
     /// Removes the containers and images of races that were killed.
