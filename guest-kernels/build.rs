@@ -33,21 +33,21 @@ enum Kind {
 }
 use Kind::{BootSector, Elf, Program};
 
-/// In the order of a lesson: up the processor's modes first.
-const GALLERY: &[(&str, Kind)] = &[
-    ("real", BootSector),
-    ("protected", BootSector),
-    ("long", BootSector),
-    ("hello", Elf),
-    ("noop", Elf),
-    ("echo", Elf),
-    ("fault", Elf),
-    ("paging", Elf),
-    ("timer", Elf),
-    ("exits", Elf),
-    ("smp", Elf),
-    ("rings", Elf),
-    ("primes", Elf),
+/// The order of a lesson: up the processor's modes first. Guests that are not named here follow by name.
+const ORDER: [&str; 13] = [
+    "real",
+    "protected",
+    "long",
+    "hello",
+    "noop",
+    "echo",
+    "fault",
+    "paging",
+    "timer",
+    "exits",
+    "smp",
+    "rings",
+    "primes",
 ];
 
 fn main() {
@@ -66,18 +66,33 @@ fn main() {
         compile(&sources.join("linux").join(name), Program, &target, &image);
     }
     let mut gallery = String::from("&[\n");
-    for &(name, kind) in GALLERY {
-        let image = Path::new(&out).join(name);
-        compile(&sources.join(name), kind, &target, &image);
-        let source = sources.join(name).with_extension("rs");
-        let text =
-            fs::read_to_string(&source).unwrap_or_else(|e| fail(&format!("{}: {e}", source.display())));
-        gallery += &literal(name, &text, &image);
+    for (name, text) in guests(&sources) {
+        let image = Path::new(&out).join(&name);
+        let kind = if text.contains(".section .boot") { BootSector } else { Elf };
+        compile(&sources.join(&name), kind, &target, &image);
+        gallery += &literal(&name, &text, &image);
     }
     gallery += "]\n";
     for (name, text) in [("gallery.rs", gallery), ("filters.rs", filters::source())] {
         fs::write(Path::new(&out).join(name), text).unwrap_or_else(|e| fail(&format!("{name}: {e}")));
     }
+}
+
+/// Each guest's name and source: a file that begins with its own name is one.
+fn guests(sources: &Path) -> Vec<(String, String)> {
+    let read =
+        |path: &Path| fs::read_to_string(path).unwrap_or_else(|e| fail(&format!("{}: {e}", path.display())));
+    let entries = fs::read_dir(sources).unwrap_or_else(|e| fail(&format!("{}: {e}", sources.display())));
+    let files = entries.flatten().map(|entry| entry.path());
+    let guest = |path: std::path::PathBuf| {
+        let name = path.file_name()?.to_str()?.strip_suffix(".rs")?.to_owned();
+        let text = read(&path);
+        text.starts_with(&format!("//! {name}: ")).then_some((name, text))
+    };
+    let mut guests: Vec<(String, String)> = files.filter_map(guest).collect();
+    let place = |name: &str| ORDER.iter().position(|known| *known == name).unwrap_or(ORDER.len());
+    guests.sort_by(|(a, _), (b, _)| (place(a), a).cmp(&(place(b), b)));
+    guests
 }
 
 /// The command's functions in the order of `src/start.ld`, which says why.

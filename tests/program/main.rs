@@ -23,6 +23,7 @@ mod lab;
 mod linux;
 mod load;
 
+mod own_guest;
 mod postmortem;
 mod run;
 mod sandbox;
