@@ -8,8 +8,13 @@ const DIRECTORIES: [&str; 8] =
     ["src", "tests", "docs", "examples", "benches", "guest-kernels", ".ci", ".github"];
 
 /// Files of other projects, which a comment cites as its source, and names that stand for many.
-const NOT_OURS: [&str; 4] =
-    ["docs/misc/pvh.pandoc", "docs/system/i386/hyperv.rst", "docs/explain/TOPIC.md", "docs/labs/NAME.md"];
+const NOT_OURS: [&str; 5] = [
+    "docs/misc/pvh.pandoc",
+    "docs/system/i386/hyperv.rst",
+    "docs/explain/TOPIC.md",
+    "docs/labs/NAME.md",
+    "guest-kernels/mine.rs",
+];
 
 /// All files of the project that people read.
 fn files() -> Vec<(PathBuf, String)> {
