@@ -101,7 +101,7 @@ _matchstick() {
                 --env | --gdb) ;;
                 *)
                     if [[ $cur == -* ]]; then
-                        _matchstick_words '--root --write --net --env --clear-env --sandbox -v --verbose -h --help'
+                        _matchstick_words '--root --write --net --contained --env --clear-env --sandbox -v --verbose -h --help'
                         if [[ -n $tracing ]]; then
                             _matchstick_words '-o --output --json --chrome --html'
                         else

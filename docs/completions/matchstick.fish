@@ -150,6 +150,7 @@ complete -c matchstick -n '__matchstick_in exec' -a '(__fish_complete_subcommand
 complete -c matchstick -n '__matchstick_in exec' -l root -x -a '(__fish_complete_directories)' -d 'The program\'s root directory'
 complete -c matchstick -n '__matchstick_in exec' -l write -rF -d 'It may change what is there'
 complete -c matchstick -n '__matchstick_in exec' -l net -d 'It may use the network'
+complete -c matchstick -n '__matchstick_in exec' -l contained -d 'A container is the wall'
 complete -c matchstick -n '__matchstick_in exec' -l env -x -d 'Set a variable of its environment'
 complete -c matchstick -n '__matchstick_in exec' -l clear-env -d 'Begin with an empty environment'
 complete -c matchstick -n '__matchstick_in exec' -l sandbox -x -a 'strict off' -d 'Have the kernel keep that, too'

@@ -32,6 +32,7 @@ const OPTIONS: &[OptionHelp] = &[
     option(None, "root", Some("DIR"), "DIR is the program's root directory"),
     option(None, "write", Some("PATH"), "it may change what is in PATH; can be given more than once"),
     option(None, "net", None, "it may use the network"),
+    option(None, "contained", None, "a container is the wall: it may do what the container lets it do"),
     option(None, "env", Some("K=V"), "set a variable of its environment; can be given more than once"),
     option(None, "clear-env", None, "begin with an empty environment"),
     option(None, "sandbox", Some("WHAT"), "strict, or off: have the kernel keep that, too [default: strict]"),
@@ -64,6 +65,8 @@ pub struct ExecArgs {
     pub write: Vec<PathBuf>,
     /// `--net`
     pub network: bool,
+    /// `--contained`
+    pub contained: bool,
     /// `--sandbox`
     pub sandbox: Option<Sandbox>,
     /// `--env`
@@ -100,6 +103,7 @@ impl ExecArgs {
             "root" => self.root = Some(parser.value()?.into()),
             "write" => self.write.push(parser.value()?.into()),
             "net" => self.network = true,
+            "contained" => self.contained = true,
             "sandbox" => self.sandbox = Some(parser.value()?.parse_with(sandbox)?),
             "env" => {
                 let variable = parser.value()?;
@@ -170,8 +174,9 @@ pub fn load(args: ExecArgs, probe: &mut impl Probe, observer: Option<Box<dyn Obs
     let environment = environment(&args);
     let config = Config {
         root: args.root,
-        writable: args.write,
-        network: args.network,
+        writable: if args.contained { vec!["/".into()] } else { args.write },
+        network: args.network || args.contained,
+        contained: args.contained,
         sandbox: args.sandbox.unwrap_or(Sandbox::Strict),
         environment,
         verbose: args.verbose,

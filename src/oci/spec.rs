@@ -63,7 +63,7 @@ impl Settings {
                 return wrong(name, why);
             }
         }
-        let mut options: Vec<String> = ["exec", "--write", "/", "--net"].map(str::to_owned).to_vec();
+        let mut options: Vec<String> = ["exec", "--contained"].map(str::to_owned).to_vec();
         match annotation(WALL) {
             None => {}
             Some(wall @ ("strict" | "off")) => options.extend(["--sandbox".into(), wall.into()]),

@@ -32,6 +32,8 @@ pub struct Files {
     lowest: RawFd,
     /// The program itself: its path on the host, and its arguments.
     program: Mutex<(PathBuf, Vec<Vec<u8>>)>,
+    /// Whether a container is around all that can be seen: other processes may be looked at.
+    pub contained: bool,
 }
 
 /// A path that means the process that looks at it.
@@ -76,8 +78,9 @@ pub fn own(path: &[u8], process: u32) -> Option<Own> {
     }
 }
 
-/// Whether a file of procfs, by its path on the host, tells nothing of other processes and nothing of our memory.
-fn is_harmless_in_proc(path: &Path, process: u32) -> bool {
+/// Whether a file of procfs, by its path on the host, tells nothing of our memory, and of other processes nothing, or only
+/// what ps(1) shows.
+fn is_harmless_in_proc(path: &Path, process: u32, others: bool) -> bool {
     const SYSTEM: [&str; 20] = [
         "cpuinfo",
         "meminfo",
@@ -128,7 +131,8 @@ fn is_harmless_in_proc(path: &Path, process: u32) -> bool {
     match names.next() {
         None => true,
         Some(name) if name.bytes().all(|byte| byte.is_ascii_digit()) => {
-            if name.parse() != Ok(process) {
+            let is_own = name.parse() == Ok(process);
+            if !is_own && !others {
                 return false;
             }
             let mut rest: Vec<&str> = names.collect();
@@ -137,7 +141,8 @@ fn is_harmless_in_proc(path: &Path, process: u32) -> bool {
             }
             // A link among its descriptors is only ever found as a link: nothing follows it.
             rest.first().is_none_or(|name| OWN.contains(name))
-                || rest.first() == Some(&"fd") && rest.len() <= 2
+                || is_own && rest.first() == Some(&"fd") && rest.len() <= 2
+                || !is_own && rest == ["cmdline"]
         }
         Some(name) => SYSTEM.contains(&name),
     }
@@ -162,7 +167,7 @@ impl Files {
         };
         let root = root.filter(|(_, path)| path != Path::new("/"));
         let writable = writable.iter().map(|path| path.canonicalize()).collect::<std::io::Result<_>>()?;
-        Ok(Files { root, writable, lowest, program: Mutex::default() })
+        Ok(Files { root, writable, lowest, program: Mutex::default(), contained: false })
     }
 
     /// The first descriptor that is ours.
@@ -242,7 +247,9 @@ impl Files {
             _ => self.look_up(dir, path, follow)?,
         };
         let kind = handle.kind()?;
-        if kind.file_system == PROC && !is_harmless_in_proc(&handle.path()?, std::process::id()) {
+        if kind.file_system == PROC
+            && !is_harmless_in_proc(&handle.path()?, std::process::id(), self.contained)
+        {
             return Err(Errno(libc::ENOENT));
         }
         Ok(handle)
@@ -370,7 +377,7 @@ mod tests {
 
     #[test]
     fn of_procfs_a_program_sees_the_system_and_what_is_harmless_of_itself() {
-        let is_harmless = |path: &str| is_harmless_in_proc(Path::new(path), 7);
+        let is_harmless = |path: &str| is_harmless_in_proc(Path::new(path), 7, false);
         for path in [
             "/proc",
             "/proc/cpuinfo",

@@ -65,6 +65,9 @@ pub struct Config {
     pub writable: Vec<PathBuf>,
     /// Whether it may talk to the network.
     pub network: bool,
+    /// Whether a container is around this process. Then that is the wall, and what is in it may be reached: all of its
+    /// processes, and local sockets by their names.
+    pub contained: bool,
     /// Whether the kernel is to keep what was said above as well: the second wall.
     pub sandbox: Sandbox,
     /// NAME=value.
@@ -117,7 +120,8 @@ impl Program {
         probe.mark(Phase::Open);
         let arena = address_space::reserve()?;
         let files = Files::new(config.root.as_deref(), &config.writable, lowest);
-        let files = files.map_err(|error| Failure::Denied(error.raw_os_error().unwrap_or(libc::EIO)))?;
+        let mut files = files.map_err(|error| Failure::Denied(error.raw_os_error().unwrap_or(libc::EIO)))?;
+        files.contained = config.contained;
         if let Some(root) = files.root()
             && !std::env::current_dir().is_ok_and(|current| current.starts_with(root))
         {
@@ -139,7 +143,7 @@ impl Program {
             thread_ended: Condvar::new(),
             is_clearing: AtomicBool::new(false),
             how: AtomicU8::new(0),
-            keeps_signals: AtomicBool::new(false),
+            keeps_signals: AtomicBool::new(config.contained),
             network: config.network,
             verbose: config.verbose,
             vfork: Mutex::new(None),
@@ -164,9 +168,11 @@ impl Program {
         probe.mark(Phase::Load);
         let process = Arc::new(process);
         if config.sandbox != Sandbox::Off {
-            let root = process.files.root().unwrap_or(Path::new("/"));
-            let keeps_signals = sys::wall(root, process.files.writable(), config.network);
-            process.keeps_signals.store(keeps_signals.map_err(host(Step::Sandbox))?, Ordering::Relaxed);
+            if !config.contained {
+                let root = process.files.root().unwrap_or(Path::new("/"));
+                let keeps_signals = sys::wall(root, process.files.writable(), config.network);
+                process.keeps_signals.store(keeps_signals.map_err(host(Step::Sandbox))?, Ordering::Relaxed);
+            }
             confine(lowest, config.network).map_err(host(Step::Sandbox))?;
         }
         probe.mark(Phase::Confine);

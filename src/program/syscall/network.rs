@@ -44,7 +44,8 @@ pub(super) fn socketpair(thread: &mut Thread, call: &Checked<'_>) -> Answer {
     two_descriptors(thread, answer, at)
 }
 
-/// A copy of an address that the program may use. Names of local sockets lead to other processes: EACCES.
+/// A copy of an address that the program may use. Names of local sockets lead to other processes: EACCES, unless those
+/// are all of one container.
 fn address(thread: &Thread, at: u64, len: u64) -> Result<Vec<u8>, Errno> {
     if len > ADDRESS_MAX {
         return Err(Errno(libc::EINVAL));
@@ -53,7 +54,7 @@ fn address(thread: &Thread, at: u64, len: u64) -> Result<Vec<u8>, Errno> {
     thread.process.arena.read(at, &mut bytes)?;
     let family = bytes.get(..2).map_or(0, |family| u16::from_le_bytes([family[0], family[1]]));
     match i32::from(family) {
-        libc::AF_UNIX if len > 2 => Err(Errno(libc::EACCES)),
+        libc::AF_UNIX if len > 2 && !thread.process.files.contained => Err(Errno(libc::EACCES)),
         _ => Ok(bytes),
     }
 }

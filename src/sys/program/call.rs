@@ -197,7 +197,7 @@ const fn same_addresses(number: i64) -> Option<u8> {
 
         SYS_read | SYS_write | SYS_pread64 | SYS_pwrite64 | SYS_readv | SYS_writev | SYS_preadv | SYS_pwritev
         | SYS_preadv2 | SYS_pwritev2 | SYS_getdents | SYS_getdents64 | SYS_fstat | SYS_fstatfs
-        | SYS_getrusage | SYS_getgroups | SYS_bind | SYS_connect | SYS_sendmsg
+        | SYS_getrusage | SYS_getgroups | SYS_setgroups | SYS_bind | SYS_connect | SYS_sendmsg
         | SYS_recvmsg | SYS_epoll_wait | SYS_getitimer | SYS_clock_gettime | SYS_clock_getres
         | SYS_timer_gettime | SYS_timerfd_gettime | SYS_signalfd4 | SYS_sched_getparam
         | SYS_sched_rr_get_interval | SYS_faccessat2 | SYS_mkdirat | SYS_mknodat | SYS_unlinkat
