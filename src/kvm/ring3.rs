@@ -212,14 +212,15 @@ impl ProgramVcpu {
         self.fd.as_raw_fd()
     }
 
-    /// What a processor needs once, before it first runs: CPUID, the registers of vectors that it may use (`XCR0`), and
-    /// a TSC that is the host's own, by which the vDSO tells the time.
-    pub fn set_up(&self, cpuid: &CpuId, xcr0: u64, msrs: &[(u32, u64)]) -> Result<()> {
+    /// What a processor needs once, before it first runs: CPUID, the registers of vectors that it may use (`XCR0`, where
+    /// there is XSAVE), and a TSC that is the host's own, by which the vDSO tells the time.
+    pub fn set_up(&self, cpuid: &CpuId, xcr0: Option<u64>, msrs: &[(u32, u64)]) -> Result<()> {
         self.fd.set_cpuid2(cpuid).map_err(host(Step::Set("the vCPU's CPUID")))?;
-        let mut xcrs = kvm_xcrs { nr_xcrs: 1, ..Default::default() };
-        xcrs.xcrs[0].value = xcr0;
-        // A processor without XSAVE has none.
-        let _ = self.fd.set_xcrs(&xcrs);
+        if let Some(value) = xcr0 {
+            let mut xcrs = kvm_xcrs { nr_xcrs: 1, ..Default::default() };
+            xcrs.xcrs[0].value = value;
+            self.fd.set_xcrs(&xcrs).map_err(host(Step::Set("the vCPU's XCR0")))?;
+        }
         self.set_msrs(msrs)?;
         self.use_hosts_tsc();
         Ok(())
@@ -236,11 +237,12 @@ impl ProgramVcpu {
             .collect::<Vec<_>>();
         let list = Msrs::from_entries(&entries).expect("a few");
         let set = self.fd.set_msrs(&list).map_err(host(Step::Set("the vCPU's model-specific registers")))?;
+        self.use_hosts_tsc();
         Ok(set == entries.len())
     }
 
     /// Has the TSC be the host's own (`KVM_VCPU_TSC_OFFSET`), where KVM can.
-    pub fn use_hosts_tsc(&self) {
+    fn use_hosts_tsc(&self) {
         let offset = 0_u64;
         let attribute = kvm_device_attr {
             flags: 0,
@@ -263,29 +265,25 @@ impl ProgramVcpu {
         }
     }
 
-    fn msr(&self, index: u32) -> Result<u64> {
-        let entry = kvm_msr_entry { index, ..Default::default() };
-        let mut list = Msrs::from_entries(&[entry]).expect("one");
+    /// The bases of FS, by which programs find what belongs to a thread, and of GS.
+    pub fn bases(&self) -> Result<[u64; 2]> {
+        let entries = [FS_BASE, GS_BASE].map(|index| kvm_msr_entry { index, ..Default::default() });
+        let mut list = Msrs::from_entries(&entries).expect("two");
         let what = Step::Get("a model-specific register");
         match self.fd.get_msrs(&mut list).map_err(host(what))? {
-            1 => Ok(list.as_slice()[0].data),
+            2 => Ok([list.as_slice()[0].data, list.as_slice()[1].data]),
             _ => Err(host(what)(io::Error::from_raw_os_error(libc::EINVAL))),
         }
     }
 
-    /// The base of FS, by which programs find what belongs to a thread.
-    pub fn fs_base(&self) -> Result<u64> {
-        self.msr(FS_BASE)
+    /// Sets both.
+    pub fn set_bases(&self, [fs, gs]: [u64; 2]) -> Result<()> {
+        self.set_msrs(&[(FS_BASE, fs), (GS_BASE, gs)])
     }
 
     /// Sets the base of FS.
     pub fn set_fs_base(&self, base: u64) -> Result<()> {
         self.set_msrs(&[(FS_BASE, base)])
-    }
-
-    /// The base of GS.
-    pub fn gs_base(&self) -> Result<u64> {
-        self.msr(GS_BASE)
     }
 
     /// Sets the base of GS.

@@ -116,7 +116,7 @@ impl Process {
         let Processor { cpuid, xcr0, has_xsave, has_fsgsbase, .. } = self.processor()?;
         vcpu.set_system(stub::system_registers(page, *has_xsave, *has_fsgsbase));
         vcpu.bring_system(self.how().is_none());
-        vcpu.set_up(cpuid, *xcr0, &stub::MSRS)
+        vcpu.set_up(cpuid, has_xsave.then_some(*xcr0), &stub::MSRS)
     }
 
     /// The same for a program's first vCPU, but without CPUID, which a program may never execute: if it does, it faults

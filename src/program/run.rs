@@ -214,9 +214,6 @@ impl Thread {
                 trap.address = system.cr2;
                 let mut space = lock(&self.process.space);
                 if error & 2 == 0 && space.show_vdso_data(system.cr2)? {
-                    if self.is_bare {
-                        self.vcpu.use_hosts_tsc();
-                    }
                     return Ok(());
                 }
                 let verdict = space.regions().verdict(system.cr2, error & 2 != 0, error & 16 != 0);

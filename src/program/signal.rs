@@ -259,7 +259,7 @@ impl Thread {
         all[..2].copy_from_slice(&0x37f_u16.to_le_bytes());
         all[MXCSR..MXCSR + 4].copy_from_slice(&0x1f80_u32.to_le_bytes());
         all[LEGACY..LEGACY + 8].copy_from_slice(&3_u64.to_le_bytes());
-        let mut fpu = self.vcpu.fpu()?;
+        let mut fpu = Fpu::default();
         set_bytes(&mut fpu, &all);
         self.vcpu.set_fpu(&fpu)
     }

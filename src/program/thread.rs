@@ -155,12 +155,8 @@ pub struct Copied {
 impl Copied {
     /// What `thread` has.
     pub fn of(thread: &mut Thread) -> Result<Copied> {
-        Ok(Copied {
-            registers: thread.state(),
-            fpu: thread.vcpu.fpu()?,
-            fs_base: thread.vcpu.fs_base()?,
-            gs_base: thread.vcpu.gs_base()?,
-        })
+        let [fs_base, gs_base] = thread.vcpu.bases()?;
+        Ok(Copied { registers: thread.state(), fpu: thread.vcpu.fpu()?, fs_base, gs_base })
     }
 
     /// Sets the registers of `thread`'s vCPU, wherever it stood.

@@ -44,7 +44,7 @@ impl Halted for Thread {
 
     fn others(&mut self) -> Result<(Vec<u8>, [u64; 2])> {
         let fpu: Vec<u8> = self.vcpu.fpu()?.region.iter().flat_map(|word| word.to_le_bytes()).collect();
-        Ok((fpu[..512].to_vec(), [self.vcpu.fs_base()?, self.vcpu.gs_base()?]))
+        Ok((fpu[..512].to_vec(), self.vcpu.bases()?))
     }
 
     fn is_before_call(&self) -> bool {

@@ -72,8 +72,7 @@ pub(super) fn execve(thread: &mut Thread, call: &Checked<'_>) -> Answer {
         }
     };
     thread.reset_fpu()?;
-    thread.vcpu.set_fs_base(0)?;
-    thread.vcpu.set_gs_base(0)?;
+    thread.vcpu.set_bases([0; 2])?;
     thread.begin_anew(begin)?;
     if let Some(observer) = thread.observer() {
         let (path, arguments) = process.files.what_runs();

@@ -30,8 +30,8 @@ pub(super) fn arch_prctl(thread: &mut Thread, call: &Checked<'_>) -> Answer {
         SET_FS | SET_GS if address >= LIMIT => return errno(libc::EPERM),
         SET_FS => thread.vcpu.set_fs_base(address)?,
         SET_GS => thread.vcpu.set_gs_base(address)?,
-        GET_FS => thread.process.arena.write(address, &thread.vcpu.fs_base()?.to_le_bytes())?,
-        GET_GS => thread.process.arena.write(address, &thread.vcpu.gs_base()?.to_le_bytes())?,
+        GET_FS => thread.process.arena.write(address, &thread.vcpu.bases()?[0].to_le_bytes())?,
+        GET_GS => thread.process.arena.write(address, &thread.vcpu.bases()?[1].to_le_bytes())?,
         _ => return errno(libc::EINVAL),
     }
     value(0)
