@@ -98,10 +98,10 @@ _matchstick() {
             case $prev in
                 --root | --write | -o | --output | --chrome | --html) _matchstick_files ;;
                 --sandbox) _matchstick_words 'strict off' ;;
-                --env | --gdb) ;;
+                --env | --gdb | --keep-fd | -m | --memory | --timeout | --max-output | --max-processes | -c | --cpus) ;;
                 *)
                     if [[ $cur == -* ]]; then
-                        _matchstick_words '--root --write --net --contained --env --clear-env --sandbox -v --verbose -h --help'
+                        _matchstick_words '--root --write --tmp --net --contained --keep-fd -m --memory --timeout --max-output --max-processes -c --cpus --env --clear-env --sandbox -v --verbose -h --help'
                         if [[ -n $tracing ]]; then
                             _matchstick_words '-o --output --json --chrome --html'
                         else

@@ -69,6 +69,10 @@ pub enum Error {
         source: Failure,
     },
 
+    /// A descriptor that a program is to have is none.
+    #[error("descriptor {0} is not open")]
+    NotOpen(u32),
+
     /// A lab needs what is not here.
     #[error("the lab {lab} needs {what}")]
     LabNeeds {

@@ -5,10 +5,10 @@ use super::option::{CommandHelp, Given, HELP, OptionHelp, Parsed, option};
 use super::timings;
 #[cfg(feature = "debugger")]
 use super::values::address;
-use super::values::sandbox;
+use super::values::{sandbox, size, time};
 #[cfg(feature = "debugger")]
 use crate::debugger::Address;
-use crate::program::{Config, Program, Refusal, shown};
+use crate::program::{Config, Limits, PROCESSES_MAX, Program, Refusal, shown};
 use crate::sandbox::Sandbox;
 use crate::timeline::{Observer, Phase, Probe};
 use lexopt::{Parser, ValueExt};
@@ -31,10 +31,27 @@ pub const COMMAND: CommandHelp = CommandHelp {
 const OPTIONS: &[OptionHelp] = &[
     option(None, "root", Some("DIR"), "DIR is the program's root directory"),
     option(None, "write", Some("PATH"), "it may change what is in PATH; can be given more than once"),
+    option(None, "tmp", None, "it has a /tmp of its own, in memory, thrown away at the end"),
     option(None, "net", None, "it may use the network"),
     option(None, "contained", None, "a container is the wall: it may do what the container lets it do"),
+    option(
+        None,
+        "keep-fd",
+        Some("FD"),
+        "it gets the open file FD as well, 3 or more; can be given more than once",
+    ),
     option(None, "env", Some("K=V"), "set a variable of its environment; can be given more than once"),
     option(None, "clear-env", None, "begin with an empty environment"),
+    option(
+        Some('m'),
+        "memory",
+        Some("SIZE"),
+        "a limit on memory that each of its processes may write to, such as 64M",
+    ),
+    option(None, "timeout", Some("TIME"), "end it, and all that it started, after TIME: 2s, 500ms, 3m"),
+    option(None, "max-output", Some("SIZE"), "end them when stdout and stderr have got more than SIZE"),
+    option(None, "max-processes", Some("N"), "a limit on its processes at any one time"),
+    option(Some('c'), "cpus", Some("N"), "it may use N of this host's processors"),
     option(None, "sandbox", Some("WHAT"), "strict, or off: have the kernel keep that, too [default: strict]"),
     #[cfg(feature = "debugger")]
     option(None, "gdb", Some("ADDRESS"), "wait for gdb at a PORT of this host, or unix:PATH"),
@@ -47,8 +64,12 @@ const OPTIONS: &[OptionHelp] = &[
 const NOTES: &str = "
 PROGRAM is looked for in PATH, unless it has a slash in it. What follows it is for the program.
 
+-m counts what is or was mapped to be written to: heap, data, stacks of threads; not the first stack, nor files in
+memory. The other limits are for all of its processes together; 4096 is the most there can be where one of them is given.
+
 Exit status:
   the program's own
+  120  --max-output was not enough                 124  --timeout is over
   125  matchstick failed, or was used wrongly      127  there is no such program
   126  it cannot be run, or this host cannot run it
   128+N  ended by signal N
@@ -67,6 +88,12 @@ pub struct ExecArgs {
     pub network: bool,
     /// `--contained`
     pub contained: bool,
+    /// `--tmp`
+    pub tmp: bool,
+    /// `--keep-fd`
+    pub kept: Vec<u32>,
+    /// `--memory`, `--timeout`, `--max-output`, `--max-processes`, `--cpus`
+    pub limits: Limits,
     /// `--sandbox`
     pub sandbox: Option<Sandbox>,
     /// `--env`
@@ -102,8 +129,15 @@ impl ExecArgs {
         match name {
             "root" => self.root = Some(parser.value()?.into()),
             "write" => self.write.push(parser.value()?.into()),
+            "tmp" => self.tmp = true,
             "net" => self.network = true,
             "contained" => self.contained = true,
+            "keep-fd" => self.kept.push(parser.value()?.parse_with(descriptor)?),
+            "memory" => self.limits.memory = Some(parser.value()?.parse_with(memory)?),
+            "timeout" => self.limits.time = Some(parser.value()?.parse_with(time)?),
+            "max-output" => self.limits.output = Some(parser.value()?.parse_with(size)?),
+            "max-processes" => self.limits.processes = Some(parser.value()?.parse_with(processes)?),
+            "cpus" => self.limits.cpus = Some(parser.value()?.parse_with(count)?),
             "sandbox" => self.sandbox = Some(parser.value()?.parse_with(sandbox)?),
             "env" => {
                 let variable = parser.value()?;
@@ -121,6 +155,34 @@ impl ExecArgs {
         }
         Ok(())
     }
+}
+
+/// A number of processes.
+fn processes(text: &str) -> std::result::Result<u32, String> {
+    let number = text.parse().ok().filter(|number| (1..=PROCESSES_MAX).contains(number));
+    number.ok_or_else(|| format!("a program has 1 to {PROCESSES_MAX} processes"))
+}
+
+/// How much memory a program may have: less than this, and none would start.
+fn memory(text: &str) -> std::result::Result<u64, String> {
+    let bytes = size(text)?;
+    if bytes < 1 << 20 { Err("a program needs 1M of memory at least".into()) } else { Ok(bytes) }
+}
+
+/// A number of processors.
+fn count(text: &str) -> std::result::Result<u32, &'static str> {
+    text.parse()
+        .ok()
+        .filter(|&count| count > 0)
+        .ok_or("a program has a whole number of processors, 1 or more")
+}
+
+/// The number of an open file that a program can have.
+fn descriptor(text: &str) -> std::result::Result<u32, &'static str> {
+    text.parse()
+        .ok()
+        .filter(|number| (3..1024).contains(number))
+        .ok_or("the number of an open file is 3 to 1023")
 }
 
 /// Reads what follows `exec`.
@@ -171,12 +233,18 @@ pub fn run(args: ExecArgs) -> Result<u8> {
 /// Of a program that cannot be run, and of a host that cannot run it.
 pub fn load(args: ExecArgs, probe: &mut impl Probe, observer: Option<Box<dyn Observer>>) -> Result<Program> {
     let name = shown(args.words.first().map(|word| word.as_bytes()).unwrap_or_default());
+    if let Some(&closed) = args.kept.iter().find(|&&kept| crate::sys::program::identity(kept as i32).is_err())
+    {
+        return Err(Error::NotOpen(closed));
+    }
     let environment = environment(&args);
     let config = Config {
         root: args.root,
         writable: if args.contained { vec!["/".into()] } else { args.write },
+        private_tmp: args.tmp,
         network: args.network || args.contained,
         contained: args.contained,
+        limits: args.limits,
         sandbox: args.sandbox.unwrap_or(Sandbox::Strict),
         environment,
         verbose: args.verbose,
@@ -203,6 +271,7 @@ pub fn hint(failure: &crate::program::Failure) -> Option<&'static str> {
     use crate::program::Failure;
     Some(match failure {
         Failure::NotFound => "PATH is where it is looked for, unless it has a slash in it",
+        Failure::Place(..) => "--root is a directory, and --write names what is there",
         Failure::Denied(libc::EACCES) => "a program is a regular file that may be executed",
         Failure::Refused(Refusal::System(libc::ENOENT), Some(_)) => {
             "with --root, the interpreter has to be below it, too"
@@ -210,6 +279,9 @@ pub fn hint(failure: &crate::program::Failure) -> Option<&'static str> {
         Failure::Refused(Refusal::Machine(_) | Refusal::Narrow, _) => "it takes a program for x86-64",
         Failure::Refused(Refusal::NotElf, None) => {
             "a script names its interpreter in its first line: #!/bin/sh"
+        }
+        Failure::Refused(Refusal::System(libc::ENOMEM), _) => {
+            "-m SIZE is a limit, and this host's memory is one"
         }
         _ => return None,
     })

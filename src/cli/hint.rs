@@ -37,7 +37,9 @@ impl Error {
             },
             #[cfg(feature = "race")]
             Error::Bench(error) => status_of_bench(error),
-            Error::Decided | Error::TooEarly | Error::Lab { .. } | Error::Shell(_) => status::FAILURE,
+            Error::Decided | Error::TooEarly | Error::NotOpen(_) | Error::Lab { .. } | Error::Shell(_) => {
+                status::FAILURE
+            }
             Error::LabNeeds { .. } => status::REFUSED,
             Error::NoKernel { .. } => status::REFUSED,
             Error::NoGuest { .. } | Error::NoInitrd { .. } | Error::Linux(LinuxError::NoKernel { .. }) => {
@@ -83,6 +85,7 @@ impl Error {
                 "start it by sudo; with --dry-run it shows what it would do, and needs nothing"
             }
             Error::LabNeeds { .. } => "its package has to be installed; with --dry-run the lab needs nothing",
+            Error::NotOpen(_) => "--keep-fd FD names what whoever starts matchstick has open",
             Error::Decided => {
                 "-m, -c, --timeout, --max-output and --sandbox are its limits in this run; `matchstick snapshot` decides the rest"
             }

@@ -45,6 +45,10 @@ pub enum Step {
     StartProcess,
     /// Give up rights before the guest runs (seccomp(2), landlock(7)).
     Sandbox,
+    /// Limit what a program may take (sched_setaffinity(2), timer_create(2)).
+    Limits,
+    /// Give a program a /tmp of its own (unshare(2), mount(2)).
+    PrivateDirectory,
     /// Get random bytes (getrandom(2)).
     Random,
     /// Have a file that is nowhere but in memory (memfd_create(2)).
@@ -78,6 +82,8 @@ impl fmt::Display for Step {
             Step::StartThread => "start a thread",
             Step::StartProcess => "start a process",
             Step::Sandbox => "set up the sandbox",
+            Step::Limits => "limit what the program may take",
+            Step::PrivateDirectory => "give the program a /tmp of its own",
             Step::Random => "get random bytes",
             Step::MemoryFile => "have a file in memory",
             Step::CopyMemory => "copy the guest's memory",

@@ -29,7 +29,7 @@ const CHUNK: u64 = 64 << 20;
 pub const FIRST_END: u64 = CHUNK - PROGRAM;
 /// The lowest address that can be mapped, as vm.mmap_min_addr usually is.
 pub const LOWEST: u64 = 0x1_0000;
-const PAGE: u64 = 4096;
+pub const PAGE: u64 = 4096;
 const LARGE: u64 = 2 << 20;
 /// Mappings from this size on lie behind the first slot.
 const LARGE_MAPPING: u64 = 8 << 20;
@@ -41,12 +41,12 @@ const FIRST_SLOT: u32 = 2;
 
 /// Where things go that say no address.
 #[derive(Debug, Clone, Copy)]
-struct Layout {
+pub struct Layout {
     /// Small mappings lie from here downwards.
     top: u64,
     /// The heap begins and ends here.
-    heap: u64,
-    heap_end: u64,
+    pub heap: u64,
+    pub heap_end: u64,
 }
 
 /// The address space of one process, with the VM that sees it.
@@ -56,7 +56,7 @@ pub struct AddressSpace {
     tables: Tables,
     pub(super) arena: Arc<Arena>,
     pub(super) regions: Regions,
-    layout: Layout,
+    pub layout: Layout,
     /// The slots that the VM has.
     shown: Vec<bool>,
     has_more: bool,
@@ -249,6 +249,11 @@ impl AddressSpace {
         if is_set { Ok(()) } else { Err(Errno(libc::ENOMEM)) }
     }
 
+    /// From now on no more than so many bytes may be mapped to write to: ENOMEM.
+    pub fn limit(&mut self, memory: Option<u64>) {
+        self.regions.limit = memory;
+    }
+
     /// Maps `source` at exactly `at`, in place of what is there.
     pub fn map_at(
         &mut self,
@@ -259,13 +264,16 @@ impl AddressSpace {
     ) -> std::result::Result<u64, Errno> {
         let (start, end) = self.range(at, len)?;
         let rights = Rights::of(protection);
+        if rights.write {
+            self.regions.check_memory(start, end, end - start)?;
+        }
         if !self.regions.is_free(start, end) {
             self.give(start, end, Rights::NONE)?;
         }
         self.arena.map(start, end - start, rights.on_host(), source)?;
         let is_anonymous = source.flags & libc::MAP_SHARED == 0 && source.fd < 0;
         let is_own = source.flags & libc::MAP_SHARED == 0;
-        self.regions.remember(start, Region { end, rights, is_anonymous });
+        self.regions.remember(start, Region { end, rights, is_anonymous, is_counted: rights.write });
         if !is_own || touch::prepare(&self.arena, start, end, rights, is_anonymous) {
             self.give(start, end, rights)?;
         }
@@ -372,11 +380,15 @@ impl AddressSpace {
             if region.rights == rights {
                 continue;
             }
+            if rights.write && !region.is_counted {
+                self.regions.check_memory(at, region.end, region.end - at)?;
+            }
             self.give(at, region.end, region.rights.and(rights))?;
             self.on_host(at, region.end, region.rights, rights).inspect_err(|_| {
                 let _ = self.give(at, region.end, region.rights);
             })?;
-            self.regions.remember(at, Region { rights, ..region });
+            let is_counted = region.is_counted || rights.write;
+            self.regions.remember(at, Region { rights, is_counted, ..region });
             // What was nobody's to use has not been touched yet.
             let is_new = region.is_anonymous && !region.rights.read;
             if !is_new || touch::prepare(&self.arena, at, region.end, rights, true) {
@@ -393,28 +405,6 @@ impl AddressSpace {
             self.arena.protect(at, end - at, libc::PROT_NONE)?;
         }
         Ok(self.arena.protect(at, end - at, new.on_host())?)
-    }
-
-    /// brk(2): moves the end of the heap if it can, and says where it is.
-    pub fn set_heap_end(&mut self, wanted: u64) -> u64 {
-        let Layout { heap, heap_end, .. } = self.layout;
-        let (old, new) =
-            (heap_end.next_multiple_of(PAGE), wanted.checked_next_multiple_of(PAGE).unwrap_or(0));
-        if wanted < heap || new > ARENA {
-            return heap_end;
-        }
-        if new > old {
-            // A page stays free behind it.
-            let is_room = self.regions.is_free(old, new + PAGE);
-            let protection = libc::PROT_READ | libc::PROT_WRITE;
-            if !is_room || self.map_at(old, new - old, protection, Source::ANONYMOUS).is_err() {
-                return heap_end;
-            }
-        } else if new < old && self.unmap(new, old - new).is_err() {
-            return heap_end;
-        }
-        self.layout.heap_end = wanted;
-        wanted
     }
 
     /// What is mapped.

@@ -156,17 +156,31 @@ fn is_common_device((major, minor): (u32, u32)) -> bool {
 impl Files {
     /// All below `root`, of which `writable` may be changed; both are paths on the host. Descriptors from `lowest` on are
     /// ours.
-    pub fn new(root: Option<&Path>, writable: &[PathBuf], lowest: RawFd) -> std::io::Result<Files> {
-        let root = match root {
-            None => None,
-            Some(path) => {
-                let path = path.canonicalize()?;
-                let text = CString::new(path.as_os_str().as_bytes())?;
-                Some((Handle::find(CWD, &text, true, false, lowest)?, path))
+    ///
+    /// # Errors
+    /// Which of them is not there, or is a root and no directory.
+    pub fn new(
+        root: Option<&Path>,
+        writable: &[PathBuf],
+        lowest: RawFd,
+    ) -> std::result::Result<Files, (PathBuf, std::io::Error)> {
+        let find = |path: &Path| {
+            let path = path.canonicalize()?;
+            let text = CString::new(path.as_os_str().as_bytes())?;
+            let handle = Handle::find(CWD, &text, true, false, lowest)?;
+            match handle.kind()?.mode & libc::S_IFMT {
+                libc::S_IFDIR => Ok((handle, path)),
+                _ => Err(std::io::Error::from_raw_os_error(libc::ENOTDIR)),
             }
         };
+        let of = |path: &Path| {
+            let path = path.to_path_buf();
+            |error| (path, error)
+        };
+        let root = root.map(|path| find(path).map_err(of(path))).transpose()?;
         let root = root.filter(|(_, path)| path != Path::new("/"));
-        let writable = writable.iter().map(|path| path.canonicalize()).collect::<std::io::Result<_>>()?;
+        let writable = writable.iter().map(|path| path.canonicalize().map_err(of(path)));
+        let writable = writable.collect::<std::result::Result<_, _>>()?;
         Ok(Files { root, writable, lowest, program: Mutex::default(), contained: false })
     }
 

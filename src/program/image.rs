@@ -21,7 +21,7 @@ const PAGE: u64 = 4096;
 /// What a larger program's stack ends at a multiple of.
 const LARGE: u64 = 64 << 20;
 /// The stack, as large as `ulimit -s` usually says.
-const STACK: u64 = 8 << 20;
+pub const STACK: u64 = 8 << 20;
 /// What stays free below the stack, so that who runs over its end finds nothing.
 const STACK_GUARD: u64 = 1 << 20;
 /// Where a position-independent program begins, at the earliest.

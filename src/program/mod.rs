@@ -20,6 +20,7 @@ mod errno;
 mod files;
 mod filter;
 mod image;
+mod limits;
 mod process;
 mod processor;
 mod regions;
@@ -36,6 +37,7 @@ mod watched;
 pub use files::shown;
 pub use filter::is_allowed;
 pub use image::Refusal;
+pub use limits::{Limits, PROCESSES_MAX};
 pub use process::Failure;
 
 use crate::error::{Error, Result, Step};
@@ -70,6 +72,10 @@ pub struct Config {
     pub contained: bool,
     /// Whether the kernel is to keep what was said above as well: the second wall.
     pub sandbox: Sandbox,
+    /// Whether it has a /tmp of its own, which is empty at first, in memory, and thrown away at the end.
+    pub private_tmp: bool,
+    /// What it may take.
+    pub limits: Limits,
     /// NAME=value.
     pub environment: Vec<Vec<u8>>,
     /// Whether to name, on standard error, each system call that is not served.
@@ -115,12 +121,19 @@ impl Program {
         observer: Option<Box<dyn Observer>>,
     ) -> std::result::Result<Program, Failure> {
         let host = |step| move |source| Failure::Vmm(Error::Host { step, source });
+        let mut config = config;
+        if config.private_tmp {
+            let tmp = config.root.as_deref().unwrap_or(Path::new("/")).join("tmp");
+            let made = sys::private_directory(&tmp, config.limits.memory);
+            made.map_err(host(Step::PrivateDirectory))?;
+            config.writable.push(tmp);
+        }
         let lowest = sys::lowest_of_ours().map_err(host(Step::OpenKvm))?;
         let kvm = Kvm::open()?.out_of_reach(lowest)?;
         probe.mark(Phase::Open);
         let arena = address_space::reserve()?;
         let files = Files::new(config.root.as_deref(), &config.writable, lowest);
-        let mut files = files.map_err(|error| Failure::Denied(error.raw_os_error().unwrap_or(libc::EIO)))?;
+        let mut files = files.map_err(|(path, source)| Failure::Place(path, source))?;
         files.contained = config.contained;
         if let Some(root) = files.root()
             && !std::env::current_dir().is_ok_and(|current| current.starts_with(root))
@@ -129,8 +142,12 @@ impl Program {
         }
         sys::on_fault_in_copies().map_err(host(Step::Signals))?;
         sys::default_everything().map_err(host(Step::Signals))?;
+        let name = shown(arguments.first().map_or(b"", Vec::as_slice));
+        limits::put_in_force(&config.limits, &name, lowest)?;
         probe.mark(Phase::Arena);
-        let space = AddressSpace::new(&kvm, Arc::clone(&arena), lowest)?;
+        let mut space = AddressSpace::new(&kvm, Arc::clone(&arena), lowest)?;
+        // Its first stack has a limit of its own.
+        space.limit(config.limits.memory.map(|memory| memory.saturating_add(image::STACK)));
         probe.mark(Phase::CreateVm);
         let process = Process {
             processor: OnceLock::new(),
@@ -146,6 +163,7 @@ impl Program {
             keeps_signals: AtomicBool::new(config.contained),
             network: config.network,
             verbose: config.verbose,
+            output: limits::Output::find(),
             vfork: Mutex::new(None),
         };
         let name = arguments.first().cloned().unwrap_or_default();
@@ -173,7 +191,8 @@ impl Program {
                 let keeps_signals = sys::wall(root, process.files.writable(), config.network);
                 process.keeps_signals.store(keeps_signals.map_err(host(Step::Sandbox))?, Ordering::Relaxed);
             }
-            confine(lowest, config.network).map_err(host(Step::Sandbox))?;
+            sandbox::name_forbidden_calls();
+            filter::confine(lowest, config.network).map_err(host(Step::Sandbox))?;
         }
         probe.mark(Phase::Confine);
         let thread = Thread::first(process, begin, opened.asks_cpuid(), run::other)?;

@@ -7,6 +7,7 @@ use super::address_space::AddressSpace;
 use super::errno::Errno;
 use super::files::{CWD, Files, shown};
 use super::image::{self, Begin, Executable, Refusal, Start};
+use super::limits::Output;
 use super::processor::{self, Processor};
 use super::stub::{self, Return};
 use crate::error::{Error, Result};
@@ -30,6 +31,9 @@ pub enum Failure {
     /// It is no program that can be run; or its interpreter, which is named then, is none.
     #[error("{}{}", .1.as_ref().map_or(String::new(), |path| format!("its interpreter {}: ", shown(path))), .0)]
     Refused(Refusal, Option<Vec<u8>>),
+    /// What it is to have as its root, or to change, is not there.
+    #[error("{}", crate::text::shown(.0))]
+    Place(PathBuf, #[source] std::io::Error),
     /// The VM could not be made.
     #[error(transparent)]
     Vmm(#[from] Error),
@@ -54,6 +58,8 @@ pub struct Process {
     pub keeps_signals: AtomicBool,
     pub network: bool,
     pub verbose: bool,
+    /// What counts as output, where that is limited.
+    pub output: Option<Output>,
     /// What a child of vfork(2) tells its parent when it ends, instead of becoming another program.
     pub vfork: Mutex<Option<Lender>>,
 }
@@ -180,6 +186,12 @@ impl Process {
             }
         };
         Ok(Opened { program, interpreter, path: path.to_vec(), file_path, arguments })
+    }
+
+    /// Whether `to`, a number as kill(2) takes it, is the process itself, one of its threads, its group, or a child.
+    pub fn is_near(&self, to: i32) -> bool {
+        let own = std::process::id() as i32;
+        to == own || to == 0 || to == -own || lock(&self.threads).alive.contains(&to) || sys::is_child(to)
     }
 
     /// Before the process ends: tells a parent that has lent its memory what has changed in it.

@@ -2,6 +2,7 @@
 //!
 //! Pure: no memory is touched. Source: mmap(2).
 
+use super::errno::Errno;
 use super::tables::Rights;
 use std::collections::BTreeMap;
 
@@ -14,6 +15,8 @@ pub struct Region {
     pub rights: Rights,
     /// Memory of the program alone, without a file: what a child that shares its memory changes is found in these.
     pub is_anonymous: bool,
+    /// It may be written to, or could be: it counts as memory of the program.
+    pub is_counted: bool,
 }
 
 /// Why an access faulted.
@@ -29,19 +32,23 @@ pub enum Verdict {
 
 /// Mappings, by where they begin. None overlaps another; neighbours that are the same are one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Regions(BTreeMap<u64, Region>);
+pub struct Regions {
+    all: BTreeMap<u64, Region>,
+    /// How many bytes of them may be the program's memory, if that is limited.
+    pub limit: Option<u64>,
+}
 
 impl Regions {
     /// Forgets all of them.
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.all.clear();
     }
 
     /// The regions that overlap `start..end`, cut to it.
     pub fn within(&self, start: u64, end: u64) -> impl Iterator<Item = (u64, Region)> + '_ {
-        let before = self.0.range(..start).next_back().filter(|(_, region)| region.end > start);
+        let before = self.all.range(..start).next_back().filter(|(_, region)| region.end > start);
         let first = before.map_or(start, |(at, _)| *at);
-        self.0
+        self.all
             .range(first..end)
             .map(move |(&at, &region)| (at.max(start), Region { end: region.end.min(end), ..region }))
     }
@@ -54,17 +61,17 @@ impl Regions {
     /// Forgets what is mapped between `start` and `end`.
     pub fn forget(&mut self, start: u64, end: u64) {
         let cut: Vec<(u64, Region)> = {
-            let before = self.0.range(..start).next_back().filter(|(_, region)| region.end > start);
+            let before = self.all.range(..start).next_back().filter(|(_, region)| region.end > start);
             let first = before.map_or(start, |(at, _)| *at);
-            self.0.range(first..end).map(|(&at, &region)| (at, region)).collect()
+            self.all.range(first..end).map(|(&at, &region)| (at, region)).collect()
         };
         for (at, region) in cut {
-            self.0.remove(&at);
+            self.all.remove(&at);
             if at < start {
-                self.0.insert(at, Region { end: start, ..region });
+                self.all.insert(at, Region { end: start, ..region });
             }
             if region.end > end {
-                self.0.insert(end, region);
+                self.all.insert(end, region);
             }
         }
     }
@@ -72,29 +79,28 @@ impl Regions {
     /// Puts a region into the model, as part of its neighbours where they are the same.
     pub fn remember(&mut self, mut start: u64, mut region: Region) {
         self.forget(start, region.end);
-        let same =
-            |other: &Region| (other.rights, other.is_anonymous) == (region.rights, region.is_anonymous);
-        if let Some((&at, before)) = self.0.range(..start).next_back()
+        let same = |other: &Region| Region { end: 0, ..*other } == Region { end: 0, ..region };
+        if let Some((&at, before)) = self.all.range(..start).next_back()
             && before.end == start
             && same(before)
         {
             start = at;
         }
-        if let Some(after) = self.0.get(&region.end).filter(|after| same(after)).copied() {
-            self.0.remove(&region.end);
+        if let Some(after) = self.all.get(&region.end).filter(|after| same(after)).copied() {
+            self.all.remove(&region.end);
             region.end = after.end;
         }
-        self.0.insert(start, region);
+        self.all.insert(start, region);
     }
 
     /// Where the region at `at` begins.
     pub fn start_of(&self, at: u64) -> u64 {
-        self.0.range(..=at).next_back().map_or(at, |(&start, _)| start)
+        self.all.range(..=at).next_back().map_or(at, |(&start, _)| start)
     }
 
     /// Where the region at `at` ends.
     pub fn end_of(&self, at: u64) -> u64 {
-        self.0.range(..=at).next_back().map_or(at + 1, |(_, region)| region.end)
+        self.all.range(..=at).next_back().map_or(at + 1, |(_, region)| region.end)
     }
 
     /// What is to be said of a fault at `at`, by now.
@@ -123,7 +129,20 @@ impl Regions {
     /// The program's own memory that it may write to, from where to where.
     pub fn writable(&self) -> Vec<(u64, u64)> {
         let is_own = |(_, region): &(&u64, &Region)| region.is_anonymous && region.rights.write;
-        self.0.iter().filter(is_own).map(|(&at, region)| (at, region.end)).collect()
+        self.all.iter().filter(is_own).map(|(&at, region)| (at, region.end)).collect()
+    }
+
+    /// Bytes of the program's memory between `start` and `end`.
+    pub fn counted(&self, start: u64, end: u64) -> u64 {
+        let counted = self.within(start, end).filter(|(_, region)| region.is_counted);
+        counted.map(|(at, region)| region.end - at).sum()
+    }
+
+    /// Whether what lies between `start` and `end` can become `len` bytes of the program's memory, ENOMEM if that
+    /// were too much.
+    pub fn check_memory(&self, start: u64, end: u64, len: u64) -> Result<(), Errno> {
+        let all = || (self.counted(0, u64::MAX) - self.counted(start, end)).saturating_add(len);
+        if self.limit.is_none_or(|limit| all() <= limit) { Ok(()) } else { Err(Errno(libc::ENOMEM)) }
     }
 
     /// What may be done at an address, if anything is mapped there.
@@ -134,7 +153,7 @@ impl Regions {
     /// Mappings of files, and memory shared with others, that may be read: from where to where, with which rights.
     pub fn of_files(&self) -> Vec<(u64, u64, Rights)> {
         let is_file = |(_, region): &(&u64, &Region)| !region.is_anonymous && region.rights.read;
-        self.0.iter().filter(is_file).map(|(&at, region)| (at, region.end, region.rights)).collect()
+        self.all.iter().filter(is_file).map(|(&at, region)| (at, region.end, region.rights)).collect()
     }
 
     /// All of them, in the form of /proc/self/maps; `heap` is where the heap begins.
@@ -146,7 +165,7 @@ impl Regions {
             let name = if *at <= heap && heap < region.end { "[heap]" } else { "" };
             format!("{at:08x}-{:08x} {r}{w}{x}p 00000000 00:00 0 {name:>32}\n", region.end)
         };
-        self.0.iter().map(line).collect()
+        self.all.iter().map(line).collect()
     }
 }
 
@@ -173,7 +192,7 @@ mod tests {
                 let (from, to) = (start << 12, (start + len) << 12);
                 let rights = RIGHTS.get(what).copied();
                 match rights {
-                    Some(rights) => regions.remember(from, Region { end: to, rights, is_anonymous: true }),
+                    Some(rights) => regions.remember(from, Region { end: to, rights, is_anonymous: true, is_counted: rights.write }),
                     None => regions.forget(from, to),
                 }
                 pages[start as usize..(start + len) as usize].fill(rights);

@@ -1,15 +1,37 @@
-//! mremap(2): a mapping moves, or grows where it is.
+//! mremap(2): a mapping moves, or grows where it is; and brk(2), by which the heap does.
 //!
 //! The order is that of [`super::address_space`]: rights are taken from both places first, and given when the host has
 //! moved what is there.
 
-use super::address_space::{ARENA, AddressSpace};
+use super::address_space::{ARENA, AddressSpace, Layout, PAGE};
 use super::errno::Errno;
 use super::regions::Region;
 use super::tables::Rights;
 use crate::sys::program::Source;
 
 impl AddressSpace {
+    /// brk(2): moves the end of the heap if it can, and says where it is.
+    pub fn set_heap_end(&mut self, wanted: u64) -> u64 {
+        let Layout { heap, heap_end, .. } = self.layout;
+        let (old, new) =
+            (heap_end.next_multiple_of(PAGE), wanted.checked_next_multiple_of(PAGE).unwrap_or(0));
+        if wanted < heap || new > ARENA {
+            return heap_end;
+        }
+        if new > old {
+            // A page stays free behind it.
+            let is_room = self.regions.is_free(old, new + PAGE);
+            let protection = libc::PROT_READ | libc::PROT_WRITE;
+            if !is_room || self.map_at(old, new - old, protection, Source::ANONYMOUS).is_err() {
+                return heap_end;
+            }
+        } else if new < old && self.unmap(new, old - new).is_err() {
+            return heap_end;
+        }
+        self.layout.heap_end = wanted;
+        wanted
+    }
+
     /// mremap(2), of one mapping with one set of rights. `to` is where it has to go, if that was said.
     pub fn remap(
         &mut self,
@@ -33,6 +55,9 @@ impl AddressSpace {
         }
         if !may_move && to.is_none() && !self.regions.is_free(old_end, new_end) {
             return Err(Errno(libc::ENOMEM));
+        }
+        if region.is_counted && new > old {
+            self.regions.check_memory(start, old_end, new)?;
         }
         // In place where that is free and what is there needs no file.
         if to.is_none() && region.is_anonymous && self.regions.is_free(old_end, new_end) {

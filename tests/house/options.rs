@@ -17,6 +17,7 @@ fn example(option: &OptionHelp) -> Option<&'static str> {
         "NAME=COMMAND" => "name=command",
         "K=V" => "K=V",
         "N" | "CPU" => "2",
+        "FD" => "7",
         "CODE" => "en",
         "ADDRESS" => "1234",
         "SIZE" => "64M",

@@ -20,6 +20,7 @@ mod host;
 mod hostile;
 mod korean;
 mod lab;
+mod limits;
 mod linux;
 mod load;
 

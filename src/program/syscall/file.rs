@@ -81,6 +81,10 @@ pub(super) fn fcntl(thread: &mut Thread, call: &Checked<'_>) -> Answer {
     let Some(addresses) = sys::addresses(call.number, [fd, command, argument]) else {
         return errno(libc::EINVAL);
     };
+    // Whoever owns a descriptor gets its signals.
+    if command as i32 == libc::F_SETOWN && !thread.process.is_near(argument as i32) {
+        return errno(libc::EPERM);
+    }
     let is_new = matches!(command as i32, libc::F_DUPFD | libc::F_DUPFD_CLOEXEC);
     if is_new && argument as i32 >= lowest {
         return errno(libc::EINVAL);

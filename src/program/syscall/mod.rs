@@ -16,11 +16,12 @@ mod process;
 mod signal;
 pub mod table;
 
+use super::process::Process;
 use super::thread::Thread;
 use crate::sys::program as sys;
 use crate::timeline::Shape;
-use answer::{Answer, descriptor, errno, made};
-use table::Server;
+use answer::{Answer, Done, descriptor, errno, made};
+use table::{Call, Server};
 
 /// Serves the call `number` of `thread`.
 pub fn serve(thread: &mut Thread, number: u64, words: [u64; 6]) -> Answer {
@@ -28,7 +29,18 @@ pub fn serve(thread: &mut Thread, number: u64, words: [u64; 6]) -> Answer {
         return unknown(thread, number);
     };
     let process = std::sync::Arc::clone(&thread.process);
-    let checked = kinds::check(call.number, call.kinds, words, &process)?;
+    let Some(output) = &process.output else { return serve_checked(thread, &process, call, words) };
+    let mut words = words;
+    let Some(granted) = output.before(call.number, &mut words) else {
+        return serve_checked(thread, &process, call, words);
+    };
+    let answer = serve_checked(thread, &process, call, words);
+    output.after(granted, if let Ok(Done::Value(written)) = answer { written } else { 0 });
+    answer
+}
+
+fn serve_checked(thread: &mut Thread, process: &Process, call: &'static Call, words: [u64; 6]) -> Answer {
+    let checked = kinds::check(call.number, call.kinds, words, process)?;
     match call.server {
         Server::Host => made(sys::call(call.number, checked.arguments())),
         Server::HostDescriptor => {

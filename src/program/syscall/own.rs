@@ -70,6 +70,40 @@ pub(super) fn getcpu(_: &mut Thread, call: &Checked<'_>) -> Answer {
     host(call.number, [call.memory(0), call.memory(1)])
 }
 
+/// The processors of a thread: of those that the program may use at all.
+pub(super) fn sched_setaffinity(thread: &mut Thread, call: &Checked<'_>) -> Answer {
+    if !thread.process.is_near(call.int(0)) {
+        return errno(libc::EPERM);
+    }
+    let Some(all) = sys::processors() else { return host(call.number, call.arguments()) };
+    let mut set = [0; 128];
+    let len = (call.words[1] as usize).min(set.len());
+    thread.process.arena.read(call.words[2], &mut set[..len])?;
+    let all = all.iter().flat_map(|word| word.to_le_bytes());
+    set.iter_mut().zip(all).for_each(|(byte, all)| *byte &= all);
+    host(call.number, [Word(call.words[0]), Word(len as u64), Argument::Bytes(&set[..len])])
+}
+
+/// How a thread is scheduled: not one of another process that is no child.
+pub(super) fn sched_setscheduler(thread: &mut Thread, call: &Checked<'_>) -> Answer {
+    if !thread.process.is_near(call.int(0)) {
+        return errno(libc::EPERM);
+    }
+    host(call.number, call.arguments())
+}
+
+/// The same by its niceness; a group is one's own, and a user has other processes as well.
+pub(super) fn setpriority(thread: &mut Thread, call: &Checked<'_>) -> Answer {
+    let (which, who) = (call.words[0] as u32, call.int(1));
+    let is_allowed = match which {
+        libc::PRIO_PROCESS => thread.process.is_near(who),
+        libc::PRIO_PGRP => who == 0 || thread.process.is_near(-who),
+        libc::PRIO_USER => false,
+        _ => return errno(libc::EINVAL),
+    };
+    if is_allowed { host(call.number, call.arguments()) } else { errno(libc::EPERM) }
+}
+
 pub(super) fn getrlimit(thread: &mut Thread, call: &Checked<'_>) -> Answer {
     limit(thread, call.words[0], 0, call.words[1])
 }

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::program::process::{Process, lock};
 use crate::program::thread::{Copied, End, Thread};
 use crate::sys::program as sys;
-use crate::sys::program::{Forked, Lender, Lending};
+use crate::sys::program::{Forked, Lender, Lending, limits};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -148,7 +148,16 @@ fn make_process(thread: &mut Thread, request: &Request) -> Answer {
     // The child finds no lock held by a thread that it does not have.
     let locks = (lock(&process.space), lock(&process.actions), lock(&process.threads), lock(&process.vfork));
     let is_alone = locks.2.alive.len() == 1;
+    let room = match limits::Room::find() {
+        Ok(room) => room,
+        Err(error) => {
+            drop(locks);
+            thread.apply_mask();
+            return Err(error.into());
+        }
+    };
     let forked = sys::fork();
+    room.settle(&forked);
     drop(locks);
     match forked {
         Err(error) => {
@@ -206,6 +215,7 @@ fn become_child(
         kept.extend([process.kvm.descriptor(), thread.vcpu.descriptor()]);
         kept.extend(lock(&process.vfork).iter().flat_map(Lender::descriptors));
         kept.extend(thread.observer().map(|observer| observer.descriptors()).unwrap_or_default());
+        kept.extend(limits::descriptor());
         sys::close_ours_but(&kept, process.files.lowest());
     }
     process.set_up(&mut thread.vcpu, thread.page)?;

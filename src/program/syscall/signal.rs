@@ -136,14 +136,19 @@ pub(super) fn timer_create(thread: &mut Thread, call: &Checked<'_>) -> Answer {
     host(call.number, [Word(call.words[0]), event, call.memory(2)])
 }
 
+/// A timer of the program's: this process's own is none.
+pub(super) fn timer(_: &mut Thread, call: &Checked<'_>) -> Answer {
+    if sys::limits::is_our_timer(call.int(0)) {
+        return errno(libc::EINVAL);
+    }
+    host(call.number, call.arguments())
+}
+
 /// Signals to oneself, to one's own group and to one's children. Where the kernel keeps them in, it also knows
 /// grandchildren, and decides.
 pub(super) fn send(thread: &mut Thread, call: &Checked<'_>) -> Answer {
     let to = call.int(0);
-    let process = &thread.process;
-    let own = std::process::id() as i32;
-    let is_own = to == own || to == 0 || to == -own || lock(&process.threads).alive.contains(&to);
-    if !is_own && !process.keeps_signals.load(Ordering::Relaxed) && !sys::is_child(to) {
+    if !thread.process.keeps_signals.load(Ordering::Relaxed) && !thread.process.is_near(to) {
         return errno(libc::EPERM);
     }
     let [a, b, c, ..] = call.words;

@@ -97,6 +97,23 @@ impl Handle {
     }
 }
 
+/// Which file a descriptor is open for: its file system and number; of terminals, that they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Identity(u64, u64);
+
+/// Which file the descriptor `fd` is open for.
+pub fn identity(fd: RawFd) -> io::Result<Identity> {
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the struct is written by the call, or not looked at.
+    let stat = unsafe {
+        super::super::check(libc::fstat(fd, stat.as_mut_ptr()))?;
+        stat.assume_init()
+    };
+    let is_terminal = stat.st_mode & libc::S_IFMT == libc::S_IFCHR
+        && matches!(libc::major(stat.st_rdev), 4 | 5 | 136..=143);
+    Ok(if is_terminal { Identity(u64::MAX, 0) } else { Identity(stat.st_dev, stat.st_ino) })
+}
+
 /// What an open descriptor is of.
 pub fn kind(fd: RawFd) -> io::Result<Kind> {
     let (mut stat, mut system) = (MaybeUninit::<libc::stat>::uninit(), MaybeUninit::<libc::statfs>::uninit());

@@ -9,6 +9,8 @@ mod copy;
 mod files;
 mod inbox;
 mod lending;
+pub mod limits;
+mod private;
 mod process;
 mod signals;
 mod stopwatch;
@@ -20,12 +22,13 @@ pub use call::{
     Argument, FCNTLS, IOCTLS, Message, PRCTLS, Part, Piece, RESTART, addresses, call, is_passed_on,
 };
 pub use copy::Fault;
-pub use files::{Handle, Kind, close, close_on_exec};
+pub use files::{Handle, Identity, Kind, close, close_on_exec, identity};
 pub use inbox::{Inbox, Noted, attach};
 pub use lending::{Lender, Lending, changed_pages};
+pub use private::private_directory;
 pub use process::{
     Forked, auxiliary, close_ours_but, duplicate_above, end_process, fork, ids, is_child, lowest_of_ours,
-    parent, read_process, set_name, thread_id, wait_for,
+    parent, processors, read_process, set_name, thread_id, use_processors, wait_for,
 };
 pub use signals::{
     Action, WHOLE_MASK, current_mask, default_everything, die_of, host_mask, is_ignored, is_kick, kick, mask,

@@ -11,6 +11,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::sync::OnceLock;
 
 /// Which of the two a process is after [`fork`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +116,36 @@ pub fn auxiliary(kind: u64) -> u64 {
 pub fn ids() -> [u64; 4] {
     // SAFETY: they take nothing and cannot fail.
     unsafe { [libc::getuid(), libc::geteuid(), libc::getgid(), libc::getegid()].map(u64::from) }
+}
+
+/// The processors that a program may use, a bit each, if they are limited.
+static PROCESSORS: OnceLock<[u64; 16]> = OnceLock::new();
+
+/// The processors that the program may use, a bit each; `None` for all.
+pub fn processors() -> Option<&'static [u64; 16]> {
+    PROCESSORS.get()
+}
+
+/// Keeps the calling thread, and what it will start, on the first `count` of the processors that it may use
+/// (sched_setaffinity(2)). Fewer than that are no error.
+pub fn use_processors(count: u32) -> io::Result<()> {
+    let mut set = [0_u64; 16];
+    let (size, at) = (size_of_val(&set), set.as_mut_ptr().cast::<libc::cpu_set_t>());
+    // SAFETY: the call writes a set of that size.
+    super::super::check(unsafe { libc::sched_getaffinity(0, size, at) })?;
+    let mut left = count;
+    for word in &mut set {
+        for bit in (0..64).filter(|bit| *word >> bit & 1 == 1).collect::<Vec<_>>() {
+            match left.checked_sub(1) {
+                Some(rest) => left = rest,
+                None => *word &= !(1 << bit),
+            }
+        }
+    }
+    // SAFETY: the call reads a set of that size.
+    super::super::check(unsafe { libc::sched_setaffinity(0, size, set.as_ptr().cast()) })?;
+    PROCESSORS.get_or_init(|| set);
+    Ok(())
 }
 
 /// Names the calling thread, as ps(1) shows it (PR_SET_NAME): the first 15 bytes of `name`.

@@ -11,6 +11,7 @@
 use super::call::{INTERRUPTED, is_before_call};
 use super::copy::end_of_copy;
 use super::inbox::{INFO, note};
+use super::limits;
 use std::arch::global_asm;
 use std::io;
 use std::ptr::null_mut;
@@ -113,8 +114,11 @@ extern "C" fn arrived(signal: i32, info: *const u8, context: *mut libc::c_void) 
     // SAFETY: the kernel passes a siginfo_t of 128 bytes and the context that it will restore, of which the mask has
     // eight bytes. Both are ours until we return.
     unsafe {
-        if signal == libc::SIGSYS && info.add(CODE).cast::<i32>().read() == SYS_SECCOMP {
-            super::super::confine::name_forbidden_call(info, context);
+        if signal == libc::SIGSYS {
+            if info.add(CODE).cast::<i32>().read() == SYS_SECCOMP {
+                super::super::confine::name_forbidden_call(info, context);
+            }
+            limits::look(std::slice::from_raw_parts(info, INFO));
         }
         let rip = &mut (*context).uc_mcontext.gregs[libc::REG_RIP as usize];
         if matches!(signal, libc::SIGSEGV | libc::SIGBUS) && info.add(CODE).cast::<i32>().read() > 0 {
