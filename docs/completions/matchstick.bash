@@ -116,8 +116,14 @@ _matchstick() {
             ;;
         oci)
             case $prev in
-                oci) _matchstick_words 'create start run exec state kill delete pause resume ps update list features -h --help' ;;
-                *) _matchstick_files ;;
+                oci) _matchstick_words 'install create start run exec state kill delete pause resume ps update list features -h --help' ;;
+                *)
+                    if [[ " ${COMP_WORDS[*]} " == *' install '* ]]; then
+                        _matchstick_words '--podman --docker --containerd --kubernetes --dry-run -h --help'
+                    else
+                        _matchstick_files
+                    fi
+                    ;;
             esac
             ;;
         diff)

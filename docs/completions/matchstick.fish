@@ -167,5 +167,10 @@ complete -c matchstick -n '__matchstick_in trace' -a exec -d 'A Linux program in
 complete -c matchstick -n '__matchstick_in exec' -s v -l verbose -d 'Name each system call that is not served'
 complete -c matchstick -n '__matchstick_in exec' -s h -l help -d 'Show help'
 
-complete -c matchstick -n '__matchstick_in oci' -a 'create start run exec state kill delete pause resume ps update list features'
+complete -c matchstick -n '__matchstick_in oci' -l podman -d 'install: podman is to know this runtime'
+complete -c matchstick -n '__matchstick_in oci' -l docker -d 'install: docker is to know it'
+complete -c matchstick -n '__matchstick_in oci' -l containerd -d 'install: containerd is to know it'
+complete -c matchstick -n '__matchstick_in oci' -l kubernetes -d 'install: print a RuntimeClass'
+complete -c matchstick -n '__matchstick_in oci' -l dry-run -d 'install: write nothing'
+complete -c matchstick -n '__matchstick_in oci' -a 'install create start run exec state kill delete pause resume ps update list features'
 complete -c matchstick -n '__matchstick_in oci' -s h -l help -d 'Show help'

@@ -6,6 +6,7 @@ use crate::bench;
 use crate::debugger::DebuggerError;
 use crate::error;
 use crate::linux::LinuxError;
+use crate::oci::OciError;
 use crate::program::Failure;
 use crate::snapshot::SnapshotError;
 use crate::text::shown;
@@ -55,6 +56,10 @@ pub enum Error {
     /// Of the machine, its image and its files.
     #[error(transparent)]
     Vmm(#[from] error::Error),
+
+    /// Of the OCI runtime.
+    #[error(transparent)]
+    Oci(#[from] OciError),
 
     /// Of golden images.
     #[error(transparent)]

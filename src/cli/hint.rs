@@ -13,6 +13,7 @@ use crate::error;
 use crate::error::{ConfigError, ImageError, Step};
 use crate::linux::{LinuxError, PackError};
 use crate::machine::StateError;
+use crate::oci::OciError;
 use crate::program::Failure;
 use crate::snapshot::{ProcessError, SnapshotError};
 use std::io;
@@ -40,7 +41,10 @@ impl Error {
             Error::Decided | Error::TooEarly | Error::NotOpen(_) | Error::Lab { .. } | Error::Shell(_) => {
                 status::FAILURE
             }
-            Error::LabNeeds { .. } => status::REFUSED,
+            Error::LabNeeds { .. } | Error::Oci(OciError::NoRuntime | OciError::DoesNotWork { .. }) => {
+                status::REFUSED
+            }
+            Error::Oci(_) => status::FAILURE,
             Error::NoKernel { .. } => status::REFUSED,
             Error::NoGuest { .. } | Error::NoInitrd { .. } | Error::Linux(LinuxError::NoKernel { .. }) => {
                 status::NOT_FOUND
@@ -65,6 +69,7 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Error::Vmm(error) => return hint_of_vmm(error),
+            Error::Oci(OciError::NoRuntime) => "apt-get install runc puts one there (on Debian)",
             Error::Snapshot(error) => return hint_of_snapshot(error),
             Error::Program { source: Failure::Vmm(error), .. } => return hint_of_vmm(error),
             Error::Program { source, .. } => return exec::hint(source),
@@ -89,7 +94,7 @@ impl Error {
             Error::Decided => {
                 "-m, -c, --timeout, --max-output and --sandbox are its limits in this run; `matchstick snapshot` decides the rest"
             }
-            Error::NoInitrd { .. } | Error::Lab { .. } | Error::Shell(_) => return None,
+            Error::NoInitrd { .. } | Error::Oci(_) | Error::Lab { .. } | Error::Shell(_) => return None,
             Error::TooEarly => SAVED_WHILE_IT_RUNS,
         })
     }

@@ -61,12 +61,19 @@ impl Document {
         if bytes.len() as u64 > SIZE_MAX {
             return Err(wrong(format!("has more than {} MiB", SIZE_MAX >> 20)));
         }
-        let value: Value =
-            serde_json::from_slice(&bytes).map_err(|error| wrong(format!("is not JSON: {error}")))?;
-        if !value.is_object() {
-            return Err(wrong("is not a JSON object".into()));
-        }
+        let value = Document::of(path, &bytes)?;
         Ok(Document { path: path.to_owned(), value, seen: Seen::of(&metadata) })
+    }
+
+    /// What is in a file of that name.
+    ///
+    /// # Errors
+    /// It is no JSON object.
+    pub fn of(path: &Path, bytes: &[u8]) -> Result<Value, OciError> {
+        let wrong = |what: String| OciError::Document { path: path.to_owned(), what };
+        let value: Value =
+            serde_json::from_slice(bytes).map_err(|error| wrong(format!("is not JSON: {error}")))?;
+        if value.is_object() { Ok(value) } else { Err(wrong("is not a JSON object".into())) }
     }
 
     /// That something in it is not as it has to be.

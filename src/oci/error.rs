@@ -81,6 +81,13 @@ pub enum OciError {
         command: String,
     },
 
+    /// A container was made, to see whether it works.
+    #[error("a container whose program is a VM does not run here: {why}")]
+    DoesNotWork {
+        /// What was said.
+        why: String,
+    },
+
     /// An option without its value.
     #[error("{} needs a value", shown(option))]
     NoValue {

@@ -15,6 +15,7 @@
 mod call;
 mod document;
 mod error;
+mod install;
 mod log;
 mod lookup;
 mod shim;
@@ -23,4 +24,5 @@ mod state;
 
 pub use call::is_call;
 pub use error::OciError;
+pub use install::{Caller, check, planned_link};
 pub use shim::become_runtime;

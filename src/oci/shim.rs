@@ -54,7 +54,7 @@ fn hand_on(call: &Call, args: Vec<OsString>) -> OciError {
 ///
 /// # Errors
 /// There is none.
-fn find_runtime() -> Result<PathBuf, OciError> {
+pub fn find_runtime() -> Result<PathBuf, OciError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let find = |name: &OsStr| {
         if name.as_encoded_bytes().contains(&b'/') {
@@ -137,7 +137,10 @@ fn process_of(call: &Call, name: &OsStr, config: &Value) -> Value {
 }
 
 /// Our own file, on this host.
-fn own_file() -> Result<String, OciError> {
+///
+/// # Errors
+/// It is not found, or its path is no text.
+pub fn own_file() -> Result<String, OciError> {
     let path = std::env::current_exe().map_err(OciError::OwnFile)?;
     let path = path.into_os_string().into_string();
     path.map_err(|_| OciError::OwnFile(io::Error::other("its path is no text")))
