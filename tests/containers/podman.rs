@@ -186,3 +186,29 @@ fn two_containers_of_a_pod_share_what_a_pod_has() {
     podman.call(&["pod", "rm", "-f", "-t", "0", "pod"]).status(0);
     podman.is_left_as_it_was();
 }
+
+/// What `oci install` writes is what podman reads, and nothing of this host is changed by it here.
+#[test]
+fn podman_knows_the_runtime_once_it_is_installed() {
+    let Some(podman) = Podman::new(&["unshare", "mount"]) else { return };
+    podman.import();
+    let matchstick = env!("CARGO_BIN_EXE_matchstick");
+    let install = "mount -t tmpfs none /usr/local/bin && mkdir -p /etc/containers && mount -t tmpfs none /etc/containers && \
+                   \"$0\" oci install --podman && cat /etc/containers/containers.conf.d/* && \
+                   readlink /usr/local/bin/matchstick-runtime";
+    let ended = Program::new("unshare").args(["-m", "sh", "-c", install, matchstick]).limit(LIMIT).run();
+    ended.status(0);
+    says(&ended, &["# a container whose program is a VM was made with", "runc, and runs"]);
+    assert!(ended.text().ends_with(&format!("{matchstick}\n")), "{ended:?}");
+    let dry = Program::new(matchstick).args(["oci", "install", "--podman", "--dry-run"]).limit(LIMIT).run();
+    dry.status(0);
+    let lines = "[engine.runtimes]\nmatchstick = [\"/usr/local/bin/matchstick-runtime\"]\n";
+    assert!(dry.text().contains(lines) && ended.text().contains(lines), "{dry:?}");
+    // Followed: only that the link is elsewhere.
+    let lines = lines.replace("/usr/local/bin/matchstick-runtime", podman.place.runtime().to_str().unwrap());
+    fs::write(podman.place.path("containers.conf"), format!("{CONF}{lines}")).unwrap();
+    let run =
+        ["--runtime", "matchstick", "run", "--rm", "--network", "none", "test:1", "sh", "-c", "ps; true"];
+    says(&podman.call(&run), &["/dev/matchstick exec --contained -- sh"]);
+    podman.is_left_as_it_was();
+}
