@@ -114,7 +114,7 @@ pub fn run(args: &OciArgs) -> Result<u8> {
         let (file, text) = caller.plan()?;
         if let Some(file) = file {
             let (link, own) = oci::planned_link()?;
-            print(&format!("# {link}: a link to {}\n# {}\n", shown(own), file.display()))?;
+            print(&format!("# {link}: a link to {}\n# {}\n", shown(own), shown(file)))?;
         }
         if args.dry || file.is_none() {
             print(&text)?;

@@ -1,7 +1,7 @@
 //! What podman, docker, containerd and Kubernetes need to know about our runtime, and whether it works here.
 //!
-//! Sources: containers.conf(5) "engine.runtimes"; docker's daemon.json "runtimes"; containerd's docs/cri/config.md; the
-//! Kubernetes documentation, "Runtime Class".
+//! Sources: containers.conf(5) "engine.runtimes"; docker's daemon.json "runtimes"; containerd's CRI Plugin Config Guide;
+//! the Kubernetes documentation, "Runtime Class".
 
 use super::document::Document;
 use super::error::OciError;
@@ -114,7 +114,7 @@ impl Caller {
         if let Some(file) = file {
             link(Path::new(LINK)).map_err(failed(Path::new(LINK)))?;
             fs::create_dir_all(file.parent().expect("below a directory")).map_err(failed(file))?;
-            let new = PathBuf::from(format!("{}.matchstick-{}", file.display(), std::process::id()));
+            let new = file.with_extension(format!("matchstick-{}", std::process::id()));
             fs::write(&new, text).and_then(|()| fs::rename(&new, file)).map_err(failed(file))?;
         }
         Ok(())
