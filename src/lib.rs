@@ -29,19 +29,26 @@
 //! | [`debugger`] | a guest that stops and goes on as gdb says |
 //! | [`mod@trace`] | what happened, call by call and exit by exit |
 //! | [`host`] | what is under us: hypervisor, kernel, container; and what is missing |
+//! | [`mod@image`] | container images: unpacked, and made a program's root |
 //! | [`container`] | what Linux can do without a virtual machine |
 //! | [`oci`] | how a container's process becomes a VM |
 //! | [`mod@bench`] | how long that takes, beside a process and containers |
 //! | [`cli`] | the command |
 //!
-//! The cargo features `cli`, `race`, `trace` and `debugger` are on by default. Without them the library is the VMM alone,
+//! The cargo features `cli`, `race`, `trace`, `debugger` and `images` are on by default. Without them the library is the VMM alone,
 //! with a third of the packages.
 //!
 //! Lower layers never import upper ones; a test sees to it. `unsafe` is allowed in [`kvm`] and `sys` only.
 
 // A library with fewer features has private functions that only the others call; with all of them none is unused.
 #![cfg_attr(
-    not(all(feature = "cli", feature = "race", feature = "trace", feature = "debugger")),
+    not(all(
+        feature = "cli",
+        feature = "race",
+        feature = "trace",
+        feature = "debugger",
+        feature = "images"
+    )),
     allow(dead_code, unused_imports)
 )]
 
@@ -65,6 +72,8 @@ mod fields;
 pub mod guest;
 #[cfg(feature = "cli")]
 pub mod host;
+#[cfg(feature = "images")]
+pub mod image;
 pub mod kvm;
 pub mod linux;
 pub mod machine;

@@ -20,7 +20,7 @@ _matchstick() {
             prev=
         elif [[ -z $subcommand ]]; then
             subcommand=$word
-        elif [[ $word == -- || $subcommand == exec && -n $target ]]; then
+        elif [[ $word == -- || $subcommand == @(exec|run-image) && -n $target ]]; then
             ended=1
             break
         else
@@ -29,6 +29,7 @@ _matchstick() {
                 -i | --initrd | --initramfs | -p | --cmdline | --cmdline-only | -c | --cpus | -m | --memory) skip=1 ;;
                 -o | --output | --at | --chrome | --html | --gdb) skip=1 ;;
                 --init | --rootfs | --boot | --timeout | --max-output | --sandbox | --root | --write | --env) skip=1 ;;
+                --tag | --keep | --user | --entrypoint | --max-size | --changes | --remove) skip=1 ;;
                 -*) ;;
                 # `trace exec` is `exec` with the options of a trace.
                 exec)
@@ -47,8 +48,8 @@ _matchstick() {
     fi
 
     case $subcommand in
-        '') _matchstick_words 'run exec oci trace snapshot clone diff guests host bench explain lab help -h --help -V --version' ;;
-        help) [[ $prev != help ]] || _matchstick_words 'run exec oci trace snapshot clone diff guests host bench explain lab help' ;;
+        '') _matchstick_words 'run exec oci run-image images trace snapshot clone diff guests host bench explain lab help -h --help -V --version' ;;
+        help) [[ $prev != help ]] || _matchstick_words 'run exec oci run-image images trace snapshot clone diff guests host bench explain lab help' ;;
         guests) _matchstick_words '-h --help' ;;
         host) _matchstick_words '--json -h --help' ;;
         explain)
@@ -85,6 +86,23 @@ _matchstick() {
                 -n | --clones | -j | --parallel | -c | --cpus | -m | --memory | --timeout) ;;
                 *)
                     _matchstick_words '-n --clones -j --parallel -c --cpus -m --memory --timeout -h --help'
+                    _matchstick_files
+                    ;;
+            esac
+            ;;
+        images)
+            case $prev in
+                --changes | --remove) ;;
+                *) _matchstick_words '--changes --remove --prune -h --help' ;;
+            esac
+            ;;
+        run-image)
+            case $prev in
+                --sandbox) _matchstick_words 'strict off' ;;
+                --tag | --keep | --env | --user | --entrypoint | --max-size) ;;
+                *)
+                    [[ -n $ended || -n $target ]] || _matchstick_words '--tag --keep --net --env --user --entrypoint
+                        --copy --max-size --sandbox -v --verbose -h --help'
                     _matchstick_files
                     ;;
             esac

@@ -5,6 +5,8 @@ use crate::bench;
 #[cfg(feature = "debugger")]
 use crate::debugger::DebuggerError;
 use crate::error;
+#[cfg(feature = "images")]
+use crate::image;
 use crate::linux::LinuxError;
 use crate::oci::OciError;
 use crate::program::Failure;
@@ -77,6 +79,16 @@ pub enum Error {
     /// A descriptor that a program is to have is none.
     #[error("descriptor {0} is not open")]
     NotOpen(u32),
+
+    /// A container image says nothing of what to run, and nothing was typed.
+    #[cfg(feature = "images")]
+    #[error("the image does not say what to run")]
+    NoCommand,
+
+    /// Of a container image.
+    #[cfg(feature = "images")]
+    #[error(transparent)]
+    Image(#[from] image::Error),
 
     /// A lab needs what is not here.
     #[error("the lab {lab} needs {what}")]

@@ -5,7 +5,7 @@ use super::option::{CommandHelp, Given, HELP, OptionHelp, Parsed, option};
 use super::timings;
 #[cfg(feature = "debugger")]
 use super::values::address;
-use super::values::{sandbox, size, time};
+use super::values::{sandbox, size, time, variable};
 #[cfg(feature = "debugger")]
 use crate::debugger::Address;
 use crate::program::{Config, Limits, PROCESSES_MAX, Program, Refusal, shown};
@@ -139,13 +139,7 @@ impl ExecArgs {
             "max-processes" => self.limits.processes = Some(parser.value()?.parse_with(processes)?),
             "cpus" => self.limits.cpus = Some(parser.value()?.parse_with(count)?),
             "sandbox" => self.sandbox = Some(parser.value()?.parse_with(sandbox)?),
-            "env" => {
-                let variable = parser.value()?;
-                if matches!(variable.as_bytes().iter().position(|&byte| byte == b'='), None | Some(0)) {
-                    return Err(format!("{variable:?} is no variable: NAME=VALUE is one").into());
-                }
-                self.environment.push(variable);
-            }
+            "env" => self.environment.push(variable(parser.value()?)?),
             "clear-env" => self.is_clear = true,
             "timings" => self.timings = true,
             #[cfg(feature = "debugger")]
@@ -248,6 +242,7 @@ pub fn load(args: ExecArgs, probe: &mut impl Probe, observer: Option<Box<dyn Obs
         sandbox: args.sandbox.unwrap_or(Sandbox::Strict),
         environment,
         verbose: args.verbose,
+        ..Config::default()
     };
     let words = args.words.into_iter().map(OsStringExt::into_vec).collect();
     Program::watched(config, words, probe, observer).map_err(|source| Error::Program { name, source })

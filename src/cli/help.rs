@@ -27,7 +27,7 @@ fn general() -> String {
             .into_owned();
     text += &format!("\n\n{}\n\n{}\n", say("Usage: matchstick COMMAND"), say("Commands:"));
     for command in COMMANDS {
-        text += &format!("  {:<9}{}\n", command.name, say(command.about));
+        text += &format!("  {:<11}{}\n", command.name, say(command.about));
     }
     text += &format!("\n{}\n  -h, --help     {}\n", say("Options:"), say("show this"));
     text += &format!("  -V, --version  {}\n\n", say("show the version"));

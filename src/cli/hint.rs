@@ -11,6 +11,8 @@ use crate::bench;
 use crate::debugger::DebuggerError;
 use crate::error;
 use crate::error::{ConfigError, ImageError, Step};
+#[cfg(feature = "images")]
+use crate::image;
 use crate::linux::{LinuxError, PackError};
 use crate::machine::StateError;
 use crate::oci::OciError;
@@ -36,6 +38,10 @@ impl Error {
                 Failure::NotFound => status::NOT_FOUND,
                 _ => status::REFUSED,
             },
+            #[cfg(feature = "images")]
+            Error::NoCommand => status::FAILURE,
+            #[cfg(feature = "images")]
+            Error::Image(error) => status_of_image(error),
             #[cfg(feature = "race")]
             Error::Bench(error) => status_of_bench(error),
             Error::Decided | Error::TooEarly | Error::NotOpen(_) | Error::Lab { .. } | Error::Shell(_) => {
@@ -73,6 +79,10 @@ impl Error {
             Error::Snapshot(error) => return hint_of_snapshot(error),
             Error::Program { source: Failure::Vmm(error), .. } => return hint_of_vmm(error),
             Error::Program { source, .. } => return exec::hint(source),
+            #[cfg(feature = "images")]
+            Error::NoCommand => "what follows IMAGE is run in it: `matchstick run-image IMAGE /bin/sh`",
+            #[cfg(feature = "images")]
+            Error::Image(error) => return hint_of_container_image(error),
             #[cfg(feature = "race")]
             Error::Bench(error) => return hint_of_bench(error),
             Error::Linux(LinuxError::Pack { source, .. }) => return hint_of_pack(source),
@@ -318,6 +328,46 @@ fn hint_of_bench(error: &bench::Error) -> Option<&'static str> {
         Error::Pin { .. } => "--pin takes a number that /proc/cpuinfo has",
         Error::NoReport { .. } => "`matchstick bench --export-json FILE` writes what can be compared with",
         Error::Vmm(error) => return hint_of_vmm(error),
+    })
+}
+
+#[cfg(feature = "images")]
+fn status_of_image(error: &image::Error) -> u8 {
+    use image::Error;
+    match error {
+        Error::Open { source, .. } if source.kind() == NotFound => status::NOT_FOUND,
+        Error::NoName { .. } | Error::Empty | Error::NotThere { .. } => status::NOT_FOUND,
+        Error::Which { .. } | Error::NoUser { .. } | Error::NoHome | Error::InUse { .. } => status::FAILURE,
+        _ => status::REFUSED,
+    }
+}
+
+#[cfg(feature = "images")]
+fn hint_of_container_image(error: &image::Error) -> Option<&'static str> {
+    use image::Error;
+    Some(match error {
+        Error::Open { source, .. } if source.kind() == NotFound => {
+            "nothing is fetched: `skopeo copy docker://NAME oci:DIR` puts an image into DIR"
+        }
+        Error::NoImage { .. } => {
+            "`docker save -o FILE NAME`, or `skopeo copy docker://NAME oci:DIR`, makes one"
+        }
+        Error::Compressed { .. } => "gunzip or unzstd makes of it what can be read from any place",
+        Error::Which { .. } | Error::NoName { .. } => "--tag NAME says which",
+        Error::Platform { .. } | Error::Empty => {
+            "`skopeo copy --override-arch amd64 --override-os linux` chooses the one for here"
+        }
+        Error::TooLarge { .. } => "--max-size SIZE allows more",
+        Error::NoHome => "XDG_CACHE_HOME=DIR says where",
+        Error::NotYours { .. } => "it has to belong to you, and nobody else may write to it: chmod 700",
+        Error::InUse { .. } => "a program runs from it: wait for its end",
+        Error::NeedsOverlay { .. } => "another --keep NAME; or without --copy, where overlays can be mounted",
+        Error::NotThere { .. } => "`matchstick images` lists what there is",
+        Error::OtherImage { .. } => "another --keep NAME, or `matchstick images --remove NAME`",
+        Error::NoUser { .. } => "--user USER takes a number, too",
+        Error::Root { .. } => "--copy does without mounts and namespaces",
+        Error::Store { source, .. } => return hint_of_writing(source),
+        _ => return None,
     })
 }
 

@@ -18,6 +18,8 @@ mod help;
 mod hint;
 mod host;
 mod image;
+#[cfg(feature = "images")]
+mod images;
 mod inherited;
 mod korean;
 mod lab;
@@ -29,6 +31,8 @@ mod options;
 mod output_file;
 mod print;
 mod run;
+#[cfg(feature = "images")]
+mod run_image;
 mod run_options;
 mod snapshot;
 mod start;
@@ -109,6 +113,10 @@ fn carry_out(command: Command) -> Result<u8> {
         Command::Clone(args) => clone::run(&args)?,
         Command::Diff(args) => diff::run(&args)?,
         Command::Oci(args) => oci::run(&args)?,
+        #[cfg(feature = "images")]
+        Command::RunImage(args) => run_image::run(*args)?,
+        #[cfg(feature = "images")]
+        Command::Images(args) => print(&images::run(&args)?)?,
         Command::Guests => print(&guests::list())?,
         Command::Host { json } => print_drawn(&host::describe(json, &Terminal::of_stdout())?)?,
         Command::Explain(request) => explain::run(&request)?,

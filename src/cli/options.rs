@@ -8,10 +8,14 @@ use super::exec::{self, ExecArgs};
 use super::explain::{self, Request};
 use super::guests;
 use super::host;
+#[cfg(feature = "images")]
+use super::images::{self, ImagesArgs};
 use super::lab::{self, LabArgs};
 use super::oci::{self, OciArgs};
 use super::option::{CommandHelp, Given, HELP, OptionHelp, Parsed, option};
 use super::run;
+#[cfg(feature = "images")]
+use super::run_image::{self, RunImageArgs};
 use super::run_options::RunArgs;
 use super::snapshot::{self, SnapshotArgs};
 use super::suggest;
@@ -47,6 +51,12 @@ pub enum Command {
     Exec(ExecArgs),
     /// About the OCI runtime; its calls are no commands of ours.
     Oci(OciArgs),
+    /// Run a container image's program.
+    #[cfg(feature = "images")]
+    RunImage(Box<RunImageArgs>),
+    /// What there is of images.
+    #[cfg(feature = "images")]
+    Images(ImagesArgs),
     /// List the gallery.
     Guests,
     /// Describe this host, as JSON or for people.
@@ -121,6 +131,12 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Usage> {
         Some("diff") => read(&diff::COMMAND, diff::parse(parser), Command::Diff),
         Some("exec") => read(&exec::COMMAND, exec::parse(parser), Command::Exec),
         Some("oci") => read(&oci::COMMAND, oci::parse(parser), Command::Oci),
+        #[cfg(feature = "images")]
+        Some("run-image") => {
+            read(&run_image::COMMAND, run_image::parse(parser), |args| Command::RunImage(Box::new(args)))
+        }
+        #[cfg(feature = "images")]
+        Some("images") => read(&images::COMMAND, images::parse(parser), Command::Images),
         Some("guests") => read(&guests::COMMAND, guests::parse(parser), |()| Command::Guests),
         Some("host") => read(&host::COMMAND, host::parse(parser), |json| Command::Host { json }),
         #[cfg(feature = "race")]

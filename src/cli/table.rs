@@ -8,12 +8,18 @@ use super::option::CommandHelp;
 #[cfg(feature = "trace")]
 use super::trace;
 use super::{clone, diff, exec, explain, guests, host, lab, oci, run, snapshot};
+#[cfg(feature = "images")]
+use super::{images, run_image};
 
 /// All commands.
 pub const COMMANDS: &[CommandHelp] = &[
     run::COMMAND,
     exec::COMMAND,
     oci::COMMAND,
+    #[cfg(feature = "images")]
+    run_image::COMMAND,
+    #[cfg(feature = "images")]
+    images::COMMAND,
     #[cfg(feature = "trace")]
     trace::COMMAND,
     snapshot::COMMAND,
@@ -47,6 +53,10 @@ pub const LEFT_OUT: &[&str] = &[
     "bench",
     #[cfg(not(feature = "trace"))]
     "trace",
+    #[cfg(not(feature = "images"))]
+    "run-image",
+    #[cfg(not(feature = "images"))]
+    "images",
     #[cfg(not(feature = "debugger"))]
     "trace --gdb",
 ];

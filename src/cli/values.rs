@@ -7,7 +7,17 @@ use crate::sandbox::Sandbox;
 use crate::x86::ports::READY_FOR_INPUT;
 #[cfg(feature = "debugger")]
 use lexopt::{Parser, ValueExt};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
+
+/// NAME=VALUE, a variable of an environment.
+pub fn variable(word: OsString) -> Result<OsString, String> {
+    match word.as_bytes().iter().position(|&byte| byte == b'=') {
+        None | Some(0) => Err(format!("{word:?} is no variable: NAME=VALUE is one")),
+        Some(_) => Ok(word),
+    }
+}
 
 /// A number of CPUs.
 pub fn count(text: &str) -> Result<u32, &'static str> {

@@ -6,12 +6,13 @@
 //! directory that the user has named. Sources: openat2(2), proc(5), the kernel's admin-guide/devices.txt.
 
 use super::errno::Errno;
-use crate::sys::program::{Handle, Kind};
+use super::everywhere::of_host;
+use crate::sys::program::{Handle, Kind, duplicate_above};
 use std::ffi::{CStr, CString, OsStr};
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// procfs, by its number (statfs(2)).
 const PROC: u64 = 0x9fa0;
@@ -28,6 +29,10 @@ pub struct Files {
     root: Option<(Handle, PathBuf)>,
     /// Directories, and files, that may be changed, by their paths on the host.
     writable: Vec<PathBuf>,
+    /// With a root: files of the host that are seen at the same place.
+    seen: Vec<PathBuf>,
+    /// Stay open.
+    held: Vec<OwnedFd>,
     /// Descriptors from here on are ours.
     lowest: RawFd,
     /// The program itself: its path on the host, and its arguments.
@@ -181,7 +186,20 @@ impl Files {
         let root = root.filter(|(_, path)| path != Path::new("/"));
         let writable = writable.iter().map(|path| path.canonicalize().map_err(of(path)));
         let writable = writable.collect::<std::result::Result<_, _>>()?;
-        Ok(Files { root, writable, lowest, program: Mutex::default(), contained: false })
+        let (seen, held) = (Vec::new(), Vec::new());
+        Ok(Files { root, writable, seen, held, lowest, program: Mutex::default(), contained: false })
+    }
+
+    /// Has the host's files `seen` seen whatever the root is.
+    pub fn see(&mut self, seen: Vec<PathBuf>) {
+        self.seen = if self.root.is_some() { seen } else { Vec::new() };
+    }
+
+    /// Has `held` stay open.
+    pub fn hold(&mut self, held: &[Arc<OwnedFd>]) -> std::io::Result<()> {
+        let held = held.iter().map(|fd| duplicate_above(fd.as_fd(), self.lowest));
+        self.held = held.collect::<std::io::Result<_>>()?;
+        Ok(())
     }
 
     /// The first descriptor that is ours.
@@ -189,9 +207,15 @@ impl Files {
         self.lowest
     }
 
-    /// Descriptors that are kept for looking up paths.
+    /// Descriptors that are kept for looking up paths, and those that stay open.
     pub fn ours(&self) -> Vec<RawFd> {
-        self.root.iter().map(|(handle, _)| handle.number() as RawFd).collect()
+        let root = self.root.iter().map(|(handle, _)| handle.number() as RawFd);
+        root.chain(self.held.iter().map(|fd| fd.as_raw_fd())).collect()
+    }
+
+    /// Files of the host that are seen below another root.
+    pub fn seen(&self) -> &[PathBuf] {
+        &self.seen
     }
 
     /// The root, where it is another one than ours.
@@ -242,6 +266,11 @@ impl Files {
 
     /// Looks up a path of the program, from its directory `dir` on.
     pub fn find(&self, dir: RawFd, path: &[u8], follow: bool) -> Result<Handle> {
+        // As many links as Linux follows.
+        self.find_by_links(dir, path, follow, 40)
+    }
+
+    fn find_by_links(&self, dir: RawFd, path: &[u8], follow: bool, links: usize) -> Result<Handle> {
         if path.is_empty() {
             return Err(Errno(libc::ENOENT));
         }
@@ -258,7 +287,14 @@ impl Files {
             }
             Some(Own::WorkingDirectory) if follow => self.look_up(CWD, b".", true)?,
             Some(Own::Root) if follow => self.look_up(CWD, b"/", true)?,
-            _ => self.look_up(dir, path, follow)?,
+            _ => match self.look_up(dir, path, follow) {
+                // It may lead to one of those above by the text of a link: /dev/stdout is one, and programs make others.
+                Err(error @ Errno(libc::ELOOP | libc::ENOENT)) if follow && links > 0 => {
+                    let target = self.link_target(dir, path).ok_or(error)?;
+                    return self.find_by_links(dir, &target, follow, links - 1);
+                }
+                found => found?,
+            },
         };
         let kind = handle.kind()?;
         if kind.file_system == PROC
@@ -274,22 +310,45 @@ impl Files {
         let Some((root, root_path)) = &self.root else {
             return Ok(Handle::find(dir, &text(path)?, follow, false, self.lowest)?);
         };
-        let mut whole = Vec::new();
+        let mut whole = b"/".to_vec();
         if !path.starts_with(b"/") {
             // By its text, as a relative path could lead out of the root; where the directory is now.
             let base = match dir {
                 CWD => std::env::current_dir()?,
                 dir => Handle::of(dir, self.lowest)?.path()?,
             };
-            let base = base.strip_prefix(root_path).map_err(|_| Errno(libc::ENOENT))?;
-            whole.extend_from_slice(base.as_os_str().as_bytes());
+            let inside = base.strip_prefix(root_path).ok();
+            let base = inside.or_else(|| of_host(base.as_os_str().as_bytes(), &[]).map(|_| base.as_path()));
+            whole.extend_from_slice(base.ok_or(Errno(libc::ENOENT))?.as_os_str().as_bytes());
             whole.push(b'/');
         }
         whole.extend_from_slice(path);
+        if let Some(path) = of_host(&whole, &self.seen) {
+            let found = Handle::find(CWD, &text(&path)?, follow, false, self.lowest)?;
+            // What is mounted below procfs is not of it.
+            return match path.starts_with(b"/proc") && found.kind()?.file_system != PROC {
+                true => Err(Errno(libc::ENOENT)),
+                false => Ok(found),
+            };
+        }
         // A path that is nothing but slashes is the root.
         let start = whole.iter().position(|&byte| byte != b'/').unwrap_or(whole.len());
         let below = if start == whole.len() { b"." } else { &whole[start..] };
         Ok(Handle::find(root.number() as RawFd, &text(below)?, follow, true, self.lowest)?)
+    }
+
+    /// Where a link leads, as a path from `dir` on; `None` for what is no link.
+    fn link_target(&self, dir: RawFd, path: &[u8]) -> Option<Vec<u8>> {
+        let link = self.look_up(dir, path, false).ok()?;
+        if link.kind().ok()?.mode & libc::S_IFMT != libc::S_IFLNK {
+            return None;
+        }
+        let target = link.target().ok()?;
+        let parent = path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+        Some(match target.starts_with(b"/") {
+            true => target,
+            false => [&path[..parent], &target].concat(),
+        })
     }
 
     /// The directory in which the last name of a path is or would be, and that name.
@@ -419,6 +478,30 @@ mod tests {
             "/proc/7/maps",
         ] {
             assert!(!is_harmless(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn below_a_root_procfs_and_devices_are_the_host_s() {
+        let seen = [PathBuf::from("/etc/hosts")];
+        let of_host =
+            |path: &str| of_host(path.as_bytes(), &seen).map(|path| String::from_utf8(path).unwrap());
+        for path in ["/proc", "/proc/self/status", "/dev/null", "/dev/pts/3", "/etc/hosts"] {
+            assert_eq!(of_host(path).as_deref(), Some(path));
+        }
+        assert_eq!(of_host("//proc/./stat").as_deref(), Some("/proc/stat"));
+        assert_eq!(of_host("/dev/null/").as_deref(), Some("/dev/null/"));
+        for path in [
+            "/",
+            "/dev",
+            "/dev/sda",
+            "/dev/shm/x",
+            "/procs",
+            "/proc/../etc/shadow",
+            "/etc/passwd",
+            "/dev/null/x",
+        ] {
+            assert_eq!(of_host(path), None, "{path}");
         }
     }
 

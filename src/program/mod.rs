@@ -17,6 +17,7 @@
 mod actions;
 mod address_space;
 mod errno;
+mod everywhere;
 mod files;
 mod filter;
 mod image;
@@ -52,6 +53,7 @@ use process::{Process, Threads};
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -80,6 +82,25 @@ pub struct Config {
     pub environment: Vec<Vec<u8>>,
     /// Whether to name, on standard error, each system call that is not served.
     pub verbose: bool,
+    /// With a root: files of the host that it sees at the same place all the same, and may read.
+    pub seen: Vec<PathBuf>,
+    /// Whom this process becomes before the program's first instruction; nobody else, if absent.
+    pub identity: Option<Identity>,
+    /// Stay open as long as one of its processes lives: locks.
+    pub held: Vec<Arc<OwnedFd>>,
+}
+
+/// A user, as a process has one (credentials(7)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The user's number.
+    pub user: u32,
+    /// The group's number.
+    pub group: u32,
+    /// Further groups; those of this process, if absent.
+    pub groups: Option<Vec<u32>>,
+    /// Capabilities, a bit each (capabilities(7)); no others than this process has.
+    pub capabilities: u64,
 }
 
 /// Takes from this process, and all that it will start, every system call that serving a program does not need. One that
@@ -134,6 +155,8 @@ impl Program {
         let arena = address_space::reserve()?;
         let files = Files::new(config.root.as_deref(), &config.writable, lowest);
         let mut files = files.map_err(|(path, source)| Failure::Place(path, source))?;
+        files.see(config.seen);
+        files.hold(&config.held).map_err(host(Step::OpenKvm))?;
         files.contained = config.contained;
         if let Some(root) = files.root()
             && !std::env::current_dir().is_ok_and(|current| current.starts_with(root))
@@ -187,10 +210,17 @@ impl Program {
         let process = Arc::new(process);
         if config.sandbox != Sandbox::Off {
             if !config.contained {
-                let root = process.files.root().unwrap_or(Path::new("/"));
-                let keeps_signals = sys::wall(root, process.files.writable(), config.network);
+                let files = &process.files;
+                let root = files.root().unwrap_or(Path::new("/"));
+                let keeps_signals = sys::wall(root, files.writable(), files.seen(), config.network);
                 process.keeps_signals.store(keeps_signals.map_err(host(Step::Sandbox))?, Ordering::Relaxed);
             }
+        }
+        if let Some(Identity { user, group, groups, capabilities }) = &config.identity {
+            let become_user = sys::become_user(*user, *group, groups.as_deref(), *capabilities);
+            become_user.map_err(|error| Failure::Denied(error.raw_os_error().unwrap_or(libc::EIO)))?;
+        }
+        if config.sandbox != Sandbox::Off {
             sandbox::name_forbidden_calls();
             filter::confine(lowest, config.network).map_err(host(Step::Sandbox))?;
         }

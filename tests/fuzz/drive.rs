@@ -5,6 +5,8 @@
 
 use matchstick::boot::{self, Payload, Protocol};
 use matchstick::device::{Action, Bus, Cable, Cmos, Device, I8042, Ioapic, Post, Serial, Slot, Space, Uart};
+use matchstick::image::Unpacker;
+use matchstick::image::archive::Stream;
 use matchstick::kvm::Memory;
 use matchstick::linux::LinuxError;
 use matchstick::linux::initramfs::Initramfs;
@@ -19,7 +21,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     ("bus", bus),
     ("cmdline", cmdline),
     ("detect", detect),
@@ -27,6 +29,7 @@ pub const TARGETS: [Target; 12] = [
     ("flat", flat),
     ("gdb", gdb),
     ("initramfs", initramfs),
+    ("layer", layer),
     ("linux", linux),
     ("multiboot", multiboot),
     ("pvh", pvh),
@@ -54,6 +57,39 @@ fn load(protocol: Protocol, image: &[u8]) {
 fn is_one_line(error: &dyn std::error::Error) {
     let text = error.to_string();
     assert!(!text.is_empty() && text.len() < 300 && !text.contains('\n'), "{text:?}");
+}
+
+/// Unpacks a layer of a container image over another one. Whatever it says, nothing beside its directory is touched.
+pub fn layer(archive: &[u8]) {
+    // In memory, where there is such a directory: a fuzzer makes many.
+    let scratch = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("there is room");
+    let (root, outside) = (scratch.path().join("root"), scratch.path().join("outside"));
+    std::fs::create_dir_all(root.join("d/e")).expect("there is room");
+    std::fs::write(root.join("d/e/file"), "below").expect("there is room");
+    std::os::unix::fs::symlink("../outside", root.join("up")).expect("there is room");
+    std::os::unix::fs::symlink("d/e", root.join("in")).expect("there is room");
+    std::fs::write(&outside, "secret").expect("there is room");
+    let mut unpacker = Unpacker::new(File::open(&root).expect("it was made").into(), 100);
+    match unpacker.apply(Stream(archive)) {
+        Ok(()) => unpacker.finish().expect("what was unpacked can be finished"),
+        Err(error) => is_one_line(&error),
+    }
+    assert_eq!(std::fs::read_to_string(&outside).expect("it is still there"), "secret");
+    assert_eq!(std::fs::read_dir(scratch.path()).expect("it is still there").count(), 2);
+    remove(&root);
+}
+
+/// Removes a directory whose permissions may be in the way of whoever is not root.
+fn remove(directory: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let open = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(directory, open).expect("it is ours");
+    for entry in std::fs::read_dir(directory).expect("it may be read").flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove(&entry.path());
+        }
+    }
+    std::fs::remove_dir_all(directory).expect("it can be removed");
 }
 
 /// What an image says of itself.

@@ -12,7 +12,7 @@ const GENERAL: [&str; 2] = ["help", "version"];
 /// A value that an option takes.
 fn example(option: &OptionHelp) -> Option<&'static str> {
     Some(match option.value? {
-        "PATH" | "TEXT" | "PROGRAM" | "DIR" => "anything",
+        "PATH" | "TEXT" | "PROGRAM" | "DIR" | "USER" => "anything",
         "FILE" | "PAYLOAD" | "NAMES" | "NAME" => "anything",
         "NAME=COMMAND" => "name=command",
         "K=V" => "K=V",
@@ -120,7 +120,7 @@ fn is_complete(text: &str, mark: &str) {
     assert_eq!(words_after(text, mark), all_options());
     for command in COMMANDS {
         let is_word = |word: &str| word == command.name;
-        let mut words = text.split(|c: char| !c.is_ascii_alphanumeric());
+        let mut words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
         assert!(words.any(is_word), "the command {} is missing", command.name);
     }
 }

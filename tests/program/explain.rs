@@ -50,7 +50,10 @@ fn lessons(language: &str) -> Vec<Lesson> {
 #[test]
 fn the_commands_of_ours_that_lessons_show_work() {
     let all: BTreeSet<String> = lessons("en").iter().flat_map(Lesson::commands).collect();
-    let ours: Vec<&String> = all.iter().filter(|command| command.contains("matchstick ")).collect();
+    // Those about images are tried below, as they need one, and their order.
+    let is_of_images = |command: &str| command.contains(" run-image ") || command.contains(" images");
+    let ours: Vec<&String> =
+        all.iter().filter(|command| command.contains("matchstick ") && !is_of_images(command)).collect();
     assert!(ours.len() > 10, "{ours:?}");
     for command in ours {
         let needs_kvm =
@@ -62,6 +65,19 @@ fn the_commands_of_ours_that_lessons_show_work() {
         let ended = Program::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_matchstick")]).run();
         ended.status(0);
     }
+    if !has_kvm() {
+        return;
+    }
+    let Some((shelf, places)) = crate::images::shelf() else { return };
+    let mut count = 0;
+    for command in lessons("en").iter().flat_map(Lesson::commands).filter(|command| is_of_images(command)) {
+        let script = command.replace("matchstick ", "\"$0\" ");
+        let program = Program::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_matchstick")]);
+        let program = places.iter().fold(program, |program, (name, path)| program.env(name, path));
+        program.directory(shelf.path()).run().status(0);
+        count += 1;
+    }
+    assert!(count >= 8, "{count}");
 }
 
 #[test]

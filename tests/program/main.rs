@@ -18,6 +18,7 @@ mod faults;
 mod gallery;
 mod host;
 mod hostile;
+mod images;
 mod korean;
 mod lab;
 mod limits;

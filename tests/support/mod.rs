@@ -3,6 +3,7 @@
 
 pub mod image;
 pub mod supervisor;
+pub mod tar;
 pub mod terminal;
 
 use matchstick::guest::Guest;

@@ -85,6 +85,11 @@ impl Handle {
         fs::read_link(self.link())
     }
 
+    /// Where it leads, for a link.
+    pub fn target(&self) -> io::Result<Vec<u8>> {
+        super::super::link_target(self.fd.as_fd())
+    }
+
     /// What it is.
     pub fn kind(&self) -> io::Result<Kind> {
         kind(self.fd.as_raw_fd())

@@ -156,6 +156,36 @@ pub fn set_name(name: &OsStr) {
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }
 
+/// Becomes the user `user` of the group `group`, for good, with these capabilities at most (credentials(7)); `groups` are
+/// all others that it is in, if they are to be other ones. To be called by a process of one thread.
+pub fn become_user(user: u32, group: u32, groups: Option<&[u32]>, capabilities: u64) -> io::Result<()> {
+    use crate::sys::check;
+    /// `struct __user_cap_header_struct` and two of `struct __user_cap_data_struct`, of version 3.
+    const VERSION: u32 = 0x2008_0522;
+    // SAFETY: numbers, an array as long as it says, and structs of the version that the header names, which live until
+    // the calls are over.
+    unsafe {
+        if let Some(groups) = groups {
+            check(libc::setgroups(groups.len(), groups.as_ptr()))?;
+        }
+        let header = [VERSION, 0];
+        let mut data = [0_u32; 6];
+        check(libc::syscall(libc::SYS_capget, header.as_ptr(), data.as_mut_ptr()) as i32)?;
+        let allowed = |at: usize| u64::from(data[at]) | u64::from(data[at + 3]) << 32;
+        let kept = capabilities & allowed(1);
+        check(libc::setresgid(group, group, group))?;
+        // Else the kernel takes them all when root becomes another user.
+        check(libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0))?;
+        check(libc::setresuid(user, user, user))?;
+        check(libc::prctl(libc::PR_SET_KEEPCAPS, 0, 0, 0, 0))?;
+        let (low, high) = (kept as u32, (kept >> 32) as u32);
+        let data = [low, low, 0, high, high, 0];
+        check(libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) as i32)?;
+        // A process that has changed its user may not look into its own /proc/self otherwise.
+        check(libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0))
+    }
+}
+
 /// Closes every descriptor from `lowest` on but those of `kept`: what a child has of threads that it does not have.
 pub fn close_ours_but(kept: &[RawFd], lowest: RawFd) {
     let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };

@@ -59,7 +59,7 @@ fn known(version: i64) -> Ruleset {
 
 /// Puts up the wall for this thread and what it starts, for good. Says whether it keeps signals in: before Linux 6.12 it
 /// does not, and where Linux has no landlock there is no wall.
-pub fn wall(root: &Path, writable: &[PathBuf], network: bool) -> io::Result<bool> {
+pub fn wall(root: &Path, writable: &[PathBuf], seen: &[PathBuf], network: bool) -> io::Result<bool> {
     const CREATE_RULESET_VERSION: u32 = 1;
     // SAFETY: asked for the version, it takes no attributes.
     let version = unsafe {
@@ -92,12 +92,20 @@ pub fn wall(root: &Path, writable: &[PathBuf], network: bool) -> io::Result<bool
     for path in writable {
         allow(path, u64::MAX)?;
     }
-    // A root without devices has none that could be written to.
-    const OF_DEVICES: u64 = EXECUTE | READ_FILE | WRITE_FILE | TRUNCATE | IOCTL_DEV;
-    for device in ["dev/null", "dev/zero", "dev/full", "dev/tty", "dev/ptmx"] {
-        let _ = allow(&root.join(device), OF_DEVICES);
+    for path in seen {
+        let _ = allow(path, READ_FILE);
     }
-    let _ = allow(&root.join("dev/pts"), OF_DEVICES | READ_DIR);
+    // Whatever the root is, devices are the host's; one that is not there is none that could be written to.
+    const OF_DEVICES: u64 = EXECUTE | READ_FILE | WRITE_FILE | TRUNCATE | IOCTL_DEV;
+    for device in ["/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/ptmx"] {
+        let _ = allow(Path::new(device), OF_DEVICES);
+    }
+    if root != Path::new("/") {
+        for device in ["/dev/random", "/dev/urandom"] {
+            let _ = allow(Path::new(device), READ_FILE);
+        }
+    }
+    let _ = allow(Path::new("/dev/pts"), OF_DEVICES | READ_DIR);
     // SAFETY: plain numbers.
     unsafe {
         check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
