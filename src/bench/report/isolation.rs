@@ -79,7 +79,7 @@ pub fn cells(name: &str, view: &View, host: &Seen, calls: Option<u64>) -> Vec<St
                 [capabilities(seen), filter(seen).to_owned()].map(|word| format!("monitor: {word}"))
             });
             let [kernel, processes, calls, network, devices] =
-                ["own: the guest", "none", "0 of the host's", "none", "ports of its own"].map(str::to_owned);
+                ["own: the guest", "none", "0 of the host's", "none", "own ports"].map(str::to_owned);
             let none = String::new;
             [kernel, processes, none(), none(), none(), capabilities, filter, calls, network, devices]
         }

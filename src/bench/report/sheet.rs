@@ -112,7 +112,7 @@ mod tests {
     fn what_is_not_known_is_a_dash_to_read_and_nothing_to_count_with() {
         let row = ["a,\"b\"|<i>", ""].map(str::to_owned).to_vec();
         let sheet = Sheet::figures(&["name", "ms"], vec![row]);
-        assert_eq!(sheet.text(), "name       ms\na,\"b\"|<i>  -\n");
+        assert_eq!(sheet.text(), "name      ms\na,\"b\"|<i>  -\n");
         assert_eq!(sheet.csv(), "name,ms\n\"a,\"\"b\"\"|<i>\",\n");
         assert_eq!(sheet.markdown(), "| name | ms |\n|---|---:|\n| a,\"b\"\\|<i> | - |\n");
         assert!(sheet.html().contains("<td data-head=\"ms\">-</td>"), "{}", sheet.html());
