@@ -9,10 +9,10 @@ use super::{Kvm, Memory, host};
 use crate::error::{Error, Result, Step};
 use crate::sys::program::{Arena, Inbox, VdsoData, duplicate_above};
 use kvm_bindings::{
-    CpuId, KVM_CAP_SPLIT_IRQCHIP, KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_MEMORY_FAULT, KVM_EXIT_SHUTDOWN,
-    KVM_MEM_READONLY, KVM_MP_STATE_RUNNABLE, KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, Msrs, kvm_device_attr,
-    kvm_enable_cap, kvm_mp_state, kvm_msr_entry, kvm_regs, kvm_sregs, kvm_userspace_memory_region, kvm_xcrs,
-    kvm_xsave,
+    CpuId, KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X86_DISABLE_EXITS, KVM_EXIT_IO, KVM_EXIT_IO_OUT,
+    KVM_EXIT_MEMORY_FAULT, KVM_EXIT_SHUTDOWN, KVM_MEM_READONLY, KVM_MP_STATE_RUNNABLE, KVM_VCPU_TSC_CTRL,
+    KVM_VCPU_TSC_OFFSET, KVM_X86_DISABLE_EXITS_HLT, Msrs, kvm_device_attr, kvm_enable_cap, kvm_mp_state,
+    kvm_msr_entry, kvm_regs, kvm_sregs, kvm_userspace_memory_region, kvm_xcrs, kvm_xsave,
 };
 use kvm_ioctls::{SyncReg, VcpuFd, VmFd};
 use std::io;
@@ -91,6 +91,11 @@ impl Kvm {
         let args = [IOAPIC_PINS, 0, 0, 0];
         let cap = kvm_enable_cap { cap: KVM_CAP_SPLIT_IRQCHIP, args, ..Default::default() };
         fd.enable_cap(&cap).map_err(host(Step::LocalApics))?;
+        // A guest that may halt by itself gets no asynchronous page faults (kvm_can_do_async_pf): with them, KVM asks
+        // again and again for a page that there is not, as behind the end of a file, and never says so.
+        let args = [KVM_X86_DISABLE_EXITS_HLT.into(), 0, 0, 0];
+        let cap = kvm_enable_cap { cap: KVM_CAP_X86_DISABLE_EXITS, args, ..Default::default() };
+        let _ = fd.enable_cap(&cap);
         Ok(ProgramVm { fd, arena, system, lowest })
     }
 }

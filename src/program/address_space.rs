@@ -175,14 +175,18 @@ impl AddressSpace {
 
     /// One more vCPU, and the page that it has for itself. None of them can be given back before the VM is.
     pub fn create_vcpu(&mut self) -> Result<(ProgramVcpu, u64)> {
+        if self.vcpus >= stub::VCPUS_MAX {
+            return Err(Error::Misuse("there is no room for one more vCPU".into()));
+        }
         let vcpu = self.vm.create_vcpu(self.vcpus)?;
+        let page = stub::page_of(self.vcpus);
         self.vcpus += 1;
-        let page = self.tables.page()?;
         stub::build_vcpu(self.tables.memory(), page);
         Ok((vcpu, page))
     }
 
-    /// A child's only vCPU, with the page that its parent's had.
+    /// A vCPU for a page that there is already: that of a child's only thread, which is the first one's, or of a vCPU that is
+    /// replaced.
     pub fn create_vcpu_again(&mut self) -> Result<ProgramVcpu> {
         self.vcpus += 1;
         self.vm.create_vcpu(self.vcpus - 1)

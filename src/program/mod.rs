@@ -16,6 +16,7 @@
 
 mod actions;
 mod address_space;
+mod calls;
 mod errno;
 mod everywhere;
 mod files;

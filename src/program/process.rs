@@ -4,12 +4,13 @@
 
 use super::actions::Actions;
 use super::address_space::AddressSpace;
+use super::calls::Return;
 use super::errno::Errno;
 use super::files::{CWD, Files, shown};
 use super::image::{self, Begin, Executable, Refusal, Start};
 use super::limits::Output;
 use super::processor::{self, Processor};
-use super::stub::{self, Return};
+use super::stub;
 use crate::error::{Error, Result};
 use crate::kvm::Kvm;
 use crate::kvm::ring3::ProgramVcpu;
@@ -93,7 +94,6 @@ impl Process {
         }
         let how = stub::find_return(&vcpu.system_at_exit());
         vcpu.bring_system(false);
-        stub::set_return(lock(&self.space).system(), how);
         self.how.store(if how == Return::Sysret { 1 } else { 2 }, Ordering::Relaxed);
         how
     }
@@ -122,7 +122,7 @@ impl Process {
         let Processor { cpuid, xcr0, has_xsave, has_fsgsbase, .. } = self.processor()?;
         vcpu.set_system(stub::system_registers(page, *has_xsave, *has_fsgsbase));
         vcpu.bring_system(self.how().is_none());
-        vcpu.set_up(cpuid, has_xsave.then_some(*xcr0), &stub::MSRS)
+        vcpu.set_up(cpuid, has_xsave.then_some(*xcr0), &stub::msrs(page))
     }
 
     /// The same for a program's first vCPU, but without CPUID, which a program may never execute: if it does, it faults
@@ -133,7 +133,7 @@ impl Process {
         }
         vcpu.set_system(stub::system_registers(page, false, false));
         vcpu.bring_system(self.how().is_none());
-        vcpu.set_up_bare(&stub::MSRS)
+        vcpu.set_up_bare(&stub::msrs(page))
     }
 
     /// Reads a program, and what loads it; a script is run by what its first line names. `depth` is how many of those

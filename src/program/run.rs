@@ -1,10 +1,11 @@
 //! The loop around `KVM_RUN`, and what becomes of each exit.
 
+use super::calls::{ANSWERED, CALL, Return, Stop};
 use super::errno::Errno;
 use super::process::lock;
 use super::regions::Verdict;
 use super::signal::Trap;
-use super::stub::{self, CALL, EXCEPTION, Exception, Return, Stop};
+use super::stub::{self, EXCEPTION, Exception};
 use super::syscall::answer::{Done, Trouble};
 use super::thread::{End, Thread};
 use crate::error::{Error, Result, Step};
@@ -99,17 +100,14 @@ impl Thread {
             if self.process.is_clearing.load(Ordering::Relaxed) && self.number != std::process::id() as i32 {
                 return Ok(End::Alone(0));
             }
-            // A call that KVM has not told of yet is told of first.
-            if self.stop != Stop::BeforeCall
-                && let Some(noted) = sys::Inbox::take()
-            {
+            if let Some(noted) = sys::Inbox::take() {
                 self.deliver(&noted, Trap::default())?;
                 self.is_call_undone = false;
                 self.apply_mask();
                 continue;
             }
             self.tell_entry()?;
-            let exit = self.vcpu.run(self.stop == Stop::BeforeCall)?;
+            let exit = self.vcpu.run(false)?;
             let registers = self.vcpu.registers();
             self.tell_left(exit, &registers);
             let is_probing = std::mem::take(&mut self.is_probing);
@@ -117,15 +115,8 @@ impl Thread {
                 lock(&self.process.space).hide_files(false);
             }
             match exit {
-                ProgramExit::Out(CALL) if stub::is_stub(registers.rip) => {
-                    let is_first = self.process.how().is_none();
-                    let how = self.process.learn(&mut self.vcpu);
-                    self.stop = Stop::AfterCall;
-                    self.is_in_stub = how == Return::Sysret;
-                    if is_first {
-                        self.measure_round_trip()?;
-                    }
-                    if let Some(end) = self.serve(&registers)? {
+                ProgramExit::Out(CALL) if stub::is_stub(registers.rip, self.page) => {
+                    if let Some(end) = self.call(&registers)? {
                         return Ok(end);
                     }
                 }
@@ -148,11 +139,29 @@ impl Thread {
                     self.stop = Stop::Program;
                     self.fault(libc::SIGSEGV, libc::SI_KERNEL, 0, Trap { vector: 13, ..Trap::default() })?;
                 }
-                ProgramExit::Interrupted => {
-                    self.stop = stub::stop(registers.rip);
-                    self.is_in_stub =
-                        self.stop == Stop::AfterCall && self.process.how() == Some(Return::Sysret);
-                }
+                ProgramExit::Interrupted => match stub::stop(registers.rip, self.page) {
+                    Stop::Program => (self.stop, self.is_in_stub) = (Stop::Program, false),
+                    // The VMM hears of the call now, in place of the OUT.
+                    Stop::BeforeCall => {
+                        self.vcpu.registers_mut().rip = stub::after_call(self.page);
+                        if let Some(end) = self.call(&registers)? {
+                            return Ok(end);
+                        }
+                    }
+                    Stop::Answering(which) => {
+                        let registers = self.vcpu.registers_mut();
+                        registers.rip = stub::after_call(self.page);
+                        registers.rax = ANSWERED[which] as u64;
+                        let registers = *registers;
+                        if let Some(end) = self.call(&registers)? {
+                            return Ok(end);
+                        }
+                    }
+                    Stop::AfterCall => {
+                        self.stop = Stop::AfterCall;
+                        self.is_in_stub = self.process.how() == Some(Return::Sysret);
+                    }
+                },
                 ProgramExit::NoPage(address) => self.no_page(address)?,
                 ProgramExit::Shutdown => self.die_of(libc::SIGSEGV),
                 ProgramExit::Other(reason) => {
@@ -161,6 +170,23 @@ impl Thread {
                 }
             }
         }
+    }
+
+    /// The program has made a system call, and its vCPU stands behind the OUT of its stub.
+    fn call(&mut self, registers: &kvm_regs) -> Result<Option<End>> {
+        let is_first = self.process.how().is_none();
+        let how = self.process.learn(&mut self.vcpu);
+        self.stop = Stop::AfterCall;
+        self.is_in_stub = how == Return::Sysret;
+        if is_first {
+            self.set_calls();
+            self.measure_round_trip()?;
+        }
+        if how == Return::Jump {
+            // SYSRET would do it.
+            self.vcpu.registers_mut().rflags = stub::flags(registers.r11, Some(how));
+        }
+        self.serve(registers)
     }
 
     /// Serves the system call at which the program stands.
@@ -232,6 +258,14 @@ impl Thread {
                         Err(_) => (libc::SIGBUS, BUS_ADRERR, system.cr2),
                     },
                     Verdict::Nothing => (libc::SIGSEGV, SEGV_MAPERR, system.cr2),
+                    // Linux looks for the page first: a file may end before it.
+                    Verdict::Denied
+                        if error & 16 != 0
+                            && space.regions().rights(system.cr2).is_some_and(|rights| rights.read)
+                            && !is_there() =>
+                    {
+                        (libc::SIGBUS, BUS_ADRERR, system.cr2)
+                    }
                     Verdict::Denied => (libc::SIGSEGV, SEGV_ACCERR, system.cr2),
                 }
             }

@@ -16,6 +16,7 @@
 //! Sources: Intel SDM volume 3A, sections 3.4.5 "Segment Descriptors", 4.5 "4-Level Paging", 5.8.8 "Fast System Calls
 //! in 64-Bit Mode", 6.14 "Exception and Interrupt Handling in 64-bit Mode", 8.7 "Task Management in 64-bit Mode".
 
+use super::calls::{self, Answers, Return, Stop, out};
 use crate::kvm::Memory;
 use crate::x86::mode::{
     CR0_ET, CR0_PE, CR0_PG, CR4_OSFXSR, CR4_OSXSAVE, CR4_PAE, EFER_LMA, EFER_LME, EFER_NXE, RFLAGS_IF,
@@ -46,13 +47,17 @@ const SYSTEM_TABLE: u64 = 0x4000;
 const GDT: u64 = 0x5000;
 const IDT: u64 = 0x5800;
 const VECTORS: u64 = 0x6000;
-/// What LSTAR leads to.
-const STUB: u64 = 0x7000;
-const VDSO_TABLE: u64 = 0x8000;
+const VDSO_TABLE: u64 = 0x7000;
 /// The vDSO's code.
-const VDSO_CODE: u64 = 0x9000;
-/// From here on pages are handed out.
+const VDSO_CODE: u64 = 0x8000;
+/// From here to [`TABLES_END`] pages are handed out.
 pub const FREE: u64 = VDSO_CODE + VDSO_CODE_MAX;
+/// The most vCPUs that there are.
+pub const VCPUS_MAX: u32 = 256;
+/// What LSTAR of each vCPU leads to: `calls`.
+pub const TABLES_END: u64 = OWN - VCPUS_MAX as u64 * calls::LEN;
+/// A page for each vCPU: its TSS, and its stack for exceptions.
+const OWN: u64 = PROGRAM - VCPUS_MAX as u64 * 4096;
 
 /// Where the guest sees the vDSO's code; its data lies before it.
 pub const VDSO: u64 = SEEN + (3 << 20);
@@ -67,11 +72,21 @@ const fn seen(physical: u64) -> u64 {
     SEEN + physical
 }
 
-/// What LSTAR holds, for who goes there again.
-pub const ENTRY: u64 = seen(STUB);
+/// The page of the vCPU with that number.
+pub fn page_of(vcpu: u32) -> u64 {
+    OWN + u64::from(vcpu) * 4096
+}
 
-/// The port of a system call.
-pub const CALL: u16 = 0x80;
+/// Where the stub is of the vCPU whose page is `page`: the physical address.
+fn stub_of(page: u64) -> u64 {
+    TABLES_END + (page - OWN) / 4096 * calls::LEN
+}
+
+/// The same as the guest sees it, which is what LSTAR holds.
+pub fn entry_of(page: u64) -> u64 {
+    seen(stub_of(page))
+}
+
 /// The port of an exception.
 pub const EXCEPTION: u16 = 0x81;
 
@@ -107,9 +122,15 @@ const BREAKPOINT: u64 = 3;
 const IA32_STAR: u32 = 0xc000_0081;
 const IA32_LSTAR: u32 = 0xc000_0082;
 const IA32_FMASK: u32 = 0xc000_0084;
-/// What SYSCALL sets, as in Linux: selectors for both ways, the stub, and no trap, direction, nesting or interrupts.
-pub const MSRS: [(u32, u64); 3] =
-    [(IA32_STAR, 0x23 << 48 | (KERNEL_CODE as u64) << 32), (IA32_LSTAR, seen(STUB)), (IA32_FMASK, 0x4700)];
+/// What SYSCALL sets, as in Linux: selectors for both ways, the stub, and no trap, nesting or interrupts. The direction
+/// flag stays, as no stub looks at it.
+pub fn msrs(page: u64) -> [(u32, u64); 3] {
+    [
+        (IA32_STAR, 0x23 << 48 | u64::from(KERNEL_CODE) << 32),
+        (IA32_LSTAR, entry_of(page)),
+        (IA32_FMASK, 0x4300),
+    ]
+}
 
 const CR0: u64 = CR0_PE | 1 << 1 | CR0_ET | 1 << 5 | 1 << 16 | CR0_PG; // MP, NE, WP
 /// FSGSBASE, as Linux has it since 5.9.
@@ -118,27 +139,10 @@ const CR4_OSXMMEXCPT: u64 = 1 << 10;
 const CR4: u64 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT;
 const EFER_SCE: u64 = 1;
 
-/// OUT to a port, in two bytes.
-const fn out(port: u16) -> [u8; 2] {
-    [0xe6, port as u8]
-}
-const SYSRET: [u8; 3] = [0x48, 0x0f, 0x07];
-/// `jmp *%rcx`, and INT3.
-const JUMP: [u8; 3] = [0xff, 0xe1, 0xcc];
-
 /// RFLAGS bits 12 and 13: which rings may use ports.
 const IOPL3: u64 = 3 << 12;
 /// What a program may decide of RFLAGS, as in Linux (`FIX_EFLAGS`): AC, RF, OF, DF, TF, SF, ZF, AF, PF, CF.
 const OWN_FLAGS: u64 = 0x5_0dd5;
-
-/// How a system call goes back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Return {
-    /// With SYSRET, from ring 0. The processor is an ordinary one.
-    Sysret,
-    /// With a jump, as it has stayed in ring 3: kvm_pvm.
-    Jump,
-}
 
 /// An exception, as the processor has told it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,13 +177,12 @@ fn show(memory: &Memory, page: u64, rights: u64) {
 
 /// Writes all of it into the system's memory, which is zero.
 pub fn build(memory: &Memory) {
-    use entry::{NO_CODE, TABLE, USER, WRITE};
+    use entry::{NO_CODE, TABLE, WRITE};
     store(memory, ROOT, DIRECTORIES | TABLE);
     store(memory, DIRECTORIES + (SEEN >> 30) * 8, SYSTEM_DIRECTORY | TABLE);
     store(memory, SYSTEM_DIRECTORY, SYSTEM_TABLE | TABLE);
     show(memory, GDT, WRITE | NO_CODE);
     show(memory, VECTORS, 0);
-    show(memory, STUB, USER);
     let kernel_code = Segment { selector: KERNEL_CODE, ..Segment::CODE64 };
     let kernel_data = Segment { selector: KERNEL_CODE + 8, ..Segment::DATA };
     for segment in [kernel_code, kernel_data, USER_CODE, USER_DATA] {
@@ -211,16 +214,12 @@ pub fn build(memory: &Memory) {
         store(memory, IDT + vector * 16, low);
         store(memory, IDT + vector * 16 + 8, at >> 32);
     }
-    store_bytes(memory, STUB, &[&out(CALL)[..], &SYSRET].concat());
 }
 
-/// Has system calls go back in the way that is right here.
-pub fn set_return(memory: &Memory, how: Return) {
-    let code = match how {
-        Return::Sysret => SYSRET,
-        Return::Jump => JUMP,
-    };
-    store_bytes(memory, STUB + 2, &code);
+/// Has system calls of the vCPU whose page is `page` go back in the way that is right here, and be answered there if
+/// they only ask for one of `answers`.
+pub fn set_calls(memory: &Memory, page: u64, how: Return, answers: Option<&Answers>) {
+    store_bytes(memory, stub_of(page), &calls::code(how, answers));
 }
 
 /// Gives the program the vDSO's code, to read and run: a copy. False if there is no room for it.
@@ -270,6 +269,9 @@ pub fn unmap_vdso_data(memory: &Memory, len: u64) {
 /// Writes the TSS and the stack for exceptions into `page`, which a vCPU has for itself.
 pub fn build_vcpu(memory: &Memory, page: u64) {
     show(memory, page, entry::WRITE | entry::NO_CODE);
+    show(memory, stub_of(page) & !0xfff, entry::USER);
+    // What is right before anybody knows.
+    set_calls(memory, page, Return::Sysret, None);
     // IST1 (SDM 8.7, figure 8-11), and RSP0.
     for offset in [4, 36] {
         store(memory, page + offset, seen(page) + 0x1000);
@@ -328,29 +330,19 @@ pub fn visible_flags(rflags: u64) -> u64 {
     rflags & OWN_FLAGS | RFLAGS_RESERVED | RFLAGS_IF
 }
 
-/// Where in the stub a vCPU has stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stop {
-    /// Elsewhere: in the program.
-    Program,
-    /// Behind SYSCALL, and the VMM has not heard of the call yet.
-    BeforeCall,
-    /// The call has been heard of, and the program is about to go on.
-    AfterCall,
+/// Where `rip` is, at an exit of the vCPU whose page is `page` that is not a system call's own.
+pub fn stop(rip: u64, page: u64) -> Stop {
+    calls::stop(rip.wrapping_sub(entry_of(page)))
 }
 
-/// Where `rip` is, at an exit that is not a system call's own.
-pub fn stop(rip: u64) -> Stop {
-    match rip.wrapping_sub(seen(STUB)) {
-        0 => Stop::BeforeCall,
-        1..8 => Stop::AfterCall,
-        _ => Stop::Program,
-    }
+/// Where the stub goes on when a call has been served.
+pub fn after_call(page: u64) -> u64 {
+    entry_of(page) + calls::AFTER
 }
 
 /// Whether an OUT was the stub's. Some KVMs show RIP at it, some behind it.
-pub fn is_stub(rip: u64) -> bool {
-    (seen(STUB)..=seen(STUB) + 2).contains(&rip)
+pub fn is_stub(rip: u64, page: u64) -> bool {
+    calls::is_out(rip.wrapping_sub(entry_of(page)))
 }
 
 /// Reads what an exception has left on the stack of the vCPU whose page is `page`.

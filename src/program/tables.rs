@@ -10,8 +10,7 @@
 //! give that one the pages of the first. Source: Intel SDM volume 3A, section 4.5 "4-Level Paging".
 
 use super::stub::entry::{LARGE, NO_CODE, PRESENT, TABLE, USED, USER, WRITE};
-use super::stub::{DIRECTORIES, FREE, PROGRAM};
-use crate::error::{Error, Result};
+use super::stub::{DIRECTORIES, FREE, PROGRAM, TABLES_END};
 use crate::kvm::Memory;
 use std::sync::atomic::Ordering;
 use vm_memory::{Bytes, GuestAddress};
@@ -97,15 +96,6 @@ impl Tables {
         self.has_more
     }
 
-    /// A page of the first piece, for something that is no table, and for good.
-    pub fn page(&mut self) -> Result<u64> {
-        if self.fresh >= PROGRAM {
-            return Err(Error::Misuse("there is no room for one more vCPU".into()));
-        }
-        self.fresh += PAGE;
-        Ok(self.fresh - PAGE)
-    }
-
     fn read(&self, at: u64) -> u64 {
         self.memory.load(GuestAddress(at), Ordering::Relaxed).expect("a table is there")
     }
@@ -116,9 +106,7 @@ impl Tables {
 
     /// A table of zeroes; `None` if there is no room for one more.
     fn table(&mut self) -> Option<u64> {
-        /// Pages of the first piece that are kept for vCPUs.
-        const KEPT: u64 = 256 * PAGE;
-        if self.fresh < PROGRAM - KEPT {
+        if self.fresh < TABLES_END {
             self.fresh += PAGE;
             return Some(self.fresh - PAGE);
         }

@@ -1,10 +1,11 @@
 //! A thread of a program: its vCPU, where that stands, and how it is made to go on elsewhere.
 
 use super::actions::AlternateStack;
+use super::calls::Stop;
 use super::image::Begin;
 use super::process::{Process, lock};
 use super::processor::Processor;
-use super::stub::{self, Stop};
+use super::stub;
 use crate::error::Result;
 use crate::kvm::ring3::{Fpu, ProgramVcpu};
 use crate::sys::program as sys;
@@ -94,6 +95,16 @@ impl Thread {
         let rflags = stub::flags(0, self.process.how());
         *self.vcpu.registers_mut() =
             kvm_regs { rip: begin.rip, rsp: begin.rsp, rflags, ..kvm_regs::default() };
+    }
+
+    /// Writes its stub, once it is known how calls go back: with the answers that are this thread's by now, unless
+    /// somebody watches, who wants to hear of every call.
+    pub fn set_calls(&mut self) {
+        let Some(how) = self.process.how() else { return };
+        let [uid, euid, gid, egid] = sys::ids().map(|id| id as u32);
+        let answers = [std::process::id(), self.number as u32, uid, euid, gid, egid];
+        let answers = self.observer.is_none().then_some(&answers);
+        stub::set_calls(lock(&self.process.space).system(), self.page, how, answers);
     }
 
     /// It has another vCPU now, which has not run yet.

@@ -1,7 +1,8 @@
 //! What whoever watches a program is told, and when. Where nobody does, each of these is a look at an empty place.
 
+use super::calls::{CALL, Stop};
 use super::process::lock;
-use super::stub::{self, CALL, Stop};
+use super::stub;
 use super::syscall;
 use super::syscall::answer::{Answer, Done, Trouble};
 use super::thread::Thread;
@@ -90,7 +91,7 @@ impl Thread {
     pub fn tell_left(&mut self, exit: ProgramExit, registers: &kvm_regs) {
         let Some(observer) = self.observer.as_deref_mut() else { return };
         observer.left(match exit {
-            ProgramExit::Out(CALL) if stub::is_stub(registers.rip) => Left::Call,
+            ProgramExit::Out(CALL) if stub::is_stub(registers.rip, self.page) => Left::Call,
             ProgramExit::Interrupted => Left::Signal,
             ProgramExit::NoPage(_) => Left::NoPage,
             _ => {
@@ -149,20 +150,20 @@ impl Thread {
     /// OUT is made again, and changes nothing.
     pub fn measure_round_trip(&mut self) -> Result<()> {
         let Some(mut observer) = self.observer.take() else { return Ok(()) };
-        let time = round_trip(&mut self.vcpu);
+        let time = round_trip(&mut self.vcpu, stub::entry_of(self.page));
         observer.round_trip(time?);
         self.observer = Some(observer);
         Ok(())
     }
 }
 
-fn round_trip(vcpu: &mut ProgramVcpu) -> Result<std::time::Duration> {
+fn round_trip(vcpu: &mut ProgramVcpu, entry: u64) -> Result<std::time::Duration> {
     let at_exit = vcpu.registers();
     let mut shortest = None;
     for _ in 0..ROUND_TRIPS {
         // What KVM has not completed of the last OUT moves RIP: that has to be over before RIP is set.
         vcpu.complete()?;
-        *vcpu.registers_mut() = kvm_regs { rip: stub::ENTRY, ..at_exit };
+        *vcpu.registers_mut() = kvm_regs { rip: entry, ..at_exit };
         let begin = sys::monotonic();
         vcpu.run(true)?;
         let took = sys::monotonic().saturating_sub(begin);

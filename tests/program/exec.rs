@@ -92,6 +92,31 @@ fn a_dozen_programs_are_as_on_the_host() {
 }
 
 #[test]
+fn what_a_vm_answers_by_itself_is_what_the_host_says() {
+    if !has_kvm() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    for options in [&["-static"][..], &[]] {
+        let Some(program) = compiled("numbers.c", directory.path(), options) else { return };
+        is_as_on_the_host(&[], &[&program], "");
+    }
+}
+
+/// Random mappings, by two threads: each access finds what it would find on the host, or faults as there.
+#[test]
+fn every_access_finds_or_faults_as_on_the_host() {
+    if !has_kvm() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let Some(program) = compiled("memory.c", directory.path(), &[]) else { return };
+    for seed in ["1", "2", "3"] {
+        is_as_on_the_host(&[], &[&program, seed, "400"], "");
+    }
+}
+
+#[test]
 fn python_has_threads_children_and_handlers() {
     let Some(_) = installed("python3").filter(|_| has_kvm()) else { return };
     let program = "

@@ -6,10 +6,11 @@
 //!
 //! Sources: clone(2), vfork(2), exit(2), wait(2).
 
-use super::answer::{Answer, Done, errno, value};
+use super::answer::{Answer, Done, errno, made, value};
 use super::kinds::Checked;
 use crate::error::Result;
 use crate::program::process::{Process, lock};
+use crate::program::stub;
 use crate::program::thread::{Copied, End, Thread};
 use crate::sys::program as sys;
 use crate::sys::program::{Forked, Lender, Lending, limits};
@@ -50,6 +51,13 @@ const TOLD: u64 = flag(libc::CLONE_SETTLS)
     | flag(libc::CLONE_IO);
 /// The signal that a parent gets.
 const EXIT_SIGNAL: u64 = 0xff;
+
+/// setuid(2) and its kin, which the kernel does for the calling thread alone.
+pub(super) fn set_ids(thread: &mut Thread, call: &Checked<'_>) -> Answer {
+    let answer = made(sys::call(call.number, call.arguments()));
+    thread.set_calls();
+    answer
+}
 
 pub(super) fn fork(thread: &mut Thread, _: &Checked<'_>) -> Answer {
     let flags = libc::SIGCHLD as u64;
@@ -109,6 +117,7 @@ fn make_thread(thread: &mut Thread, request: &Request) -> Answer {
     let body = move || {
         let mut new = Thread::on(process, vcpu, page, run_other);
         (new.mask, new.observer) = (mask, observer);
+        new.set_calls();
         // Both are there before the thread runs.
         let bytes = new.number.to_le_bytes();
         if flags & flag(libc::CLONE_PARENT_SETTID) != 0 {
@@ -207,6 +216,7 @@ fn become_child(
         let mut space = lock(&process.space);
         space.move_to_new_vm(&process.kvm, process.files.lowest())?;
         thread.vcpu = space.create_vcpu_again()?;
+        thread.page = stub::page_of(0);
     }
     if !was_alone {
         // The vCPUs of threads that are not here.
@@ -220,6 +230,7 @@ fn become_child(
     }
     process.set_up(&mut thread.vcpu, thread.page)?;
     thread.renew();
+    thread.set_calls();
     copied.put(thread)?;
     let bytes = thread.number.to_le_bytes();
     if request.flags & flag(libc::CLONE_CHILD_SETTID) != 0 {
