@@ -273,6 +273,8 @@ fn filter(lowest: i32, network: bool) -> Vec<sock_filter> {
 /// ioctl(2): of our descriptors KVM's requests, of the program's what can be passed on.
 fn requests(filter: &mut Filter, lowest: u32) {
     filter.load(argument(0));
+    // What is below 0 is nobody's descriptor, as the kernel will say.
+    filter.test(HAS_BIT, 1 << 31, Past(KVM_REQUESTS.len() as u8 + 3), Next);
     filter.test(IS_AT_LEAST, lowest, Next, Past(KVM_REQUESTS.len() as u8 + 2));
     filter.load(argument(1));
     KVM_REQUESTS.iter().for_each(|&request| filter.test(IS_EQUAL, request, Allow, Next));
@@ -305,8 +307,13 @@ fn by_arguments(filter: &mut Filter, lowest: u32, network: bool) {
         filter.one_of(numbers(sys::FCNTLS));
     });
     // Nothing takes the place of what is ours.
-    filter.on(SYS_dup2, |filter| is_below(filter, 1, lowest));
-    filter.on(SYS_dup3, |filter| is_below(filter, 1, lowest));
+    for call in [SYS_dup2, SYS_dup3] {
+        filter.on(call, |filter| {
+            filter.load(argument(1));
+            filter.test(HAS_BIT, 1 << 31, Allow, Next);
+            filter.test(IS_AT_LEAST, lowest, Trap, Allow);
+        });
+    }
     filter.on(SYS_close_range, |filter| is_below(filter, 1, lowest));
     // What ends the process here stays.
     filter.on(SYS_rt_sigaction, |filter| {

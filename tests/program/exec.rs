@@ -208,6 +208,30 @@ fn known_ways_out_are_closed() {
     assert!(ended.text().ends_with("\n0 holes\n"), "{ended:?}");
 }
 
+/// Random calls with random arguments, two threads at a time: whatever becomes of the program, who serves it does not
+/// panic, and the filter has nothing to stop that the table has let through. `RANDOM=FIRST,COUNT` is for a long run.
+#[test]
+fn random_calls_do_not_hurt_who_serves_them() {
+    if !has_kvm() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let Some(program) = compiled("random.c", directory.path(), &["-static"]) else { return };
+    let seeds = std::env::var("RANDOM").unwrap_or("1,6".into());
+    let (first, count) = seeds.split_once(',').expect("RANDOM=FIRST,COUNT");
+    let ended = exec(&[], &[&program, first, count]).limit(LIMIT * 100).run();
+    assert!(ended.status == Some(0) && !ended.text().contains("FAILED"), "{ended:?}");
+    assert_eq!(ended.text().lines().count(), count.parse::<usize>().unwrap(), "{ended:?}");
+}
+
+/// A number below 0 is nobody's descriptor, neither to the table nor to the filter.
+#[test]
+fn what_is_no_descriptor_is_told_so() {
+    let Some(_) = installed("perl").filter(|_| has_kvm()) else { return };
+    let program = "for (33, 16, 292, 0, 3) { print syscall($_, -1, 0x5401, 0), ' ', $! + 0, qq(\\n) } print syscall(33, 1, -1)";
+    is_as_on_the_host(&[], &["perl", "-e", program], "").status(0);
+}
+
 #[test]
 fn what_cannot_be_run_is_said() {
     let directory = tempfile::tempdir().unwrap();
