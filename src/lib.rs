@@ -22,6 +22,7 @@
 //! | [`linux`] | what Linux is told, and what it finds when it has started |
 //! | [`device`] | what answers when the guest touches a port |
 //! | [`machine`] | the loop |
+//! | [`program`] | a Linux program in a VM, without Linux |
 //! | [`timeline`] | who watches it |
 //! | [`sandbox`] | what the process gives up before it lets a guest run |
 //! | [`snapshot`] | how a machine becomes a file, and many machines again |
@@ -91,6 +92,7 @@ pub mod x86;
 
 pub use error::{Error, Result};
 pub use machine::{Config, Image, Machine, Outcome};
+pub use program::Program;
 /// Guest memory is read and written through this trait, at guest-physical addresses.
 pub use vm_memory::{Bytes, GuestAddress};
 

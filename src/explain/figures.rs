@@ -4,6 +4,8 @@
 //! that cannot be had (no /dev/kvm, no /proc) is `None`, and the lesson has another text for that case.
 
 use super::measure::{LIMIT, PAUSE, RUNS, in_words, median};
+#[cfg(feature = "trace")]
+use super::served;
 #[cfg(feature = "race")]
 use super::starts;
 use crate::container::proc::Membership;
@@ -48,6 +50,10 @@ impl Figures {
         #[cfg(feature = "race")]
         if starts::NAMES.contains(&name) && !self.known.contains_key(name) {
             self.known.extend(starts::measure(&self.wanted));
+        }
+        #[cfg(feature = "trace")]
+        if served::NAMES.contains(&name) && !self.known.contains_key(name) {
+            self.known.extend(served::measure());
         }
         if let Some(value) = self.known.get(name) {
             return value.clone();

@@ -13,6 +13,8 @@ pub mod lab;
 pub mod live;
 pub mod markdown;
 mod measure;
+#[cfg(feature = "trace")]
+mod served;
 #[cfg(feature = "race")]
 mod starts;
 pub mod words;
@@ -45,6 +47,7 @@ macro_rules! lessons {
         lessons!(
             $directory "/explain/": "hypervisor" "types" "kvm" "ring" "vm-exit" "memory" "serial" "boot" "interrupt" "virtio"
             "snapshot" "container" "namespaces" "cgroups" "image" "docker" "kubernetes" "objects" "vm-vs-container"
+            "whose-kernel"
         )
     };
     ($directory:literal $kind:literal: $($topic:literal)*) => {

@@ -17,6 +17,7 @@
 mod actions;
 mod address_space;
 mod calls;
+mod child;
 mod errno;
 mod everywhere;
 mod files;
@@ -36,6 +37,7 @@ mod thread;
 mod touch;
 mod watched;
 
+pub use crate::timeline::Ended;
 pub use files::shown;
 pub use filter::is_allowed;
 pub use image::Refusal;

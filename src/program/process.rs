@@ -35,6 +35,9 @@ pub enum Failure {
     /// What it is to have as its root, or to change, is not there.
     #[error("{}", crate::text::shown(.0))]
     Place(PathBuf, #[source] std::io::Error),
+    /// What a child that was to become it has said; see [`Program::capture`](super::Program::capture).
+    #[error("{0}")]
+    Child(String),
     /// The VM could not be made.
     #[error(transparent)]
     Vmm(#[from] Error),

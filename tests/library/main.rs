@@ -10,6 +10,7 @@ mod devices;
 mod fuzz;
 mod initramfs;
 mod loader_oracle;
+mod program;
 mod protocols;
 mod start;
 mod uart_oracle;

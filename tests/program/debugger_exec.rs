@@ -110,7 +110,7 @@ fn libraries_threads_signals_and_a_fault_of_a_dynamic_program() {
             "worker (arg=",
             "$1 = 101",
             "received signal SIGSEGV",
-            "in main (argc=2",
+            "main (argc=2",
             "$2 = 16",
             "terminated with signal SIGSEGV",
         ],

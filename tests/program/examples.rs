@@ -33,7 +33,7 @@ macro_rules! examples {
 }
 
 // In the order of the chapters.
-examples! { forty_lines memory modes exits serial boot interrupts processors race device }
+examples! { forty_lines memory modes exits serial boot interrupts processors race device program }
 
 fn source(name: &str) -> String {
     fs::read_to_string(Path::new("examples").join(name).with_extension("rs")).unwrap()

@@ -4,6 +4,7 @@ use crate::support::{Program, has_kvm, matchstick, runs, skip};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use unicode_width::UnicodeWidthStr;
 
 /// A file of docs/explain.
@@ -193,6 +194,28 @@ fn a_lesson_that_compares_keeps_the_rules_of_the_race() {
     if text.contains("every runtime has to do: ") {
         assert!(text.contains("that took × ") && text.contains("Where 1 lies in the interval"), "{text}");
     }
+}
+
+/// The calls that are counted are those that a trace of the same program counts.
+#[test]
+fn the_lesson_on_kernels_counts_the_calls_that_reach_the_host() {
+    if !has_kvm() {
+        return;
+    }
+    let text = explained("whose-kernel").split_whitespace().collect::<Vec<_>>().join(" ");
+    let number = |before: &str, after: &str| -> u64 {
+        let (_, rest) = text.split_once(before).unwrap_or_else(|| panic!("{before} is not in {text}"));
+        rest.split_once(after).unwrap().0.parse().unwrap_or_else(|_| panic!("{before}: {text}"))
+    };
+    let calls = number("makes ", " system calls until it ends");
+    let host_calls = number("that process made ", " calls to the host's kernel");
+    let traced = matchstick(["trace", "exec", "--json", "true"]).limit(Duration::from_secs(60)).run();
+    let summary: serde_json::Value =
+        serde_json::from_str(traced.status(0).stderr.lines().last().unwrap()).unwrap();
+    let all = summary["calls"].as_object().unwrap().values();
+    assert_eq!(calls, all.map(|call| call["count"].as_u64().unwrap()).sum::<u64>());
+    assert_eq!(host_calls, summary["host_calls"].as_u64().unwrap());
+    assert!(calls > 5 && host_calls > 5, "{calls} {host_calls}");
 }
 
 #[test]

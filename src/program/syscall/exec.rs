@@ -50,7 +50,7 @@ pub(super) fn execve(thread: &mut Thread, call: &Checked<'_>) -> Answer {
         Failure::NotFound => Errno(libc::ENOENT),
         Failure::Denied(errno) => Errno(errno),
         Failure::Refused(refusal, _) => refusal.errno(),
-        Failure::Vmm(_) | Failure::Place(..) => Errno(libc::EIO),
+        Failure::Vmm(_) | Failure::Place(..) | Failure::Child(_) => Errno(libc::EIO),
     })?;
     if !end_other_threads(thread) {
         return errno(libc::EAGAIN);

@@ -27,8 +27,9 @@ pub use inbox::{Inbox, Noted, attach};
 pub use lending::{Lender, Lending, changed_pages};
 pub use private::private_directory;
 pub use process::{
-    Forked, auxiliary, become_user, close_ours_but, duplicate_above, end_process, fork, ids, is_child,
-    lowest_of_ours, parent, processors, read_process, set_name, thread_id, use_processors, wait_for,
+    Forked, auxiliary, become_output, become_user, close_ours_but, duplicate_above, end_process, fork, ids,
+    is_child, lowest_of_ours, parent, processors, read_process, set_name, thread_id, use_processors,
+    wait_for,
 };
 pub use signals::{
     Action, WHOLE_MASK, current_mask, default_everything, die_of, host_mask, is_ignored, is_kick, kick, mask,

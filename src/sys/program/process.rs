@@ -63,6 +63,15 @@ pub fn wait_for(child: i32) -> io::Result<ExitStatus> {
     }
 }
 
+/// Makes `fd` standard output (dup2(2)).
+pub fn become_output(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: plain numbers; who has standard output expects it to be what its user wants.
+    match unsafe { libc::dup2(fd.as_raw_fd(), libc::STDOUT_FILENO) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
 /// The number of this process's parent.
 pub fn parent() -> i32 {
     // SAFETY: it takes nothing and cannot fail.
