@@ -64,7 +64,7 @@ const WORDS: &[(&str, &[&str])] = &[
         ],
     ),
     ("objects", &["파드", "노드", "서비스", "디플로이먼트", "볼륨", "오토스케일링"]),
-    ("whose-kernel", &["gvisor", "exec", "system-call", "seccomp", "시스템-콜", "시스템콜"]),
+    ("whose-kernel", &["sentry", "exec", "system-call", "시스템-콜", "시스템콜"]),
     ("vm-vs-container", &["vm", "vs", "difference", "isolation", "가상-머신", "가상머신", "격리"]),
 ];
 
