@@ -211,13 +211,11 @@ impl Program {
             process.load(&opened, &config.environment).map_err(|refusal| Failure::Refused(refusal, None))?;
         probe.mark(Phase::Load);
         let process = Arc::new(process);
-        if config.sandbox != Sandbox::Off {
-            if !config.contained {
-                let files = &process.files;
-                let root = files.root().unwrap_or(Path::new("/"));
-                let keeps_signals = sys::wall(root, files.writable(), files.seen(), config.network);
-                process.keeps_signals.store(keeps_signals.map_err(host(Step::Sandbox))?, Ordering::Relaxed);
-            }
+        if config.sandbox != Sandbox::Off && !config.contained {
+            let files = &process.files;
+            let root = files.root().unwrap_or(Path::new("/"));
+            let keeps_signals = sys::wall(root, files.writable(), files.seen(), config.network);
+            process.keeps_signals.store(keeps_signals.map_err(host(Step::Sandbox))?, Ordering::Relaxed);
         }
         if let Some(Identity { user, group, groups, capabilities }) = &config.identity {
             let become_user = sys::become_user(*user, *group, groups.as_deref(), *capabilities);
