@@ -7,11 +7,13 @@
 
 use super::errno::Errno;
 use super::everywhere::of_host;
-use crate::sys::program::{Handle, Kind, duplicate_above};
+pub use crate::sys::program::Handle;
+use crate::sys::program::{Kind, duplicate_above};
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// procfs, by its number (statfs(2)).
@@ -35,6 +37,8 @@ pub struct Files {
     held: Vec<OwnedFd>,
     /// Descriptors from here on are ours.
     lowest: RawFd,
+    /// RLIMIT_NOFILE as the program has set it, soft and hard: how many of the others it can have.
+    limits: [AtomicI32; 2],
     /// The program itself: its path on the host, and its arguments.
     program: Mutex<(PathBuf, Vec<Vec<u8>>)>,
     /// Whether a container is around all that can be seen: other processes may be looked at.
@@ -86,7 +90,9 @@ pub fn own(path: &[u8], process: u32) -> Option<Own> {
 /// Whether a file of procfs, by its path on the host, tells nothing of our memory, and of other processes nothing, or only
 /// what ps(1) shows.
 fn is_harmless_in_proc(path: &Path, process: u32, others: bool) -> bool {
-    const SYSTEM: [&str; 20] = [
+    const SYSTEM: [&str; 22] = [
+        "self",
+        "thread-self",
         "cpuinfo",
         "meminfo",
         "stat",
@@ -144,10 +150,13 @@ fn is_harmless_in_proc(path: &Path, process: u32, others: bool) -> bool {
             if rest.first() == Some(&"task") {
                 rest.drain(..rest.len().min(2));
             }
-            // A link among its descriptors is only ever found as a link: nothing follows it.
-            rest.first().is_none_or(|name| OWN.contains(name))
-                || is_own && rest.first() == Some(&"fd") && rest.len() <= 2
-                || !is_own && rest == ["cmdline"]
+            // Links into it are only ever found as links: nothing follows them.
+            match rest[..] {
+                [] => true,
+                ["exe" | "cwd" | "root"] | ["fd"] | ["fd", _] => is_own,
+                ["cmdline"] => !is_own,
+                [name, ..] => OWN.contains(&name),
+            }
         }
         Some(name) => SYSTEM.contains(&name),
     }
@@ -187,7 +196,9 @@ impl Files {
         let writable = writable.iter().map(|path| path.canonicalize().map_err(of(path)));
         let writable = writable.collect::<std::result::Result<_, _>>()?;
         let (seen, held) = (Vec::new(), Vec::new());
-        Ok(Files { root, writable, seen, held, lowest, program: Mutex::default(), contained: false })
+        let limits = [lowest, lowest].map(AtomicI32::new);
+        let program = Mutex::default();
+        Ok(Files { root, writable, seen, held, lowest, limits, program, contained: false })
     }
 
     /// Has the host's files `seen` seen whatever the root is.
@@ -205,6 +216,27 @@ impl Files {
     /// The first descriptor that is ours.
     pub fn lowest(&self) -> RawFd {
         self.lowest
+    }
+
+    /// New descriptors of the program are below that.
+    pub fn limit(&self) -> RawFd {
+        self.limits[0].load(Ordering::Relaxed)
+    }
+
+    /// RLIMIT_NOFILE, soft and hard.
+    pub fn limits(&self) -> [u64; 2] {
+        [0, 1].map(|at: usize| self.limits[at].load(Ordering::Relaxed) as u64)
+    }
+
+    /// Sets RLIMIT_NOFILE: EPERM above the hard limit.
+    pub fn set_limits(&self, new: [u64; 2]) -> Result<()> {
+        if new[1] > self.limits()[1] {
+            return Err(Errno(libc::EPERM));
+        }
+        for (limit, new) in self.limits.iter().zip(new) {
+            limit.store(new as i32, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Descriptors that are kept for looking up paths, and those that stay open.
@@ -461,6 +493,9 @@ mod tests {
             "/proc/7/fd/3",
             "/proc/7",
             "/proc/7/task",
+            "/proc/self",
+            "/proc/7/exe",
+            "/proc/7/cwd",
         ] {
             assert!(is_harmless(path), "{path}");
         }
@@ -469,6 +504,9 @@ mod tests {
             "/proc/7/task/7/mem",
             "/proc/7/map_files/1-2",
             "/proc/8/status",
+            "/proc/8/exe",
+            "/proc/7/fdx/3",
+            "/proc/7/fd/3/x",
             "/proc/1/root",
             "/proc/kcore",
             "/proc/7/environ",

@@ -360,8 +360,13 @@ fn socket_options(filter: &mut Filter) {
     all_but(filter, IPPROTO_TCP, network::NOT_OF_TCP);
     filter.test(IS_EQUAL, IPPROTO_UDP as u32, Allow, Next);
     filter.test(IS_EQUAL, SOL_NETLINK as u32, Allow, Next);
-    filter.test(IS_EQUAL, IPPROTO_IP as u32, Past(1), Next);
-    filter.test(IS_EQUAL, IPPROTO_IPV6 as u32, Next, Trap);
+    filter.on(IPPROTO_IPV6.into(), |filter| {
+        filter.load(argument(2));
+        filter.test(IS_AT_LEAST, network::IP_NAMES, Next, Allow);
+        filter.test(IS_AT_LEAST, *network::IPV6_NAMES.start(), Next, Trap);
+        filter.test(IS_AT_LEAST, *network::IPV6_NAMES.end() + 1, Trap, Allow);
+    });
+    filter.test(IS_EQUAL, IPPROTO_IP as u32, Next, Trap);
     filter.load(argument(2));
     filter.test(IS_AT_LEAST, network::IP_NAMES, Trap, Allow);
 }

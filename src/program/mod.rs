@@ -24,6 +24,7 @@ mod files;
 mod filter;
 mod image;
 mod limits;
+mod names;
 mod process;
 mod processor;
 mod regions;
@@ -182,6 +183,7 @@ impl Program {
             kvm,
             actions: Mutex::new(Actions::inherited()),
             files,
+            names: names::Names::default(),
             threads: Mutex::new(Threads { alive: BTreeSet::from([sys::thread_id()]), idle: Vec::new() }),
             thread_ended: Condvar::new(),
             is_clearing: AtomicBool::new(false),

@@ -9,6 +9,7 @@ use super::errno::Errno;
 use super::files::{CWD, Files, shown};
 use super::image::{self, Begin, Executable, Refusal, Start};
 use super::limits::Output;
+use super::names::Names;
 use super::processor::{self, Processor};
 use super::stub;
 use crate::error::{Error, Result};
@@ -52,6 +53,7 @@ pub struct Process {
     pub space: Mutex<AddressSpace>,
     pub actions: Mutex<Actions>,
     pub files: Files,
+    pub names: Names,
     pub threads: Mutex<Threads>,
     pub thread_ended: Condvar,
     /// Every other thread is to end: the program is about to become another one.

@@ -161,7 +161,8 @@ int main(int argc, char **argv) {
     refused("a device", mknod("/tmp/matchstick-null", S_IFCHR | 0666, 0x103), EPERM);
     int passwd = open(argv[0], O_RDONLY);
     refused("permissions by a descriptor", fchmod(passwd, 0644), EROFS);
-    refused("an address for a local socket", connect(pair[0], (struct sockaddr *)"\1\0/run/x", 8), EACCES);
+    // Whether another process's socket is reached is a test of its own: here is none that would certainly be there.
+    refused("a name for a local socket", bind(pair[0], (struct sockaddr *)"\1\0/run/x", 8), EROFS);
     // What changes while it is read is copied once: a read ends inside, or is refused.
     pthread_t racer;
     if (pthread_create(&racer, 0, race, 0)) return 2;
@@ -200,10 +201,10 @@ int main(int argc, char **argv) {
     // Sockets that lead to others by a name, abstract or not.
     struct sockaddr_un name = {.sun_family = AF_UNIX, .sun_path = "\0matchstick"};
     int named = socket(AF_UNIX, SOCK_DGRAM, 0);
-    refused("an abstract name", bind(named, (struct sockaddr *)&name, 13), EACCES);
-    refused("a message to one", sendto(named, "x", 1, 0, (struct sockaddr *)&name, 13), EACCES);
+    // One of its own it may have where the kernel keeps it among its own; nobody else has this one.
+    if (sendto(named, "x", 1, 0, (struct sockaddr *)&name, 13) != -1) failures++, puts("HOLE a message to one");
     strcpy(name.sun_path, "/run/x");
-    refused("a named socket", connect(named, (struct sockaddr *)&name, sizeof name), EACCES);
+    refused("a name of its own", bind(named, (struct sockaddr *)&name, sizeof name), EROFS);
     refused("raw packets", socket(AF_PACKET, SOCK_RAW, 0), EACCES);
     // A memory file is run as any other: in the VM, behind the same walls.
     int memory = memfd_create("program", 0);

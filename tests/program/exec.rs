@@ -140,6 +140,70 @@ raise SystemExit(11)
     is_as_on_the_host(&[], &["python3", "-c", program], "").status(11);
 }
 
+/// A program's own local sockets have the names that it gave them; those of others, also where it may write, it does not
+/// reach.
+#[test]
+fn local_sockets_are_the_programs_own() {
+    let Some(_) = installed("python3").filter(|_| has_kvm()) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let write = directory.path().display().to_string();
+    let program = "
+import os, socket, sys
+os.chdir(sys.argv[1])
+for path in 's', './s', os.getcwd() + '/s':
+    server = socket.socket(socket.AF_UNIX); server.bind(path); server.listen(); print(server.getsockname() == path)
+    if os.fork() == 0:
+        client = socket.socket(socket.AF_UNIX); client.connect(path); print(client.getpeername() == path, flush=True)
+        client.send(b'x'); os._exit(0)
+    served, _ = server.accept(); print(served.recv(9), served.getsockname() == path); os.wait()
+    try: socket.socket(socket.AF_UNIX).bind(path)
+    except OSError as error: print(error)
+    os.unlink(path)
+a, b = [socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2)]; a.bind('a'); b.bind('b')
+b.sendto(b'to', 'a'); print(a.recvfrom(9)); b.sendmsg([b'message'], [], 0, 'a'); print(a.recvmsg(9))
+for path in '/etc/passwd', 'nothing', 'n' * 108:
+    try: socket.socket(socket.AF_UNIX).connect(path)
+    except OSError as error: print(error)
+os.unlink('a'); os.unlink('b')
+";
+    is_as_on_the_host(&["--write", &write], &["python3", "-c", program, &write], "").status(0);
+    let foreign = directory.path().join("foreign");
+    let listener = std::os::unix::net::UnixListener::bind(&foreign).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let program = "
+import os, socket, sys
+os.chdir(sys.argv[1])
+own = socket.socket(socket.AF_UNIX); own.bind('own'); own.listen()
+os.link('foreign', 'linked'); os.symlink('foreign', 'symbolic'); os.rename('foreign', 'own')
+for path in 'own', 'linked', 'symbolic':
+    for kind in socket.SOCK_STREAM, socket.SOCK_DGRAM:
+        try: socket.socket(socket.AF_UNIX, kind).connect(path); print('connected')
+        except OSError as error: print(error)
+        try: socket.socket(socket.AF_UNIX, kind).sendto(b'x', path); print('sent')
+        except OSError as error: print(error)
+try: socket.socket(socket.AF_UNIX).bind('/etc/own')
+except OSError as error: print(error)
+";
+    let ended = exec(&["--write", &write], &["python3", "-c", program, &write]).run();
+    let text = ended.text();
+    assert!(!text.contains("connected") && !text.contains("sent"), "{text}");
+    assert!(text.contains("Permission denied") && text.ends_with("Read-only file system\n"), "{ended:?}");
+    assert!(listener.accept().is_err(), "somebody has come");
+}
+
+#[test]
+fn limits_and_descriptors_are_as_on_the_host() {
+    if !has_kvm() {
+        return;
+    }
+    let limit =
+        "ulimit -n 20; ulimit -n; cat 18</dev/null && echo low; cat 25</dev/null; ulimit -n 21; echo $?";
+    is_as_on_the_host(&[], &["bash", "-c", limit], "");
+    let links = "readlink -e /proc/self/exe; readlink -f /proc/self/cwd/x; stat -c %F /proc/self /proc/self/cwd; \
+                 ls /proc/self/fd | grep -c ....";
+    is_as_on_the_host(&["--net"], &["bash", "-c", links], "");
+}
+
 #[test]
 fn a_compiler_compiles_what_then_runs() {
     let Some(_) = installed("gcc").filter(|_| has_kvm()) else { return };

@@ -31,6 +31,7 @@ mod run;
 mod sandbox;
 mod snapshot;
 mod streams;
+mod suites;
 mod terminal;
 mod trace;
 mod trace_exec;

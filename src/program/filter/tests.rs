@@ -44,7 +44,6 @@ fn what_is_refused_to_a_program_is_refused_to_us() {
         SYS_perf_event_open,
         SYS_process_vm_writev,
         SYS_pidfd_getfd,
-        SYS_pidfd_open,
         SYS_open_by_handle_at,
         SYS_keyctl,
         SYS_add_key,

@@ -55,6 +55,55 @@ pub(super) fn close_range(thread: &mut Thread, call: &Checked<'_>) -> Answer {
     host(libc::SYS_close_range, [Word(first.into()), Word(last.into()), Word(flags as u64)])
 }
 
+/// dup2(2) and dup3(2), to a number that the program may have.
+pub(super) fn duplicate(thread: &mut Thread, call: &Checked<'_>) -> Answer {
+    if call.int(1) >= thread.process.files.limit() {
+        return errno(libc::EBADF);
+    }
+    made(sys::call(call.number, call.arguments()))
+}
+
+/// A directory's entries; of the process's descriptors (/proc/self/fd) those that are the program's.
+pub(super) fn list(thread: &mut Thread, call: &Checked<'_>) -> Answer {
+    let arguments = [Word(call.words[0]), call.memory(1), Word(call.words[2])];
+    // Where `struct linux_dirent` and `struct linux_dirent64` have the name; both have the entry's length at 16.
+    let name_at = if call.number == libc::SYS_getdents { 18 } else { 19 };
+    loop {
+        let answer = host(call.number, arguments);
+        let Ok(Done::Value(len @ 1..)) = answer else { return answer };
+        if !sys::lists_descriptors(call.int(0)) {
+            return answer;
+        }
+        let mut entries = vec![0; len as usize];
+        thread.process.arena.read(call.words[1], &mut entries)?;
+        let kept = without_ours(&entries, name_at, thread.process.files.lowest());
+        if !kept.is_empty() {
+            thread.process.arena.write(call.words[1], &kept)?;
+            return value(kept.len() as u64);
+        }
+    }
+}
+
+/// Entries of a directory but those that are numbers from `lowest` on.
+fn without_ours(mut entries: &[u8], name_at: usize, lowest: i32) -> Vec<u8> {
+    let mut kept = Vec::new();
+    while entries.len() > name_at {
+        let len = usize::from(u16::from_le_bytes([entries[16], entries[17]]));
+        if len <= name_at || len > entries.len() {
+            // The program has written over it meanwhile.
+            break;
+        }
+        let (entry, rest) = entries.split_at(len);
+        let name =
+            entry[name_at..].split(|&byte| byte == 0).next().and_then(|name| str::from_utf8(name).ok());
+        if name.and_then(|name| name.parse::<i32>().ok()).is_none_or(|number| number < lowest) {
+            kept.extend_from_slice(entry);
+        }
+        entries = rest;
+    }
+    kept
+}
+
 pub(super) fn pipe(thread: &mut Thread, call: &Checked<'_>) -> Answer {
     let flags = if call.number == libc::SYS_pipe2 { call.words[1] } else { 0 };
     let answer = host(libc::SYS_pipe2, [call.memory(0), Word(flags)]);
@@ -63,11 +112,11 @@ pub(super) fn pipe(thread: &mut Thread, call: &Checked<'_>) -> Answer {
 
 /// A call that has written two new descriptors to `at`: the program gets both or none.
 pub(super) fn two_descriptors(thread: &Thread, answer: Answer, at: u64) -> Answer {
-    let lowest = thread.process.files.lowest();
+    let limit = thread.process.files.limit();
     if let Ok(Done::Value(_)) = answer {
         let pair = thread.process.arena.read_u64(at)?;
         let pair = [pair as u32 as i32, (pair >> 32) as i32];
-        if pair.iter().any(|&fd| fd >= lowest) {
+        if pair.iter().any(|&fd| fd >= limit) {
             pair.into_iter().for_each(sys::close);
             return errno(libc::EMFILE);
         }
@@ -77,7 +126,7 @@ pub(super) fn two_descriptors(thread: &Thread, answer: Answer, at: u64) -> Answe
 
 pub(super) fn fcntl(thread: &mut Thread, call: &Checked<'_>) -> Answer {
     let [fd, command, argument, ..] = call.words;
-    let lowest = thread.process.files.lowest();
+    let limit = thread.process.files.limit();
     let Some(addresses) = sys::addresses(call.number, [fd, command, argument]) else {
         return errno(libc::EINVAL);
     };
@@ -86,7 +135,7 @@ pub(super) fn fcntl(thread: &mut Thread, call: &Checked<'_>) -> Answer {
         return errno(libc::EPERM);
     }
     let is_new = matches!(command as i32, libc::F_DUPFD | libc::F_DUPFD_CLOEXEC);
-    if is_new && argument as i32 >= lowest {
+    if is_new && argument as i32 >= limit {
         return errno(libc::EINVAL);
     }
     let argument = match addresses {
@@ -95,7 +144,7 @@ pub(super) fn fcntl(thread: &mut Thread, call: &Checked<'_>) -> Answer {
         _ => Argument::Memory(thread.process.arena.place(argument, 32)?),
     };
     let answer = host(call.number, [Word(fd), Word(command), argument]);
-    if is_new { descriptor(answer, lowest) } else { answer }
+    if is_new { descriptor(answer, limit) } else { answer }
 }
 
 /// Requests about terminals, pipes and sockets. Others there are not: ENOTTY.
@@ -105,13 +154,17 @@ pub(super) fn ioctl(thread: &mut Thread, call: &Checked<'_>) -> Answer {
     let Some(addresses) = sys::addresses(call.number, [fd, request, argument]) else {
         return errno(libc::ENOTTY);
     };
+    // About the host's network interfaces (netdevice(7)).
+    if (libc::SIOCGIFNAME..=libc::SIOCGIFINDEX).contains(&request) && !thread.process.network {
+        return errno(libc::EACCES);
+    }
     let argument = match addresses {
         0 => Word(argument),
-        // struct termios2 is the largest.
+        // struct termios2 is the largest; struct ifreq has 40 bytes.
         _ => Argument::Memory(thread.process.arena.place(argument, 44)?),
     };
     let answer = host(call.number, [Word(fd), Word(request), argument]);
-    if request == libc::TIOCGPTPEER { descriptor(answer, thread.process.files.lowest()) } else { answer }
+    if request == libc::TIOCGPTPEER { descriptor(answer, thread.process.files.limit()) } else { answer }
 }
 
 /// A set of signals of the program's, as the host may block it; `None` if there is none.
@@ -124,7 +177,7 @@ pub(super) fn signals(thread: &Thread, at: u64, size: u64) -> Result<Option<u64>
 }
 
 pub(super) fn poll(thread: &mut Thread, call: &Checked<'_>) -> Answer {
-    if call.words[1] > thread.process.files.lowest() as u64 {
+    if call.words[1] > thread.process.files.limit() as u64 {
         return errno(libc::EINVAL);
     }
     let [_, count, timeout, set, size, _] = call.words;

@@ -44,7 +44,7 @@ fn serve_checked(thread: &mut Thread, process: &Process, call: &'static Call, wo
     match call.server {
         Server::Host => made(sys::call(call.number, checked.arguments())),
         Server::HostDescriptor => {
-            descriptor(made(sys::call(call.number, checked.arguments())), process.files.lowest())
+            descriptor(made(sys::call(call.number, checked.arguments())), process.files.limit())
         }
         Server::Here(handler) => handler(thread, &checked),
         Server::Refused(refused) => errno(refused),

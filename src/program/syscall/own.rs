@@ -128,9 +128,10 @@ fn limit(thread: &Thread, resource: u64, new: u64, old: u64) -> Answer {
         0 => None,
         at => Some((arena.read_u64(at)?, arena.read_u64(at.wrapping_add(8))?)),
     };
+    let files = &thread.process.files;
     let own = match resource as u32 {
-        libc::RLIMIT_NOFILE => thread.process.files.lowest() as u64,
-        libc::RLIMIT_AS => libc::RLIM_INFINITY,
+        libc::RLIMIT_NOFILE => files.limits(),
+        libc::RLIMIT_AS => [libc::RLIM_INFINITY; 2],
         _ => {
             let place = |at: u64| match at {
                 0 => Ok(Word(0)),
@@ -142,12 +143,14 @@ fn limit(thread: &Thread, resource: u64, new: u64, old: u64) -> Answer {
     if let Some((soft, hard)) = wanted {
         if soft > hard {
             return errno(libc::EINVAL);
-        } else if (soft, hard) != (own, own) {
+        } else if resource as u32 == libc::RLIMIT_NOFILE {
+            files.set_limits([soft, hard])?;
+        } else if [soft, hard] != own {
             return errno(libc::EPERM);
         }
     }
     if old != 0 {
-        arena.write(old, &[own.to_le_bytes(), own.to_le_bytes()].concat())?;
+        arena.write(old, own.map(u64::to_le_bytes).as_flattened())?;
     }
     value(0)
 }

@@ -89,7 +89,7 @@ fn open_path(thread: &mut Thread, dir: i32, path: &[u8], flags: i32, mode: u64) 
             files.check_change(&parent)?;
             let how = how(flags | libc::O_NOFOLLOW, mode, libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS);
             let arguments = [Word(parent.number()), Text(&name), Bytes(&how), Word(how.len() as u64)];
-            descriptor(host(libc::SYS_openat2, arguments), files.lowest())
+            descriptor(host(libc::SYS_openat2, arguments), files.limit())
         }
         Err(errno) => Err(errno.into()),
     }
@@ -104,7 +104,7 @@ fn open_handle(files: &Files, handle: &Handle, flags: i32, mode: u64) -> Answer 
     }
     if is_link {
         // Only a handle of it is asked for, and that is what there is.
-        return descriptor(host(libc::SYS_dup, [Word(handle.number())]), files.lowest());
+        return descriptor(host(libc::SYS_dup, [Word(handle.number())]), files.limit());
     }
     match flags {
         _ if flags & libc::O_PATH != 0 => {}
@@ -115,7 +115,7 @@ fn open_handle(files: &Files, handle: &Handle, flags: i32, mode: u64) -> Answer 
     let mode = if is_temporary { mode } else { 0 };
     let (link, how) = (c_string(&handle.link()), how(flags, mode, 0));
     let arguments = [HERE, Text(&link), Bytes(&how), Word(how.len() as u64)];
-    descriptor(host(libc::SYS_openat2, arguments), files.lowest())
+    descriptor(host(libc::SYS_openat2, arguments), files.limit())
 }
 
 /// What a file of procfs about the program itself says, where the host's would tell of us.
@@ -138,7 +138,7 @@ fn open_text(thread: &Thread, text: &[u8], flags: i32) -> Answer {
     if flags & libc::O_CLOEXEC == 0 {
         let _ = host(libc::SYS_fcntl, [Word(fd as u64), Word(libc::F_SETFD as u64)]);
     }
-    descriptor(value(fd as u64), thread.process.files.lowest())
+    descriptor(value(fd as u64), thread.process.files.limit())
 }
 
 /// What a call on a path or on a descriptor (AT_EMPTY_PATH) is about.

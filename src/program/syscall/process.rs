@@ -6,13 +6,14 @@
 //!
 //! Sources: clone(2), vfork(2), exit(2), wait(2).
 
-use super::answer::{Answer, Done, errno, made, value};
+use super::answer::{Answer, Done, descriptor, errno, host, made, value};
 use super::kinds::Checked;
 use crate::error::Result;
 use crate::program::process::{Process, lock};
 use crate::program::stub;
 use crate::program::thread::{Copied, End, Thread};
 use crate::sys::program as sys;
+use crate::sys::program::Argument::Word;
 use crate::sys::program::{Forked, Lender, Lending, limits};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -153,6 +154,7 @@ fn make_process(thread: &mut Thread, request: &Request) -> Answer {
     let process = Arc::clone(&thread.process);
     let waits = request.flags & flag(libc::CLONE_VFORK) != 0;
     let lending = if waits { Some(Lending::new(process.files.lowest())?) } else { None };
+    process.names.table()?;
     sys::mask(sys::WHOLE_MASK);
     // The child finds no lock held by a thread that it does not have.
     let locks = (lock(&process.space), lock(&process.actions), lock(&process.threads), lock(&process.vfork));
@@ -259,6 +261,16 @@ fn take_back(process: &Process, lending: Lending, child: i32, is_alone: bool, st
             let _ = sys::read_process(child, &process.arena, start, end - start);
         }
     }
+}
+
+/// A descriptor that tells when a process has ended: of this one, or a child.
+pub(super) fn pidfd_open(thread: &mut Thread, call: &Checked<'_>) -> Answer {
+    let [process, flags, ..] = call.words;
+    if process as i32 != std::process::id() as i32 && !sys::is_child(process as i32) {
+        return errno(libc::EPERM);
+    }
+    let answer = host(call.number, [Word(process as u32 as u64), Word(flags)]);
+    descriptor(answer, thread.process.files.limit())
 }
 
 pub(super) fn exit(thread: &mut Thread, call: &Checked<'_>) -> Answer {

@@ -93,7 +93,7 @@ pub(super) fn signalfd(thread: &mut Thread, call: &Checked<'_>) -> Answer {
     let Some(set) = signals(thread, call.words[1], call.words[2])? else { return errno(libc::EINVAL) };
     let [fd, _, _, flags, ..] = call.words;
     let answer = host(call.number, [Word(fd), Bytes(&set.to_ne_bytes()), Word(SIGSET), Word(flags)]);
-    descriptor(answer, thread.process.files.lowest())
+    descriptor(answer, thread.process.files.limit())
 }
 
 pub(super) fn sigaltstack(thread: &mut Thread, call: &Checked<'_>) -> Answer {

@@ -134,7 +134,7 @@ pub const FCNTLS: [&[i32]; 2] = {
     [
         &[
             F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETOWN, F_SETOWN, F_SETSIG, F_GETSIG,
-            F_GETPIPE_SZ, F_SETPIPE_SZ, F_ADD_SEALS, F_GET_SEALS, F_SETLEASE, F_GETLEASE,
+            F_GETPIPE_SZ, F_SETPIPE_SZ, F_ADD_SEALS, F_GET_SEALS, F_SETLEASE, F_GETLEASE, F_NOTIFY,
         ],
         &[F_GETLK, F_SETLK, F_SETLKW, F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW],
     ]
@@ -168,6 +168,7 @@ pub const IOCTLS: [&[u64]; 2] = {
             TCGETS, TCSETS, TCSETSW, TCSETSF, TIOCGPGRP, TIOCSPGRP, TIOCGSID, TIOCGWINSZ, TIOCSWINSZ, TIOCOUTQ,
             FIONREAD, FIONBIO, FIOASYNC, TIOCGPTN, TIOCSPTLCK, TIOCGEXCL, TCGETA, TCSETA, TCSETAW, TCSETAF,
             TERMIOS2[0], TERMIOS2[1], TERMIOS2[2], TERMIOS2[3],
+            SIOCGIFNAME, SIOCGIFFLAGS, SIOCGIFADDR, SIOCGIFINDEX,
         ],
     ]
 };
@@ -188,7 +189,7 @@ const fn same_addresses(number: i64) -> Option<u8> {
         | SYS_getuid | SYS_geteuid | SYS_getgid | SYS_getegid | SYS_kill | SYS_tkill | SYS_tgkill | SYS_pause
         | SYS_alarm | SYS_sched_yield | SYS_sched_getscheduler | SYS_sched_get_priority_max
         | SYS_sched_get_priority_min | SYS_getpriority | SYS_setpriority | SYS_timer_getoverrun | SYS_timer_delete
-        | SYS_membarrier | SYS_setuid | SYS_setgid | SYS_setreuid | SYS_setregid | SYS_setresuid
+        | SYS_pidfd_open | SYS_membarrier | SYS_setuid | SYS_setgid | SYS_setreuid | SYS_setregid | SYS_setresuid
         | SYS_setresgid => 0,
 
         SYS_uname | SYS_sysinfo | SYS_times | SYS_time | SYS_pipe2 | SYS_poll | SYS_getrandom
@@ -197,14 +198,14 @@ const fn same_addresses(number: i64) -> Option<u8> {
 
         SYS_read | SYS_write | SYS_pread64 | SYS_pwrite64 | SYS_readv | SYS_writev | SYS_preadv | SYS_pwritev
         | SYS_preadv2 | SYS_pwritev2 | SYS_getdents | SYS_getdents64 | SYS_fstat | SYS_fstatfs
-        | SYS_getrusage | SYS_getgroups | SYS_setgroups | SYS_bind | SYS_connect | SYS_sendmsg
+        | SYS_getrusage | SYS_getgroups | SYS_setgroups | SYS_sched_setparam | SYS_bind | SYS_connect | SYS_sendmsg
         | SYS_recvmsg | SYS_epoll_wait | SYS_getitimer | SYS_clock_gettime | SYS_clock_getres
         | SYS_timer_gettime | SYS_timerfd_gettime | SYS_signalfd4 | SYS_sched_getparam
         | SYS_sched_rr_get_interval | SYS_faccessat2 | SYS_mkdirat | SYS_mknodat | SYS_unlinkat
         | SYS_fchmodat | SYS_fchownat | SYS_inotify_add_watch => 0b10,
 
         SYS_nanosleep | SYS_gettimeofday | SYS_getcpu | SYS_capget => 0b11,
-        SYS_sendfile | SYS_sched_getaffinity | SYS_sched_setaffinity | SYS_rt_sigqueueinfo | SYS_sched_setscheduler => 0b100,
+        SYS_sendfile | SYS_sched_getaffinity | SYS_sched_setaffinity | SYS_rt_sigqueueinfo | SYS_pidfd_send_signal | SYS_sched_setscheduler => 0b100,
         SYS_mincore | SYS_symlinkat => 0b101,
         SYS_accept | SYS_accept4 | SYS_getsockname | SYS_getpeername | SYS_readlinkat | SYS_openat2
         | SYS_setitimer | SYS_timer_create | SYS_utimensat => 0b110,

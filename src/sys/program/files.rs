@@ -132,6 +132,13 @@ pub fn kind(fd: RawFd) -> io::Result<Kind> {
     }
 }
 
+/// Whether `fd` is open for the directory of a process's descriptors: /proc/self/fd, or fdinfo.
+pub fn lists_descriptors(fd: RawFd) -> bool {
+    kind(fd).is_ok_and(|kind| kind.file_system == libc::PROC_SUPER_MAGIC as u64)
+        && fs::read_link(format!("/proc/self/fd/{fd}"))
+            .is_ok_and(|path| path.ends_with("fd") || path.ends_with("fdinfo"))
+}
+
 /// Closes a descriptor of the program's, which may be none.
 pub fn close(fd: RawFd) {
     // SAFETY: nothing of ours has a number that a program may have.

@@ -12,6 +12,7 @@ mod lending;
 pub mod limits;
 mod private;
 mod process;
+mod shared;
 mod signals;
 mod stopwatch;
 mod vdso;
@@ -22,7 +23,7 @@ pub use call::{
     Argument, FCNTLS, IOCTLS, Message, PRCTLS, Part, Piece, RESTART, addresses, call, is_passed_on,
 };
 pub use copy::Fault;
-pub use files::{Handle, Identity, Kind, close, close_on_exec, identity};
+pub use files::{Handle, Identity, Kind, close, close_on_exec, identity, lists_descriptors};
 pub use inbox::{Inbox, Noted, attach};
 pub use lending::{Lender, Lending, changed_pages};
 pub use private::private_directory;
@@ -31,6 +32,7 @@ pub use process::{
     is_child, lowest_of_ours, parent, processors, read_process, set_name, thread_id, use_processors,
     wait_for,
 };
+pub use shared::shared_words;
 pub use signals::{
     Action, WHOLE_MASK, current_mask, default_everything, die_of, host_mask, is_ignored, is_kick, kick, mask,
     on_fault_in_copies, send_to_thread, set_action,
