@@ -27,6 +27,7 @@ mod limits;
 mod names;
 mod process;
 mod processor;
+mod procfs;
 mod regions;
 mod remap;
 mod run;

@@ -6,8 +6,9 @@
 use super::answer::{Answer, Trouble, descriptor, errno, host, value};
 use super::kinds::Checked;
 use crate::program::errno::Errno;
-use crate::program::files::{CWD, EMPTY, Files, Own, PATH_MAX, c_string, own};
+use crate::program::files::{CWD, EMPTY, Files, PATH_MAX, c_string};
 use crate::program::process::lock;
+use crate::program::procfs::{Own, own};
 use crate::program::thread::Thread;
 use crate::sys::program::{Argument, Handle};
 use Argument::{Bytes, Text, Word};
