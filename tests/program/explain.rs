@@ -157,12 +157,17 @@ fn lessons_say_of_kvm_what_host_says() {
 #[test]
 fn the_lesson_on_containers_counts_system_calls_as_the_isolation_table_does() {
     let table = matchstick(["bench", "isolation", "--only=namespaces"]).env("COLUMNS", "400").run().text();
-    let Some(row) = table.lines().find(|line| line.starts_with("namespaces") && line.contains(" of ")) else {
+    let rows = || table.lines().filter(|line| line.starts_with("namespaces") && line.contains(" of "));
+    if rows().next().is_none() {
         return skip(&format!("no container of ours: {table}"));
+    }
+    // Of three digits; namespaces are fewer.
+    let count = |row: &str| {
+        let words: Vec<&str> = row.split_whitespace().collect();
+        let of = words.windows(3).find(|of| of[1] == "of" && of[0] == of[2] && of[0].len() == 3)?;
+        Some(of[0].to_owned())
     };
-    let words: Vec<&str> = row.split_whitespace().collect();
-    let of = words.windows(3).find(|three| three[1] == "of" && three[0] == three[2] && three[0].len() == 3);
-    let count = of.unwrap_or_else(|| panic!("{row}"))[0];
+    let count = rows().find_map(count).unwrap_or_else(|| panic!("{table}"));
     let text = explained("container");
     assert!(text.contains(&format!("It answers {count} system calls")), "{count}: {text}");
 }
