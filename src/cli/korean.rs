@@ -136,6 +136,17 @@ mod tests {
     }
 
     #[test]
+    fn all_of_the_help_is_in_it() {
+        for command in super::super::table::COMMANDS {
+            let options = command.options.iter().map(|option| option.about);
+            let own = [command.about, command.intro, command.notes, command.hint];
+            for text in own.into_iter().chain(options).filter(|text| !text.is_empty()) {
+                assert!(in_korean(text).is_some(), "{}: {}", command.name, text.replace('\n', "\\n"));
+            }
+        }
+    }
+
+    #[test]
     fn what_is_filled_in_may_be_english_as_well() {
         assert_eq!(in_korean("cannot open the door").as_deref(), Some("열 수 없습니다: the door"));
         assert_eq!(in_korean("cannot create a VM").as_deref(), Some("할 수 없습니다: VM 만들기"));

@@ -663,3 +663,36 @@ fn nothing_depends_on_somebodys_machine() {
         }
     }
 }
+
+/// Each error that a person may read is in the catalogue of src/cli/korean.txt. Those of src/oci are for programs, which look
+/// for their words.
+#[test]
+fn every_error_is_said_in_korean_too() {
+    let catalogue = fs::read_to_string(root().join("src/cli/korean.txt")).unwrap();
+    let known: BTreeSet<&str> =
+        catalogue.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).step_by(2).collect();
+    let mut count = 0;
+    let mut missing = Vec::new();
+    for path in files(&root().join("src")) {
+        if path.extension().is_none_or(|extension| extension != "rs") || path.starts_with(root().join("src/oci")) {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        for rest in text.split("#[error(").skip(1).filter_map(|rest| rest.trim_start().strip_prefix('"')) {
+            let template = rest.split("\"").next().unwrap();
+            // What is filled in has no name there.
+            let mut pieces = template.split('{');
+            let mut key = pieces.next().unwrap().to_owned();
+            for piece in pieces {
+                key += "{}";
+                key += piece.split_once('}').map_or("", |(_, after)| after);
+            }
+            count += 1;
+            if key.contains(|c: char| c.is_ascii_alphabetic()) && !known.contains(key.as_str()) {
+                missing.push(format!("{}: {key}", path.display()));
+            }
+        }
+    }
+    assert!(count > 70, "{count}");
+    assert!(missing.is_empty(), "put these into src/cli/korean.txt: {missing:#?}");
+}
