@@ -674,7 +674,9 @@ fn every_error_is_said_in_korean_too() {
     let mut count = 0;
     let mut missing = Vec::new();
     for path in files(&root().join("src")) {
-        if path.extension().is_none_or(|extension| extension != "rs") || path.starts_with(root().join("src/oci")) {
+        if path.extension().is_none_or(|extension| extension != "rs")
+            || path.starts_with(root().join("src/oci"))
+        {
             continue;
         }
         let text = fs::read_to_string(&path).unwrap();
