@@ -343,6 +343,13 @@ impl ProgramVcpu {
         unsafe { self.fd.set_xsave(fpu) }.map_err(host(Step::Set("the vCPU's FPU")))
     }
 
+    /// Whether KVM has begun to tell the guest of an exception and was interrupted before it could
+    /// (`KVM_GET_VCPU_EVENTS`): other registers would not keep it from going on with that.
+    pub fn is_exception_under_way(&self) -> Result<bool> {
+        let events = self.fd.get_vcpu_events().map_err(host(Step::Get("the vCPU's events")))?;
+        Ok(events.exception.injected != 0)
+    }
+
     /// Lets the program run until it needs us (`KVM_RUN`). Where a signal waits in the thread's [`Inbox`], it does not
     /// run at all, unless `regardless`.
     pub fn run(&mut self, regardless: bool) -> Result<ProgramExit> {

@@ -42,6 +42,7 @@ pub const CHECKED: &[i64] = &[
 pub const KVM_REQUESTS: &[u32] = &[
     kvm(NONE, 0x80, 0),         // KVM_RUN
     kvm(READ, 0x83, 312),       // KVM_GET_SREGS
+    kvm(READ, 0x9f, 64),        // KVM_GET_VCPU_EVENTS
     kvm(READ | WRITE, 0x88, 8), // KVM_GET_MSRS
     kvm(WRITE, 0x89, 8),        // KVM_SET_MSRS
     kvm(WRITE, 0x46, 32),       // KVM_SET_USER_MEMORY_REGION

@@ -96,19 +96,30 @@ impl Thread {
 
     /// The loop.
     fn run(&mut self) -> Result<End> {
+        // Whether an exception is being told to the guest: the program is between two instructions only after that.
+        let mut is_in_exception = false;
         loop {
-            if self.process.is_clearing.load(Ordering::Relaxed) && self.number != std::process::id() as i32 {
-                return Ok(End::Alone(0));
+            if !is_in_exception {
+                if self.process.is_clearing.load(Ordering::Relaxed)
+                    && self.number != std::process::id() as i32
+                {
+                    return Ok(End::Alone(0));
+                }
+                if let Some(noted) = sys::Inbox::take() {
+                    self.deliver(&noted, Trap::default())?;
+                    self.is_call_undone = false;
+                    self.apply_mask();
+                    continue;
+                }
+                self.tell_entry()?;
             }
-            if let Some(noted) = sys::Inbox::take() {
-                self.deliver(&noted, Trap::default())?;
-                self.is_call_undone = false;
-                self.apply_mask();
+            let exit = self.vcpu.run(is_in_exception)?;
+            let registers = self.vcpu.registers();
+            is_in_exception = exit == ProgramExit::Interrupted
+                && (stub::is_vector(registers.rip) || self.vcpu.is_exception_under_way()?);
+            if is_in_exception {
                 continue;
             }
-            self.tell_entry()?;
-            let exit = self.vcpu.run(false)?;
-            let registers = self.vcpu.registers();
             self.tell_left(exit, &registers);
             let is_probing = std::mem::take(&mut self.is_probing);
             if is_probing && exit != ProgramExit::Out(EXCEPTION) {

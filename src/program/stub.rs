@@ -345,14 +345,17 @@ pub fn is_stub(rip: u64, page: u64) -> bool {
     calls::is_out(rip.wrapping_sub(entry_of(page)))
 }
 
+/// Whether `rip` is in a vector's stub: an exception has come, and the VMM has not heard of it yet.
+pub fn is_vector(rip: u64) -> bool {
+    (VECTORS..VECTORS + 0x1000).contains(&rip.wrapping_sub(SEEN))
+}
+
 /// Reads what an exception has left on the stack of the vCPU whose page is `page`.
 ///
 /// `None` if the registers are not those of a vector's stub, as when the program has written to the port itself.
 pub fn exception(memory: &Memory, registers: &kvm_regs, page: u64) -> Option<Exception> {
     let at = registers.rsp.wrapping_sub(SEEN);
-    if !(page..page + 0x1000 - 7 * 8 + 1).contains(&at)
-        || !(VECTORS..VECTORS + 0x1000).contains(&registers.rip.wrapping_sub(SEEN))
-    {
+    if !(page..page + 0x1000 - 7 * 8 + 1).contains(&at) || !is_vector(registers.rip) {
         return None;
     }
     let word = |index: u64| memory.read_obj::<u64>(GuestAddress(at + index * 8)).ok();

@@ -229,6 +229,16 @@ fn signals_are_as_on_the_host() {
 }
 
 #[test]
+fn no_handler_begins_inside_an_exception() {
+    if !has_kvm() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let Some(program) = compiled("interrupted.c", directory.path(), &["-pthread"]) else { return };
+    is_as_on_the_host(&[], &[&program], "").status(0);
+}
+
+#[test]
 fn processes_and_threads_are_as_on_the_host() {
     if !has_kvm() {
         return;
