@@ -275,10 +275,11 @@ impl AddressSpace {
             self.give(start, end, Rights::NONE)?;
         }
         self.arena.map(start, end - start, rights.on_host(), source)?;
-        let is_anonymous = source.flags & libc::MAP_SHARED == 0 && source.fd < 0;
-        let is_own = source.flags & libc::MAP_SHARED == 0;
-        self.regions.remember(start, Region { end, rights, is_anonymous, is_counted: rights.write });
-        if !is_own || touch::prepare(&self.arena, start, end, rights, is_anonymous) {
+        let is_shared = source.flags & libc::MAP_SHARED != 0;
+        let is_anonymous = !is_shared && source.fd < 0;
+        self.regions
+            .remember(start, Region { end, rights, is_anonymous, is_shared, is_counted: rights.write });
+        if is_shared || touch::prepare(&self.arena, start, end, rights, is_anonymous) {
             self.give(start, end, rights)?;
         }
         Ok(start)

@@ -23,6 +23,7 @@ mod everywhere;
 mod files;
 mod filter;
 mod image;
+mod lent;
 mod limits;
 mod names;
 mod process;

@@ -8,6 +8,7 @@ use super::calls::Return;
 use super::errno::Errno;
 use super::files::{CWD, Files, shown};
 use super::image::{self, Begin, Executable, Refusal, Start};
+use super::lent::Lent;
 use super::limits::Output;
 use super::names::Names;
 use super::processor::{self, Processor};
@@ -15,7 +16,7 @@ use super::stub;
 use crate::error::{Error, Result};
 use crate::kvm::Kvm;
 use crate::kvm::ring3::ProgramVcpu;
-use crate::sys::program::{self as sys, Arena, Argument, Lender};
+use crate::sys::program::{self as sys, Arena, Argument};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -67,7 +68,7 @@ pub struct Process {
     /// What counts as output, where that is limited.
     pub output: Option<Output>,
     /// What a child of vfork(2) tells its parent when it ends, instead of becoming another program.
-    pub vfork: Mutex<Option<Lender>>,
+    pub vfork: Mutex<Option<Lent>>,
 }
 
 /// The threads of a process.
@@ -201,10 +202,10 @@ impl Process {
 
     /// Before the process ends: tells a parent that has lent its memory what has changed in it.
     pub fn say_end(&self) {
-        let Some(lender) = lock(&self.vfork).take() else { return };
-        let writable = lock(&self.space).regions().writable();
-        let changed = sys::changed_pages(&self.arena, &writable);
-        lender.tell(&changed.unwrap_or_default());
+        let lent = lock(&self.vfork).take();
+        if let Some(lent) = lent {
+            lent.say_end(&self.arena, lock(&self.space).regions());
+        }
     }
 
     /// Wakes who waits for a word of the program's memory (futex(2)).

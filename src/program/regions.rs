@@ -13,8 +13,10 @@ pub struct Region {
     pub end: u64,
     /// What may be done there.
     pub rights: Rights,
-    /// Memory of the program alone, without a file: what a child that shares its memory changes is found in these.
+    /// Memory of the program alone, without a file.
     pub is_anonymous: bool,
+    /// What is written there others see as well, processes or a file (MAP_SHARED).
+    pub is_shared: bool,
     /// It may be written to, or could be: it counts as memory of the program.
     pub is_counted: bool,
 }
@@ -126,9 +128,10 @@ impl Regions {
         reached >= end
     }
 
-    /// The program's own memory that it may write to, from where to where.
+    /// The memory that the program may write to and that is its own, also where it began as a file's: from where to
+    /// where.
     pub fn writable(&self) -> Vec<(u64, u64)> {
-        let is_own = |(_, region): &(&u64, &Region)| region.is_anonymous && region.rights.write;
+        let is_own = |(_, region): &(&u64, &Region)| !region.is_shared && region.rights.write;
         self.all.iter().filter(is_own).map(|(&at, region)| (at, region.end)).collect()
     }
 
@@ -192,7 +195,7 @@ mod tests {
                 let (from, to) = (start << 12, (start + len) << 12);
                 let rights = RIGHTS.get(what).copied();
                 match rights {
-                    Some(rights) => regions.remember(from, Region { end: to, rights, is_anonymous: true, is_counted: rights.write }),
+                    Some(rights) => regions.remember(from, Region { end: to, rights, is_anonymous: true, is_shared: false, is_counted: rights.write }),
                     None => regions.forget(from, to),
                 }
                 pages[start as usize..(start + len) as usize].fill(rights);

@@ -2,19 +2,20 @@
 //!
 //! fork(2) is the host's: the child has a copy of the address space, and makes a VM for it. vfork(2) and
 //! posix_spawn(3) are the same, but the parent waits; should the child end without having become another program, what
-//! it has changed in memory, which it believed to share, is copied back.
+//! it has changed in memory, which it believed to share, is taken over ([`crate::program::lent`]).
 //!
 //! Sources: clone(2), vfork(2), exit(2), wait(2).
 
 use super::answer::{Answer, Done, descriptor, errno, host, made, value};
 use super::kinds::Checked;
 use crate::error::Result;
-use crate::program::process::{Process, lock};
+use crate::program::lent::{Lent, take_over};
+use crate::program::process::lock;
 use crate::program::stub;
 use crate::program::thread::{Copied, End, Thread};
 use crate::sys::program as sys;
 use crate::sys::program::Argument::Word;
-use crate::sys::program::{Forked, Lender, Lending, limits};
+use crate::sys::program::{Forked, Lending, limits};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -179,9 +180,9 @@ fn make_process(thread: &mut Thread, request: &Request) -> Answer {
             if request.flags & flag(libc::CLONE_PARENT_SETTID) != 0 {
                 let _ = process.arena.write(request.parent_number, &child.to_le_bytes());
             }
-            if let Some(lending) = lending {
-                let rsp = copied.registers.rsp;
-                take_back(&process, lending, child, is_alone, [thread.state().rsp, rsp]);
+            // It has become another program, or died, if it says nothing.
+            if let Some(changed) = lending.and_then(Lending::wait) {
+                take_over(&process.arena, lock(&process.space).regions(), child, &changed);
             }
             thread.apply_mask();
             value(child as u64)
@@ -208,7 +209,11 @@ fn become_child(
     // What has come for the parent is the parent's.
     let _ = sys::Inbox::take();
     thread.number = sys::thread_id();
-    *lock(&process.vfork) = lending.map(Lending::into_lender);
+    let stacks = [thread.state().rsp, copied.registers.rsp];
+    *lock(&process.vfork) = lending.map(|lending| {
+        let space = lock(&process.space);
+        Lent::new(lending.into_lender(), &process.arena, space.regions(), was_alone, stacks)
+    });
     {
         let mut threads = lock(&process.threads);
         threads.alive = BTreeSet::from([thread.number]);
@@ -225,7 +230,7 @@ fn become_child(
         let mut kept = process.files.ours();
         kept.extend(lock(&process.space).descriptors());
         kept.extend([process.kvm.descriptor(), thread.vcpu.descriptor()]);
-        kept.extend(lock(&process.vfork).iter().flat_map(Lender::descriptors));
+        kept.extend(lock(&process.vfork).iter().flat_map(Lent::descriptors));
         kept.extend(thread.observer().map(|observer| observer.descriptors()).unwrap_or_default());
         kept.extend(limits::descriptor());
         sys::close_ours_but(&kept, process.files.lowest());
@@ -245,22 +250,6 @@ fn become_child(
     }
     thread.apply_mask();
     Ok(())
-}
-
-/// Waits until a child that believes to share our memory has become another program or has ended, and takes over what
-/// it has changed. Where other threads go on meanwhile, that is the stacks of the two alone: a page may be theirs, too.
-fn take_back(process: &Process, lending: Lending, child: i32, is_alone: bool, stacks: [u64; 2]) {
-    let Some(changed) = lending.wait() else { return };
-    let writable = lock(&process.space).regions().writable();
-    let region_of = |at: u64| writable.iter().copied().find(|&(start, end)| (start..=end).contains(&at));
-    let of_stacks: Vec<(u64, u64)> = stacks.into_iter().filter_map(region_of).collect();
-    let allowed = if is_alone { &writable } else { &of_stacks };
-    for (start, end) in changed.pages() {
-        let is_allowed = allowed.iter().any(|&(from, to)| from <= start && end <= to);
-        if is_allowed && start < end {
-            let _ = sys::read_process(child, &process.arena, start, end - start);
-        }
-    }
 }
 
 /// A descriptor that tells when a process has ended: of this one, or a child.

@@ -2,7 +2,7 @@
 //! copy after all.
 //!
 //! The parent waits at the end of a pipe. When the child becomes another program, or dies, the pipe closes. A child
-//! that ends as what it was says first which pages it has changed, and waits until its parent has taken them.
+//! that ends as what it was says first what it has changed, and waits until its parent has taken them.
 //!
 //! Sources: vfork(2); the kernel's admin-guide/mm/pagemap.rst.
 
@@ -15,8 +15,10 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 
 const PAGE: u64 = 4096;
-/// Bits of an entry of pagemap: the page is in memory; it is nobody else's.
+/// Bits of an entry of pagemap: the page is in memory; it is a file's, or memory shared with others; it is nobody
+/// else's.
 const PRESENT: u64 = 1 << 63;
+const FILE: u64 = 1 << 61;
 const EXCLUSIVE: u64 = 1 << 56;
 
 /// The parent's side, before there is a child.
@@ -34,7 +36,7 @@ pub struct Lender {
 
 /// What a child has changed; while this is there, the child waits.
 pub struct Changed {
-    pages: Vec<(u64, u64)>,
+    ranges: Vec<(u64, u64)>,
     _taken: OwnedFd,
 }
 
@@ -64,20 +66,20 @@ impl Lending {
         let mut count = [0; 8];
         let mut changes = File::from(self.changes);
         timed(|| changes.read_exact(&mut count)).ok()?;
-        // A child has no more pages than memory has.
         changes.take(u64::from_le_bytes(count).checked_mul(16)?).read_to_end(&mut bytes).ok()?;
         let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
-        let pages = bytes.chunks_exact(16).map(|pair| (word(&pair[..8]), word(&pair[8..]))).collect();
-        Some(Changed { pages, _taken: self.taken })
+        let ranges = bytes.chunks_exact(16).map(|pair| (word(&pair[..8]), word(&pair[8..]))).collect();
+        Some(Changed { ranges, _taken: self.taken })
     }
 }
 
 impl Lender {
-    /// Says which pages have changed, from where to where, and waits until they have been taken.
-    pub fn tell(self, pages: &[(u64, u64)]) {
-        let mut bytes = (pages.len() as u64).to_le_bytes().to_vec();
-        bytes
-            .extend(pages.iter().flat_map(|(start, end)| [start.to_le_bytes(), end.to_le_bytes()]).flatten());
+    /// Says what has changed, from where to where, and waits until it has been taken.
+    pub fn tell(self, ranges: &[(u64, u64)]) {
+        let mut bytes = (ranges.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(
+            ranges.iter().flat_map(|(start, end)| [start.to_le_bytes(), end.to_le_bytes()]).flatten(),
+        );
         // A parent that has died takes nothing.
         let _ = File::from(self.changes).write_all(&bytes);
         let _ = File::from(self.taken).read(&mut [0]);
@@ -91,8 +93,8 @@ impl Lender {
 
 impl Changed {
     /// From where to where.
-    pub fn pages(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        self.pages.iter().copied()
+    pub fn ranges(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.ranges.iter().copied()
     }
 }
 
@@ -110,7 +112,7 @@ pub fn changed_pages(arena: &Arena, ranges: &[(u64, u64)]) -> io::Result<Vec<(u6
             pagemap.read_exact_at(entries, (arena.host_address() + at) / PAGE * 8)?;
             for (index, entry) in entries.chunks_exact(8).enumerate() {
                 let entry = u64::from_le_bytes(entry.try_into().expect("eight bytes"));
-                if entry & PRESENT == 0 || entry & EXCLUSIVE == 0 {
+                if entry & (PRESENT | FILE | EXCLUSIVE) != PRESENT | EXCLUSIVE {
                     continue;
                 }
                 let page = at + index as u64 * PAGE;

@@ -25,7 +25,7 @@ pub use call::{
 pub use copy::Fault;
 pub use files::{Handle, Identity, Kind, close, close_on_exec, identity, lists_descriptors};
 pub use inbox::{Inbox, Noted, attach};
-pub use lending::{Lender, Lending, changed_pages};
+pub use lending::{Changed, Lender, Lending, changed_pages};
 pub use private::private_directory;
 pub use process::{
     Forked, auxiliary, become_output, become_user, close_ours_but, duplicate_above, end_process, fork, ids,

@@ -11,6 +11,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::ptr::with_exposed_provenance_mut;
 use std::sync::OnceLock;
 
 /// Which of the two a process is after [`fork`].
@@ -102,15 +103,15 @@ pub fn duplicate_above(fd: BorrowedFd<'_>, lowest: RawFd) -> io::Result<OwnedFd>
     Ok(unsafe { OwnedFd::from_raw_fd(moved) })
 }
 
-/// Copies `len` bytes at `at` of the program that the child process `process` serves, to the same place of ours: its
-/// arena lies where ours does, as it is our copy.
-pub fn read_process(process: i32, arena: &Arena, at: u64, len: u64) -> Result<(), Fault> {
-    let place = arena.place(at, len)?;
-    let piece =
-        libc::iovec { iov_base: std::ptr::with_exposed_provenance_mut(place.address), iov_len: len as usize };
-    // SAFETY: it writes to the arena, of which nobody has references, and where it may not, fails.
-    match unsafe { libc::process_vm_readv(process, &piece, 1, &piece, 1, 0) } {
-        done if done == len as isize => Ok(()),
+/// Copies what is at `at` of the program that the child process `process` serves: its arena lies where ours does, as
+/// it is our copy.
+pub fn read_process(process: i32, arena: &Arena, at: u64, bytes: &mut [u8]) -> Result<(), Fault> {
+    let place = arena.place(at, bytes.len() as u64)?;
+    let local = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+    let remote = libc::iovec { iov_base: with_exposed_provenance_mut(place.address), iov_len: bytes.len() };
+    // SAFETY: it writes to `bytes`, as many as there are, and reads another process, which fails where it may not.
+    match unsafe { libc::process_vm_readv(process, &local, 1, &remote, 1, 0) } {
+        done if done == bytes.len() as isize => Ok(()),
         _ => Err(Fault),
     }
 }
