@@ -4,6 +4,7 @@
 
 use super::errno::Errno;
 use crate::sys::program::{self as sys, Action};
+use std::collections::BTreeSet;
 
 /// What a signal does: `struct sigaction` as the kernel takes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -56,12 +57,14 @@ pub struct Actions {
     all: [Option<Disposition>; 65],
     /// Signals that end the process are noted as well, as somebody wants to hear of them.
     is_watched: bool,
+    /// Timers that send some (timer_create(2)), by their numbers.
+    pub timers: BTreeSet<i32>,
 }
 
 impl Actions {
     /// As whoever started us has set it: what is ignored stays ignored.
     pub fn inherited() -> Actions {
-        Actions { all: [None; 65], is_watched: false }
+        Actions { all: [None; 65], is_watched: false, timers: BTreeSet::new() }
     }
 
     /// What `signal` does.

@@ -18,6 +18,7 @@ mod actions;
 mod address_space;
 mod calls;
 mod child;
+mod ending;
 mod errno;
 mod everywhere;
 mod files;
@@ -186,9 +187,15 @@ impl Program {
             actions: Mutex::new(Actions::inherited()),
             files,
             names: names::Names::default(),
-            threads: Mutex::new(Threads { alive: BTreeSet::from([sys::thread_id()]), idle: Vec::new() }),
+            threads: Mutex::new(Threads {
+                alive: BTreeSet::from([sys::thread_id()]),
+                status: 0,
+                clearing: None,
+                idle: Vec::new(),
+            }),
             thread_ended: Condvar::new(),
             is_clearing: AtomicBool::new(false),
+            shares_memory: AtomicBool::new(false),
             how: AtomicU8::new(0),
             keeps_signals: AtomicBool::new(config.contained),
             network: config.network,
@@ -249,6 +256,8 @@ impl Program {
 
     /// Runs it. This process ends as the program ends: with its status, or by its signal.
     pub fn run(self) -> Result<Infallible> {
-        run::first(self.thread)
+        run::first(self.thread)?;
+        // The first thread does not end before its process.
+        sys::end_process(125)
     }
 }

@@ -57,8 +57,10 @@ pub struct Process {
     pub names: Names,
     pub threads: Mutex<Threads>,
     pub thread_ended: Condvar,
-    /// Every other thread is to end: the program is about to become another one.
+    /// Whether threads are to end: `Threads::clearing` says which.
     pub is_clearing: AtomicBool,
+    /// Whether it has had memory that other processes see as well, in which they may wait for a lock.
+    pub shares_memory: AtomicBool,
     /// How system calls go back: 0 until the first one.
     pub how: AtomicU8,
     /// Whether the kernel keeps signals to other processes in.
@@ -74,8 +76,28 @@ pub struct Process {
 /// The threads of a process.
 pub struct Threads {
     pub alive: BTreeSet<i32>,
+    /// With which status the last one has ended.
+    pub status: i32,
+    /// Whether all but one are to end.
+    pub clearing: Option<Clearing>,
     /// vCPUs of threads that have ended, each with its page: one cannot be given back before its VM is.
     pub idle: Vec<(ProgramVcpu, u64)>,
+}
+
+/// Every thread of a process ends, but for one.
+pub enum Clearing {
+    /// The one with that number, which goes on.
+    Spared(i32),
+    /// The first one, which goes on as another program.
+    Replaced(Box<Replacement>),
+}
+
+/// The program that a process is about to become.
+pub struct Replacement {
+    pub opened: Opened,
+    pub environment: Vec<Vec<u8>>,
+    /// The signals that the thread blocks that has called execve(2).
+    pub mask: u64,
 }
 
 /// Takes a lock. No thread panics while it holds one, so what it guards is whole.
@@ -208,14 +230,16 @@ impl Process {
         }
     }
 
-    /// Wakes who waits for a word of the program's memory (futex(2)).
+    /// Wakes who waits for a word of the program's memory (futex(2)). For a thread that ends: a signal that has come for it
+    /// is forgotten.
     pub fn wake(&self, at: u64) {
         if let Ok(place) = self.arena.place(at, 4) {
             let (operation, none) = (Argument::Word(libc::FUTEX_WAKE as u64), Argument::Word(0));
-            sys::call(
-                libc::SYS_futex,
-                [Argument::Memory(place), operation, Argument::Word(1), none, none, none],
-            );
+            let arguments = [Argument::Memory(place), operation, Argument::Word(1), none, none, none];
+            while sys::call(libc::SYS_futex, arguments) == sys::RESTART {
+                // What has called back a thread that ends.
+                let _ = sys::Inbox::take();
+            }
         }
     }
 
@@ -250,6 +274,11 @@ pub struct Opened {
 }
 
 impl Opened {
+    /// Its path, as it was given.
+    pub fn path(&self) -> &[u8] {
+        &self.path
+    }
+
     /// Whether it executes CPUID as soon as it starts, as far as can be told.
     pub fn asks_cpuid(&self) -> bool {
         self.program.asks_cpuid()

@@ -9,100 +9,32 @@ use super::stub::{self, EXCEPTION, Exception};
 use super::syscall::answer::{Done, Trouble};
 use super::thread::{End, Thread};
 use crate::error::{Error, Result, Step};
-use crate::kvm::ring3::{self, ProgramExit};
+use crate::kvm::ring3::ProgramExit;
 use crate::sys::program as sys;
-use crate::timeline::Ended;
 use kvm_bindings::kvm_regs;
-use std::convert::Infallible;
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Runs the first thread of a process, and ends the process.
-pub fn first(thread: Thread) -> Result<Infallible> {
-    thread.run_first()
+pub fn first(thread: Thread) -> Result<()> {
+    thread.live()
 }
 
 /// Runs another thread, to its end or the process's.
 pub fn other(thread: Thread) {
-    thread.run_other();
+    if let Err(error) = thread.live() {
+        eprintln!("error: {}", crate::error::in_words(&error));
+        sys::end_process(125);
+    }
 }
 
 impl Thread {
-    /// Runs the first thread of a process, and ends the process.
-    fn run_first(mut self) -> Result<Infallible> {
-        sys::attach(ring3::kick);
-        self.apply_mask();
-        match self.run()? {
-            End::Process(status) => {
-                self.process.say_end();
-                self.tell_end(Ended::Status(status));
-                sys::end_process(status)
-            }
-            End::Alone(status) => {
-                // Signals for the process are for those who are left.
-                sys::mask(sys::WHOLE_MASK);
-                let process = Arc::clone(&self.process);
-                let mut observer = self.observer.take();
-                self.end_alone();
-                let mut threads = lock(&process.threads);
-                while !threads.alive.is_empty() {
-                    threads =
-                        process.thread_ended.wait(threads).unwrap_or_else(std::sync::PoisonError::into_inner);
-                }
-                drop(threads);
-                process.say_end();
-                if let Some(observer) = &mut observer {
-                    observer.ended(Ended::Status(status));
-                }
-                sys::end_process(status)
-            }
-        }
-    }
-
-    /// Runs another thread, to its end or the process's.
-    fn run_other(mut self) {
-        sys::attach(ring3::kick);
-        self.apply_mask();
-        match self.run() {
-            Ok(End::Alone(_)) => {
-                sys::mask(sys::WHOLE_MASK);
-                self.end_alone();
-            }
-            Ok(End::Process(status)) => {
-                self.process.say_end();
-                self.tell_end(Ended::Status(status));
-                sys::end_process(status);
-            }
-            Err(error) => {
-                eprintln!("error: {}", crate::error::in_words(&error));
-                sys::end_process(125);
-            }
-        }
-    }
-
-    /// The end of one of several threads.
-    fn end_alone(self) {
-        let Thread { process, vcpu, page, number, clear_at_end, .. } = self;
-        if clear_at_end != 0 {
-            let _ = process.arena.write(clear_at_end, &[0; 4]);
-            process.wake(clear_at_end);
-        }
-        let mut threads = lock(&process.threads);
-        threads.alive.remove(&number);
-        threads.idle.push((vcpu, page));
-        process.thread_ended.notify_all();
-    }
-
     /// The loop.
-    fn run(&mut self) -> Result<End> {
+    pub fn run(&mut self) -> Result<End> {
         // Whether an exception is being told to the guest: the program is between two instructions only after that.
         let mut is_in_exception = false;
         loop {
             if !is_in_exception {
-                if self.process.is_clearing.load(Ordering::Relaxed)
-                    && self.number != std::process::id() as i32
-                {
+                if self.is_to_end() {
                     return Ok(End::Alone(0));
                 }
                 if let Some(noted) = sys::Inbox::take() {

@@ -57,7 +57,7 @@ impl Thread {
     /// Delivers what has come: the program goes on in its handler, or this process ends.
     pub fn deliver(&mut self, noted: &Noted, trap: Trap) -> Result<()> {
         let signal = noted.signal;
-        if !self.tell_signal(signal, &noted.info)? {
+        if !self.tell_signal(signal, &noted.info)? || sys::is_kick(signal, &noted.info) {
             return Ok(());
         }
         let disposition = {

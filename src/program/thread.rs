@@ -26,6 +26,8 @@ pub struct Thread {
     pub alternate: AlternateStack,
     /// A word that is cleared when the thread ends, and woken (set_tid_address(2)), or 0.
     pub clear_at_end: u64,
+    /// The head of its list of locks (set_robust_list(2)), or 0.
+    pub robust_list: u64,
     /// Where the vCPU stands.
     pub stop: Stop,
     /// Whether it is in ring 0, in a stub of ours.
@@ -44,7 +46,7 @@ pub struct Thread {
 
 /// How a thread ends.
 pub enum End {
-    /// By itself, with a status that counts if it is the first one.
+    /// By itself, with a status that counts if it is the last one.
     Alone(i32),
     /// With all of the process.
     Process(i32),
@@ -80,6 +82,7 @@ impl Thread {
             mask: 0,
             alternate: AlternateStack::default(),
             clear_at_end: 0,
+            robust_list: 0,
             stop: Stop::Program,
             is_in_stub: false,
             is_call_undone: false,

@@ -133,12 +133,6 @@ impl Thread {
         answer
     }
 
-    /// Ends the process by `signal`, and says so first.
-    pub fn die_of(&mut self, signal: i32) -> ! {
-        self.tell_end(Ended::Signal(signal));
-        crate::sys::program::die_of(signal)
-    }
-
     /// Says that the process is about to end.
     pub fn tell_end(&mut self, how: Ended) {
         if let Some(observer) = self.observer() {

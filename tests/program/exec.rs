@@ -260,7 +260,19 @@ fn processes_and_threads_are_as_on_the_host() {
     }
 }
 
-/// With the table alone, and with the kernel behind it: neither lets anything through.
+/// Locks of threads and processes that end, and execve(2) from every thread.
+#[test]
+fn what_ends_leaves_no_lock_and_any_thread_becomes_another_program() {
+    if !has_kvm() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    for options in [&["-static"][..], &[]] {
+        let Some(program) = compiled("ends.c", directory.path(), options) else { return };
+        is_as_on_the_host(&[], &[&program], "").status(42);
+    }
+}
+
 #[test]
 fn a_program_without_a_library_gets_what_it_asks_for_when_it_asks() {
     if !has_kvm() {
@@ -278,6 +290,7 @@ fn a_program_without_a_library_gets_what_it_asks_for_when_it_asks() {
     }
 }
 
+/// With the table alone, and with the kernel behind it: neither lets anything through.
 #[test]
 fn known_ways_out_are_closed() {
     if !has_kvm() {

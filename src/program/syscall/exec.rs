@@ -1,19 +1,21 @@
-//! execve(2): the address space is emptied and loaded anew, in the same VM; other threads end first.
+//! execve(2): the address space is emptied and loaded anew, in the same VM; other threads end first, and the first one
+//! goes on.
 //!
 //! Sources: execve(2), execveat(2).
 
-use super::answer::{Answer, Done, errno};
+use super::answer::{Answer, Done};
 use super::kinds::Checked;
+use super::signal::delete_timer;
+use crate::error::{Error, Result, Step};
 use crate::program::actions::AlternateStack;
 use crate::program::errno::Errno;
 use crate::program::files::shown;
 use crate::program::image::STRINGS_MAX;
-use crate::program::process::{Failure, lock};
-use crate::program::thread::Thread;
+use crate::program::process::{Clearing, Failure, Opened, Replacement, lock};
+use crate::program::thread::{End, Thread};
 use crate::sys::program as sys;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Strings that an array of addresses leads to, zero at its end; `room` is how many bytes they may have.
 fn strings(thread: &Thread, at: u64, room: &mut usize) -> std::result::Result<Vec<Vec<u8>>, Errno> {
@@ -52,33 +54,54 @@ pub(super) fn execve(thread: &mut Thread, call: &Checked<'_>) -> Answer {
         Failure::Refused(refusal, _) => refusal.errno(),
         Failure::Vmm(_) | Failure::Place(..) | Failure::Child(_) => Errno(libc::EIO),
     })?;
-    if !end_other_threads(thread) {
-        return errno(libc::EAGAIN);
+    let is_first = thread.number == std::process::id() as i32;
+    if !is_first {
+        let replacement = Replacement { opened, environment, mask: thread.mask };
+        process.begin_clearing(Clearing::Replaced(Box::new(replacement)));
+        return Ok(Done::End(End::Alone(0)));
     }
-    // From here on there is no way back.
-    drop(lock(&process.vfork).take());
-    sys::close_on_exec(process.files.lowest())?;
-    lock(&process.actions).reset();
-    thread.alternate = AlternateStack::default();
-    thread.clear_at_end = 0;
-    lock(&process.space).clear()?;
-    let begin = match process.load(&opened, &environment) {
-        Ok(begin) => begin,
-        Err(refusal) => {
-            if process.verbose {
-                eprintln!("matchstick: cannot load {}: {refusal:?}", shown(&path));
-            }
-            thread.die_of(libc::SIGKILL);
-        }
-    };
-    thread.reset_fpu()?;
-    thread.vcpu.set_bases([0; 2])?;
-    thread.begin_anew(begin)?;
-    if let Some(observer) = thread.observer() {
-        let (path, arguments) = process.files.what_runs();
-        observer.program(path.as_os_str().as_bytes(), &arguments);
+    if !process.end_others(thread.number) {
+        return Ok(Done::End(End::Alone(0)));
     }
+    thread.become_program(&opened, &environment)?;
     Ok(Done::Elsewhere)
+}
+
+impl Thread {
+    /// Begins another program, on the only thread that is left. There is no way back.
+    pub fn become_program(&mut self, opened: &Opened, environment: &[Vec<u8>]) -> Result<()> {
+        let process = Arc::clone(&self.process);
+        self.give_up_locks();
+        drop(lock(&process.vfork).take());
+        let failed = |source| Error::Host { step: Step::StartProcess, source };
+        sys::close_on_exec(process.files.lowest()).map_err(failed)?;
+        let timers = {
+            let mut actions = lock(&process.actions);
+            actions.reset();
+            std::mem::take(&mut actions.timers)
+        };
+        timers.into_iter().for_each(delete_timer);
+        self.alternate = AlternateStack::default();
+        self.clear_at_end = 0;
+        lock(&process.space).clear()?;
+        let begin = match process.load(opened, environment) {
+            Ok(begin) => begin,
+            Err(refusal) => {
+                if process.verbose {
+                    eprintln!("matchstick: cannot load {}: {refusal:?}", shown(opened.path()));
+                }
+                self.die_of(libc::SIGKILL);
+            }
+        };
+        self.reset_fpu()?;
+        self.vcpu.set_bases([0; 2])?;
+        self.begin_anew(begin)?;
+        if let Some(observer) = self.observer() {
+            let (path, arguments) = process.files.what_runs();
+            observer.program(path.as_os_str().as_bytes(), &arguments);
+        }
+        Ok(())
+    }
 }
 
 /// The path of execveat(2).
@@ -93,27 +116,4 @@ fn path_from(call: &Checked<'_>) -> std::result::Result<Vec<u8>, Errno> {
             Err(_) => Err(Errno(libc::EBADF)),
         },
     }
-}
-
-/// Ends all threads but this one. False if this is not the first, whose number a new program would have.
-fn end_other_threads(thread: &Thread) -> bool {
-    let process = &thread.process;
-    let mut threads = lock(&process.threads);
-    if threads.alive.len() == 1 {
-        return thread.number == std::process::id() as i32;
-    }
-    if thread.number != std::process::id() as i32 {
-        return false;
-    }
-    process.is_clearing.store(true, Ordering::Relaxed);
-    while threads.alive.len() > 1 {
-        for &other in threads.alive.iter().filter(|&&other| other != thread.number) {
-            // A signal that no thread blocks, and that is always noted.
-            sys::send_to_thread(other, libc::SIGBUS);
-        }
-        let wait = process.thread_ended.wait_timeout(threads, std::time::Duration::from_millis(10));
-        threads = wait.unwrap_or_else(std::sync::PoisonError::into_inner).0;
-    }
-    process.is_clearing.store(false, Ordering::Relaxed);
-    true
 }

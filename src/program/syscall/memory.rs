@@ -9,6 +9,7 @@ use crate::program::errno::Errno;
 use crate::program::process::lock;
 use crate::program::thread::Thread;
 use crate::sys::program::Source;
+use std::sync::atomic::Ordering;
 
 /// Flags that change nothing here, or cannot be had: room for swapping, growth of a stack, pages in memory.
 const IGNORED: i32 = libc::MAP_NORESERVE
@@ -36,6 +37,9 @@ pub(super) fn mmap(thread: &mut Thread, call: &Checked<'_>) -> Answer {
         fd: if is_anonymous { -1 } else { fd },
         offset: if is_anonymous { 0 } else { offset },
     };
+    if flags & libc::MAP_SHARED != 0 && protection & libc::PROT_WRITE != 0 {
+        share(thread);
+    }
     let mut space = lock(&thread.process.space);
     let mapped = if flags & libc::MAP_FIXED_NOREPLACE == libc::MAP_FIXED_NOREPLACE {
         space.map_new(at, len, protection, source)
@@ -46,6 +50,15 @@ pub(super) fn mmap(thread: &mut Thread, call: &Checked<'_>) -> Answer {
         space.map(at, len, protection, source, below)
     };
     value(mapped?)
+}
+
+/// From now on another process may wait for a lock that this one holds, and is to hear of its end: also when a signal
+/// ends it, which would otherwise be the kernel's matter alone.
+fn share(thread: &Thread) {
+    let process = &thread.process;
+    if !process.shares_memory.swap(true, Ordering::Relaxed) {
+        lock(&process.actions).watch();
+    }
 }
 
 pub(super) fn munmap(thread: &mut Thread, call: &Checked<'_>) -> Answer {
@@ -59,7 +72,14 @@ pub(super) fn mprotect(thread: &mut Thread, call: &Checked<'_>) -> Answer {
     if call.int(2) & !KNOWN_PROTECTION != 0 || !at.is_multiple_of(4096) {
         return errno(libc::EINVAL);
     }
-    lock(&thread.process.space).protect(at, len, call.int(2))?;
+    let mut space = lock(&thread.process.space);
+    space.protect(at, len, call.int(2))?;
+    let is_shared = |end| space.regions().within(at, end).any(|(_, region)| region.is_shared);
+    let is_shared = call.int(2) & libc::PROT_WRITE != 0 && at.checked_add(len).is_some_and(is_shared);
+    drop(space);
+    if is_shared {
+        share(thread);
+    }
     value(0)
 }
 

@@ -13,9 +13,25 @@ pub(super) fn set_tid_address(thread: &mut Thread, call: &Checked<'_>) -> Answer
     value(thread.number as u64)
 }
 
-/// Taken, and not looked at: robust locks of a thread that ends without giving them up stay locked.
-pub(super) fn set_robust_list(_: &mut Thread, call: &Checked<'_>) -> Answer {
-    if call.words[1] == 24 { value(0) } else { errno(libc::EINVAL) }
+/// struct robust_list_head
+const ROBUST_LIST: u64 = 24;
+
+pub(super) fn set_robust_list(thread: &mut Thread, call: &Checked<'_>) -> Answer {
+    if call.words[1] != ROBUST_LIST {
+        return errno(libc::EINVAL);
+    }
+    thread.robust_list = call.words[0];
+    value(0)
+}
+
+/// Of the calling thread alone.
+pub(super) fn get_robust_list(thread: &mut Thread, call: &Checked<'_>) -> Answer {
+    if ![0, thread.number].contains(&call.int(0)) {
+        return errno(libc::EPERM);
+    }
+    thread.process.arena.write(call.words[2], &ROBUST_LIST.to_le_bytes())?;
+    thread.process.arena.write(call.words[1], &thread.robust_list.to_le_bytes())?;
+    value(0)
 }
 
 pub(super) fn arch_prctl(thread: &mut Thread, call: &Checked<'_>) -> Answer {

@@ -18,6 +18,7 @@ use crate::sys::program::Argument::Word;
 use crate::sys::program::{Forked, Lending, limits};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread::Builder;
 
@@ -218,7 +219,10 @@ fn become_child(
         let mut threads = lock(&process.threads);
         threads.alive = BTreeSet::from([thread.number]);
         threads.idle.clear();
+        threads.clearing = None;
     }
+    // A child has none of its parent's.
+    lock(&process.actions).timers.clear();
     {
         let mut space = lock(&process.space);
         space.move_to_new_vm(&process.kvm, process.files.lowest())?;
@@ -245,6 +249,8 @@ fn become_child(
     }
     let clears = request.flags & flag(libc::CLONE_CHILD_CLEARTID) != 0;
     thread.clear_at_end = if clears { request.child_number } else { 0 };
+    thread.robust_list = 0;
+    process.is_clearing.store(false, Ordering::Relaxed);
     if let Some(observer) = thread.observer() {
         observer.forked(&*process.arena);
     }

@@ -133,7 +133,19 @@ pub(super) fn timer_create(thread: &mut Thread, call: &Checked<'_>) -> Answer {
             Bytes(&event)
         }
     };
-    host(call.number, [Word(call.words[0]), event, call.memory(2)])
+    let answer = host(call.number, [Word(call.words[0]), event, call.memory(2)]);
+    let mut number = [0; 4];
+    if matches!(answer, Ok(Done::Value(_))) && thread.process.arena.read(call.words[2], &mut number).is_ok() {
+        lock(&thread.process.actions).timers.insert(i32::from_le_bytes(number));
+    }
+    answer
+}
+
+/// Deletes a timer of a program that becomes another one.
+pub(super) fn delete_timer(number: i32) {
+    if !sys::limits::is_our_timer(number) {
+        let _ = host(libc::SYS_timer_delete, [Word(number as u64)]);
+    }
 }
 
 /// A timer of the program's: this process's own is none.

@@ -256,6 +256,7 @@ pub const CALLS: &[Call] = {
         call(SYS_setresgid, &[INT, INT, INT], Here(process::set_ids)),
         call(SYS_set_tid_address, &[INT], Here(own::set_tid_address)),
         call(SYS_set_robust_list, &[INT, INT], Here(own::set_robust_list)),
+        call(SYS_get_robust_list, &[INT, room(8), room(8)], Here(own::get_robust_list)),
         call(SYS_arch_prctl, &[INT, INT], Here(own::arch_prctl)),
         call(SYS_prctl, &[INT, SPECIAL, INT, INT, INT], Here(own::prctl)),
         call(SYS_futex, &[WORD, INT, INT, SPECIAL, WORD, INT], Here(own::futex)),

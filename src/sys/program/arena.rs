@@ -7,7 +7,7 @@
 //!
 //! Sources: mmap(2), mremap(2), madvise(2).
 
-use super::copy::{Fault, copy};
+use super::copy::{Fault, copy, exchange};
 use super::stopwatch::timed;
 use std::io;
 use std::marker::PhantomData;
@@ -188,6 +188,16 @@ impl Arena {
         Ok(u64::from_le_bytes(bytes))
     }
 
+    /// Puts `new` in the place of `old` at `at`, a multiple of 4, if that is what is there: in one step, whoever else uses
+    /// that memory. Returns what was there.
+    pub fn compare_exchange(&self, at: u64, old: u32, new: u32) -> Result<u32, Fault> {
+        let place = self.place(at, 4)?;
+        if !at.is_multiple_of(4) {
+            return Err(Fault);
+        }
+        exchange(with_exposed_provenance_mut(place.address), old, new)
+    }
+
     /// Bytes up to a zero, which is not among them; `None` if there are more than `limit`.
     pub fn read_string(&self, at: u64, limit: usize) -> Result<Option<Vec<u8>>, Fault> {
         let mut string = Vec::new();
@@ -230,6 +240,21 @@ mod tests {
         assert_eq!((arena.read_u64(0), arena.read_u64(0x2000)), (Err(Fault), Err(Fault)));
         arena.protect(0x1000, 0x1000, libc::PROT_READ).unwrap();
         assert_eq!(arena.write(0x1000, &[1]), Err(Fault));
+    }
+
+    #[test]
+    fn a_word_is_exchanged_where_there_is_one() {
+        let arena = arena();
+        arena.map(0x1000, 0x1000, RW, Source::ANONYMOUS).unwrap();
+        assert_eq!(arena.compare_exchange(0x1ffc, 0, 7), Ok(0));
+        assert_eq!(arena.compare_exchange(0x1ffc, 0, 9), Ok(7));
+        assert_eq!(arena.compare_exchange(0x1ffc, 7, u32::MAX), Ok(7));
+        assert_eq!(arena.compare_exchange(0x1ffc, 7, 8), Ok(u32::MAX));
+        for at in [0x1ffd, 0x2000, 0, arena.len, u64::MAX - 3] {
+            assert_eq!(arena.compare_exchange(at, 0, 1), Err(Fault), "{at:#x}");
+        }
+        arena.protect(0x1000, 0x1000, libc::PROT_READ).unwrap();
+        assert_eq!(arena.compare_exchange(0x1ffc, u32::MAX, 1), Err(Fault));
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! Copies to and from a program's memory, which end where that memory ends.
+//! Copies to and from a program's memory, which end where that memory ends; and a word of it that is exchanged.
 //!
-//! A fault in the copy reaches the process as SIGSEGV or SIGBUS, whose handler (`signals`) knows the copy by the address
+//! A fault in one of them reaches the process as SIGSEGV or SIGBUS, whose handler (`signals`) knows it by the address
 //! of its one instruction, and leads out of it.
 
 use std::arch::global_asm;
@@ -22,10 +22,26 @@ global_asm!(
     "ret",
 );
 
+// The exchange: RDI where, ESI what is expected there, EDX what is to be there; RAX says what was, or that it faulted.
+global_asm!(
+    ".globl matchstick_exchange, matchstick_exchange_at, matchstick_exchange_failed",
+    "matchstick_exchange:",
+    "mov eax, esi",
+    "matchstick_exchange_at:",
+    "lock cmpxchg [rdi], edx",
+    "ret",
+    "matchstick_exchange_failed:",
+    "mov rax, -1",
+    "ret",
+);
+
 unsafe extern "C" {
     fn matchstick_copy(to: *mut u8, from: *const u8, len: usize) -> usize;
     fn matchstick_copy_at();
     fn matchstick_copy_end();
+    fn matchstick_exchange(at: *mut u32, old: u32, new: u32) -> u64;
+    fn matchstick_exchange_at();
+    fn matchstick_exchange_failed();
 }
 
 /// Copies `len` bytes of which one side is the program's memory.
@@ -38,7 +54,18 @@ pub(super) fn copy(to: *mut u8, from: *const u8, len: usize) -> Result<(), Fault
     }
 }
 
-/// Where a thread goes on that has faulted at `rip`, if that is in the copy.
+/// Puts `new` in the place of `old` in the program's memory, if that is what is there, in one step that no other thread
+/// or process comes between. Returns what was there.
+pub(super) fn exchange(at: *mut u32, old: u32, new: u32) -> Result<u32, Fault> {
+    // SAFETY: the callers give a word of an arena, of which we have no references. A fault is led out of.
+    u32::try_from(unsafe { matchstick_exchange(at, old, new) }).map_err(|_| Fault)
+}
+
+/// Where a thread goes on that has faulted at `rip`, if that is in the copy or in the exchange.
 pub(super) fn end_of_copy(rip: usize) -> Option<usize> {
-    (rip == matchstick_copy_at as *const () as usize).then_some(matchstick_copy_end as *const () as usize)
+    let ways_out = [
+        (matchstick_copy_at as *const (), matchstick_copy_end as *const ()),
+        (matchstick_exchange_at as *const (), matchstick_exchange_failed as *const ()),
+    ];
+    ways_out.into_iter().find(|(at, _)| *at as usize == rip).map(|(_, out)| out as usize)
 }
