@@ -67,7 +67,16 @@ pub enum Error {
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
 
-    /// A Linux program is not there, or cannot be run.
+    /// A Linux program is not there.
+    #[error("cannot run {name}: there is no such program{meant}")]
+    NoProgram {
+        /// As it was given.
+        name: String,
+        /// The one that may be meant, as the end of the line.
+        meant: String,
+    },
+
+    /// A Linux program cannot be run.
     #[error("cannot run {name}")]
     Program {
         /// As it was given.

@@ -2,19 +2,20 @@
 
 use super::error::{Error, Result};
 use super::option::{CommandHelp, Given, HELP, OptionHelp, Parsed, option};
+use super::suggest;
 use super::timings;
 #[cfg(feature = "debugger")]
 use super::values::address;
 use super::values::{sandbox, size, time, variable};
 #[cfg(feature = "debugger")]
 use crate::debugger::Address;
-use crate::program::{Config, Limits, PROCESSES_MAX, Program, Refusal, shown};
+use crate::program::{Config, DEFAULT_PATH, Failure, Limits, PROCESSES_MAX, Program, Refusal, shown};
 use crate::sandbox::Sandbox;
 use crate::timeline::{Observer, Phase, Probe};
 use lexopt::{Parser, ValueExt};
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The command.
 pub const COMMAND: CommandHelp = CommandHelp {
@@ -226,12 +227,15 @@ pub fn run(args: ExecArgs) -> Result<u8> {
 /// # Errors
 /// Of a program that cannot be run, and of a host that cannot run it.
 pub fn load(args: ExecArgs, probe: &mut impl Probe, observer: Option<Box<dyn Observer>>) -> Result<Program> {
-    let name = shown(args.words.first().map(|word| word.as_bytes()).unwrap_or_default());
+    let word = args.words.first().cloned().unwrap_or_default();
+    let name = shown(word.as_bytes());
     if let Some(&closed) = args.kept.iter().find(|&&kept| crate::sys::program::identity(kept as i32).is_err())
     {
         return Err(Error::NotOpen(closed));
     }
     let environment = environment(&args);
+    let root = args.root.clone();
+    let path = environment.iter().find_map(|entry| entry.strip_prefix(b"PATH=")).map(<[u8]>::to_vec);
     let config = Config {
         root: args.root,
         writable: if args.contained { vec!["/".into()] } else { args.write },
@@ -245,7 +249,14 @@ pub fn load(args: ExecArgs, probe: &mut impl Probe, observer: Option<Box<dyn Obs
         ..Config::default()
     };
     let words = args.words.into_iter().map(OsStringExt::into_vec).collect();
-    Program::watched(config, words, probe, observer).map_err(|source| Error::Program { name, source })
+    Program::watched(config, words, probe, observer).map_err(|source| match source {
+        Failure::NotFound => {
+            let path = OsString::from_vec(path.unwrap_or_else(|| DEFAULT_PATH.to_vec()));
+            let root = root.as_deref().unwrap_or(Path::new("/"));
+            Error::NoProgram { name, meant: suggest::program(word.as_bytes(), &path, root) }
+        }
+        source => Error::Program { name, source },
+    })
 }
 
 /// Ours, without the names that `--env` sets, and those.
@@ -263,7 +274,6 @@ fn environment(args: &ExecArgs) -> Vec<Vec<u8>> {
 
 /// What to do about a program that cannot be run, where that is known.
 pub fn hint(failure: &crate::program::Failure) -> Option<&'static str> {
-    use crate::program::Failure;
     Some(match failure {
         Failure::NotFound => "PATH is where it is looked for, unless it has a slash in it",
         Failure::Place(..) => "--root is a directory, and --write names what is there",
@@ -272,6 +282,7 @@ pub fn hint(failure: &crate::program::Failure) -> Option<&'static str> {
             "with --root, the interpreter has to be below it, too"
         }
         Failure::Refused(Refusal::Machine(_) | Refusal::Narrow, _) => "it takes a program for x86-64",
+        Failure::Refused(Refusal::Short { .. }, _) => "a copy that was broken off leaves such a file",
         Failure::Refused(Refusal::NotElf, None) => {
             "a script names its interpreter in its first line: #!/bin/sh"
         }

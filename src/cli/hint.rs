@@ -52,9 +52,10 @@ impl Error {
             }
             Error::Oci(_) => status::FAILURE,
             Error::NoKernel { .. } => status::REFUSED,
-            Error::NoGuest { .. } | Error::NoInitrd { .. } | Error::Linux(LinuxError::NoKernel { .. }) => {
-                status::NOT_FOUND
-            }
+            Error::NoGuest { .. }
+            | Error::NoProgram { .. }
+            | Error::NoInitrd { .. }
+            | Error::Linux(LinuxError::NoKernel { .. }) => status::NOT_FOUND,
             Error::Snapshot(SnapshotError::Process { source: ProcessError::Missing, .. }) => {
                 status::NOT_FOUND
             }
@@ -88,6 +89,7 @@ impl Error {
             Error::Linux(LinuxError::Pack { source, .. }) => return hint_of_pack(source),
             #[cfg(feature = "debugger")]
             Error::Debugger(error) => return hint_of_debugger(error),
+            Error::NoProgram { .. } => return exec::hint(&Failure::NotFound),
             Error::NoGuest { .. } => "`matchstick guests` lists the guests that need no file",
             Error::Linux(LinuxError::Word { .. } | LinuxError::Words { .. }) => {
                 "--init PROGRAM gets ARGS as they are: they do not go through the kernel's command line"

@@ -44,6 +44,8 @@ pub struct Executable {
     pub interpreter: Option<Vec<u8>>,
     /// Whether it has GNU's C library in it.
     has_gnu_libc: bool,
+    /// What is to be said if its file ends too early. Linux begins such a program all the same.
+    pub short: Option<Refusal>,
 }
 
 /// Why a file is no program that can be run.
@@ -61,6 +63,14 @@ pub enum Refusal {
     /// It is a library or an object file, or something of it does not hold together.
     #[error("it is damaged: {0}")]
     Damaged(&'static str),
+    /// It ends before the last of its segments does.
+    #[error("it is cut off: of {wants} bytes it has {has}")]
+    Short {
+        /// Bytes of the file up to the end of its segments.
+        wants: u64,
+        /// Its size.
+        has: u64,
+    },
     /// It cannot be read or mapped, by the number of errno(3).
     #[error("{}", io::Error::from_raw_os_error(*.0))]
     System(i32),
@@ -71,6 +81,7 @@ impl Refusal {
     pub(super) fn errno(self) -> Errno {
         match self {
             Refusal::System(errno) => Errno(errno),
+            Refusal::Short { .. } => Errno(libc::EIO),
             _ => Errno(libc::ENOEXEC),
         }
     }
@@ -88,8 +99,8 @@ fn refused(Errno(errno): Errno) -> Refusal {
 }
 
 impl Executable {
-    /// Reads the headers of a program.
-    pub fn read(file: File) -> Result<Executable, Refusal> {
+    /// Reads the headers of a program, in a file of `size` bytes.
+    pub fn read(file: File, size: u64) -> Result<Executable, Refusal> {
         let mut head = [0; HEAD];
         let len = read_up_to(&file, &mut head, 0)?;
         let head = &head[..len];
@@ -104,11 +115,11 @@ impl Executable {
             _ => return Err(Refusal::Damaged("its type: it is no executable")),
         }
         let at = header.program_headers().map_err(|_| Refusal::Damaged("its program headers"))?;
-        let size = (at.end - at.start) as usize;
-        let table = match head.get(at.start as usize..at.start as usize + size) {
+        let table_size = (at.end - at.start) as usize;
+        let table = match head.get(at.start as usize..at.start as usize + table_size) {
             Some(table) => table.to_vec(),
             None => {
-                let mut table = vec![0; size];
+                let mut table = vec![0; table_size];
                 file.read_exact_at(&mut table, at.start)
                     .map_err(|_| Refusal::Damaged("its program headers"))?;
                 table
@@ -120,16 +131,19 @@ impl Executable {
         if loads().next().is_none() || !loads().all(is_sound) {
             return Err(Refusal::Damaged("its segments"));
         }
+        let wants =
+            loads().map(|segment| segment.p_offset.saturating_add(segment.p_filesz)).max().unwrap_or(0);
+        let short = (wants > size).then_some(Refusal::Short { wants, has: size });
         let interpreter = segments.iter().find(|segment| segment.p_type == PT_INTERP);
         let interpreter = interpreter.map(|segment| {
             let mut path = vec![0; segment.p_filesz.min(4096) as usize];
-            file.read_exact_at(&mut path, segment.p_offset)?;
+            file.read_exact_at(&mut path, segment.p_offset).map_err(|error| short.unwrap_or(error.into()))?;
             path.truncate(path.iter().position(|&byte| byte == 0).unwrap_or(path.len()));
-            Ok::<_, io::Error>(path)
+            Ok::<_, Refusal>(path)
         });
         // Its notes lie behind its headers.
         let has_gnu_libc = Elf::new(header, head).is_ok_and(|elf| has_abi_tag(&elf));
-        Ok(Executable { interpreter: interpreter.transpose()?, file, header, segments, has_gnu_libc })
+        Ok(Executable { interpreter: interpreter.transpose()?, file, header, segments, has_gnu_libc, short })
     }
 
     /// Whether it executes CPUID as soon as it starts, as far as can be told: loaders and GNU's C library do.
@@ -170,7 +184,8 @@ impl Executable {
                 reached = file_end.next_multiple_of(PAGE);
                 // To the end of its last page, as loaders of libraries count on.
                 if end > file_end && segment.p_flags & PF_W != 0 {
-                    let _ = space.arena().write(file_end, &vec![0; (reached - file_end) as usize]);
+                    let rest = vec![0; (reached - file_end) as usize];
+                    space.arena().write(file_end, &rest).map_err(|_| Refusal::System(libc::EFAULT))?;
                 }
             }
             if end > reached {

@@ -67,6 +67,9 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use thread::Thread;
 
+/// Where a program is looked for whose environment has no PATH.
+pub const DEFAULT_PATH: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
+
 /// What a program may touch, and how it is started.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
@@ -209,12 +212,12 @@ impl Program {
             false => {
                 let is_path = |entry: &&Vec<u8>| entry.starts_with(b"PATH=");
                 let path = config.environment.iter().find(is_path).map(|entry| &entry[5..]);
-                let found =
-                    process.files.find_in_path(&name, path.unwrap_or(b"/usr/local/bin:/usr/bin:/bin"));
+                let found = process.files.find_in_path(&name, path.unwrap_or(DEFAULT_PATH));
                 found.ok_or(Failure::NotFound)?
             }
         };
         let opened = process.open(&path, arguments, 0)?;
+        opened.check_size()?;
         if opened.asks_cpuid() {
             process.processor()?;
         }

@@ -200,7 +200,7 @@ impl Process {
                 failure => failure,
             });
         }
-        let program = Executable::read(file).map_err(|refusal| Failure::Refused(refusal, None))?;
+        let program = Executable::read(file, kind.size).map_err(|refusal| Failure::Refused(refusal, None))?;
         let interpreter = match &program.interpreter {
             None => None,
             Some(path) => {
@@ -209,8 +209,9 @@ impl Process {
                     .files
                     .find(CWD, path, true)
                     .map_err(|Errno(errno)| refused(Refusal::System(errno)))?;
+                let size = handle.kind().map_err(|error| refused(error.into()))?.size;
                 let file = handle.read(self.files.lowest()).map_err(|error| refused(error.into()))?;
-                Some(Executable::read(file).map_err(refused)?)
+                Some(Executable::read(file, size).map_err(refused)?)
             }
         };
         Ok(Opened { program, interpreter, path: path.to_vec(), file_path, arguments })
@@ -274,6 +275,16 @@ pub struct Opened {
 }
 
 impl Opened {
+    /// Refuses what ends too early, or whose interpreter does.
+    pub fn check_size(&self) -> std::result::Result<(), Failure> {
+        let interpreter = self.interpreter.as_ref().and_then(|interpreter| interpreter.short);
+        match (self.program.short, interpreter) {
+            (Some(refusal), _) => Err(Failure::Refused(refusal, None)),
+            (None, Some(refusal)) => Err(Failure::Refused(refusal, self.program.interpreter.clone())),
+            (None, None) => Ok(()),
+        }
+    }
+
     /// Its path, as it was given.
     pub fn path(&self) -> &[u8] {
         &self.path

@@ -362,6 +362,13 @@ fn what_cannot_be_run_is_said() {
     fails(&file("wide", &with(18, 183), 0o755), 126, "for another processor (ELF machine 183)", "x86-64");
     fails(&file("narrow", &with(4, 1), 0o755), 126, "32-bit", "x86-64");
     exec(&[], &[&file("object", &with(16, 1), 0o755)]).run().fails_without_hint(126, "it is no executable");
+    let whole = fs::read("/bin/true").unwrap();
+    let cut = file("cut", &whole[..whole.len() / 2], 0o755);
+    fails(&cut, 126, "it is cut off: of ", "a copy that was broken off");
+    // Linux begins it, and so does a program's own execve(2).
+    is_as_on_the_host(&[], &["sh", "-c", "$0 2>/dev/null; echo $?", &cut], "");
+    fails(&file("headers", &whole[..800], 0o755), 126, "it is cut off", "broken off");
+    fails(&format!("{cut}t"), 127, &format!("there is no such program: is it {cut}?"), "PATH");
     let script = file("greets", b"#!/bin/sh\necho $0 $1\nexit 3\n", 0o755);
     exec(&[], &[&script, "arg"]).run().silent().status(3).printed(format!("{script} arg\n"));
 }

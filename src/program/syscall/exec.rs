@@ -90,7 +90,7 @@ impl Thread {
                 if process.verbose {
                     eprintln!("matchstick: cannot load {}: {refusal:?}", shown(opened.path()));
                 }
-                self.die_of(libc::SIGKILL);
+                self.die_of(libc::SIGSEGV);
             }
         };
         self.reset_fpu()?;

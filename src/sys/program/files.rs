@@ -34,6 +34,8 @@ pub struct Kind {
     pub device: (u32, u32),
     /// The type of its file system (statfs(2)).
     pub file_system: u64,
+    /// Its size, bytes.
+    pub size: u64,
 }
 
 impl Handle {
@@ -128,7 +130,8 @@ pub fn kind(fd: RawFd) -> io::Result<Kind> {
         super::super::check(libc::fstatfs(fd, system.as_mut_ptr()))?;
         let (stat, system) = (stat.assume_init(), system.assume_init());
         let device = (libc::major(stat.st_rdev), libc::minor(stat.st_rdev));
-        Ok(Kind { mode: stat.st_mode, device, file_system: system.f_type as u64 })
+        let (file_system, size) = (system.f_type as u64, stat.st_size as u64);
+        Ok(Kind { mode: stat.st_mode, device, file_system, size })
     }
 }
 
