@@ -21,9 +21,10 @@ const XSAVE_MIN: u32 = 576;
 pub struct Processor {
     /// What CPUID shows.
     pub cpuid: CpuId,
-    /// The registers that programs may use.
+    /// The registers that programs may use, and that KVM reads and writes (`KVM_GET_XSAVE`).
     pub xcr0: u64,
-    /// Whether there is XSAVE.
+    /// Whether KVM offers XSAVE. kvm_pvm does not, and yet its ring 3 runs on the processor as the host has set it up:
+    /// programs find AVX there, and use it.
     pub has_xsave: bool,
     /// Whether there is RDFSBASE.
     pub has_fsgsbase: bool,
@@ -41,13 +42,12 @@ impl Processor {
         };
         let has_xsave = leaf(1, 0).is_some_and(|leaf| leaf.ecx & XSAVE != 0);
         let has_fsgsbase = leaf(7, 0).is_some_and(|leaf| leaf.ebx & FSGSBASE != 0);
-        let mut xcr0 = 0b11;
-        let mut fpu_size = if has_xsave { XSAVE_MIN } else { 512 };
-        if let Some(all) = leaf(0xd, 0).filter(|_| has_xsave) {
-            xcr0 = u64::from(all.eax) & OFFERED | 0b11;
-            let parts = (2..8).filter(|part| xcr0 >> part & 1 != 0).filter_map(|part| leaf(0xd, part));
-            fpu_size = parts.map(|part| part.eax + part.ebx).fold(fpu_size, u32::max);
-        }
+        // Whether XSAVE is offered or not, these are the parts that KVM keeps.
+        let parts = leaf(0xd, 0).map_or(0, |all| u64::from(all.eax) & OFFERED);
+        let xcr0 = parts | 0b11;
+        let smallest = if has_xsave || parts != 0 { XSAVE_MIN } else { 512 };
+        let ends = (2..8).filter(|part| xcr0 >> part & 1 != 0).filter_map(|part| leaf(0xd, part));
+        let fpu_size = ends.map(|part| part.eax + part.ebx).fold(smallest, u32::max);
         Ok(Processor { cpuid, xcr0, has_xsave, has_fsgsbase, fpu_size })
     }
 }

@@ -133,7 +133,7 @@ impl Thread {
         let mut fpu = bytes_of(&self.vcpu.fpu()?);
         fpu.truncate(size);
         fpu[SOFTWARE..LEGACY].fill(0);
-        if self.process.processor()?.has_xsave {
+        if size > LEGACY {
             fpu[SOFTWARE..SOFTWARE + 4].copy_from_slice(&MAGIC1.to_le_bytes());
             fpu[SOFTWARE + 4..SOFTWARE + 8].copy_from_slice(&(size as u32 + 4).to_le_bytes());
             fpu[SOFTWARE + 8..SOFTWARE + 16].copy_from_slice(&self.process.processor()?.xcr0.to_le_bytes());

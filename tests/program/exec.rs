@@ -249,6 +249,16 @@ fn a_child_of_vfork_and_other_threads_change_one_page() {
 }
 
 #[test]
+fn vector_registers_outlive_handlers() {
+    if !has_kvm() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let Some(program) = compiled("vectors.c", directory.path(), &["-pthread"]) else { return };
+    is_as_on_the_host(&[], &[&program], "").status(0);
+}
+
+#[test]
 fn processes_and_threads_are_as_on_the_host() {
     if !has_kvm() {
         return;
