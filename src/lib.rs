@@ -21,6 +21,7 @@
 //! | [`boot`] | what a kernel expects to find when it starts |
 //! | [`linux`] | what Linux is told, and what it finds when it has started |
 //! | [`device`] | what answers when the guest touches a port |
+//! | [`virtio`] | devices that a guest knows to be in a VM |
 //! | [`machine`] | the loop |
 //! | [`program`] | a Linux program in a VM, without Linux |
 //! | [`timeline`] | who watches it |
@@ -88,6 +89,7 @@ mod text;
 pub mod timeline;
 #[cfg(feature = "trace")]
 pub mod trace;
+pub mod virtio;
 pub mod x86;
 
 pub use error::{Error, Result};

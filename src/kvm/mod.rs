@@ -21,6 +21,7 @@ pub(crate) mod ring3;
 mod state;
 mod string;
 mod tcg;
+mod transfer;
 mod tsc;
 mod vcpu;
 mod vm;
@@ -30,8 +31,9 @@ pub use coalesced::Coalesced;
 pub use debug::StopPoint;
 pub use memory::{MAX_MEMORY, Memory, allocate, map_file};
 pub use state::{StatePart, VcpuState};
+pub use transfer::{Buffer, read_file, write_file};
 pub use vcpu::{Exit, Vcpu, kick_this_thread};
-pub use vm::{Kvm, Vm};
+pub use vm::{Kvm, Messenger, Vm};
 
 use crate::error::{Error, Step};
 

@@ -9,7 +9,9 @@ use kvm_bindings::{KVM_API_VERSION, KVM_CAP_SPLIT_IRQCHIP};
 use kvm_bindings::{kvm_enable_cap, kvm_msi, kvm_userspace_memory_region};
 use kvm_ioctls::{Cap, SyncReg, VmFd};
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
+use vmm_sys_util::ioctl::ioctl_with_ref;
 
 /// Why a KVM of this API version, which shares the register sets of `synced`, cannot be used.
 ///
@@ -122,16 +124,20 @@ impl Vm {
         Ok(Vcpu::new(fd, self.memory.clone()))
     }
 
+    /// What delivers interrupts from another thread.
+    ///
+    /// # Errors
+    /// When this process has too many open files.
+    pub fn messenger(&self) -> Result<Messenger> {
+        // SAFETY: the VM's descriptor is open while it is borrowed here.
+        let fd = unsafe { BorrowedFd::borrow_raw(self.fd.as_raw_fd()) };
+        fd.try_clone_to_owned().map(Messenger).map_err(host(Step::SignalMsi))
+    }
+
     /// Delivers a message-signalled interrupt: `data` as a device would write it to `address`
     /// (`KVM_SIGNAL_MSI`; SDM volume 3A, section 11.11).
     pub fn signal_msi(&self, address: u64, data: u32) -> Result<()> {
-        let message = kvm_msi {
-            address_lo: address as u32,
-            address_hi: (address >> 32) as u32,
-            data,
-            ..Default::default()
-        };
-        match self.fd.signal_msi(message) {
+        match self.fd.signal_msi(message(address, data)) {
             // If no processor takes it, that is the guest's choice and no error. KVM returns 0 if the processor's APIC
             // is off, and -1, which libc takes for EPERM, if there is no such processor.
             Ok(_) => Ok(()),
@@ -140,6 +146,26 @@ impl Vm {
         }
     }
 }
+
+fn message(address: u64, data: u32) -> kvm_msi {
+    let (address_lo, address_hi) = (address as u32, (address >> 32) as u32);
+    kvm_msi { address_lo, address_hi, data, ..Default::default() }
+}
+
+/// Delivers interrupts to a [`Vm`] from a thread that has nothing else of it. The VM stays as long as this does.
+pub struct Messenger(OwnedFd);
+
+impl Messenger {
+    /// Delivers a message, as [`Vm::signal_msi`] does. What cannot be delivered is lost, as it is where a processor's local
+    /// APIC is off.
+    pub fn send(&self, address: u64, data: u32) {
+        let message = message(address, data);
+        // SAFETY: KVM_SIGNAL_MSI reads a `kvm_msi`, which is what it is given; the descriptor is a VM's.
+        unsafe { ioctl_with_ref(&self.0, KVM_SIGNAL_MSI(), &message) };
+    }
+}
+
+vmm_sys_util::ioctl_iow_nr!(KVM_SIGNAL_MSI, kvm_bindings::KVMIO, 0xa5, kvm_msi);
 
 #[cfg(test)]
 mod tests {

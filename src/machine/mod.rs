@@ -16,6 +16,7 @@ mod config;
 mod crash;
 mod devices;
 mod diagnosis;
+mod doorbell;
 mod firmware;
 mod halted;
 mod loading;
@@ -31,6 +32,7 @@ mod vcpu_loop;
 
 pub use config::{Config, Contents};
 pub use crash::{Crash, Note};
+pub use doorbell::Doorbell;
 pub use missing::Missing;
 pub use remote::Remote;
 pub use state::{DeviceState, State, StateError};
@@ -40,6 +42,8 @@ use crate::error::{Error, Result};
 use crate::kvm::{Call, Kvm, Vcpu, Vm};
 use crate::sandbox::Sandbox;
 use crate::timeline::{Phase, Probe};
+use crate::virtio::{Transport, VirtioDevice};
+use crate::x86::{layout, ports};
 use board::Board;
 use build::{Hardware, Parts, build};
 use coalescing::Coalescing;
@@ -48,7 +52,7 @@ use missing::BiosWatch;
 use output::Output;
 use silence::SilenceWatch;
 use std::io::Write;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// How a run ended.
@@ -73,6 +77,18 @@ pub enum Outcome {
     TooMuchOutput,
     /// The guest went down in a way nobody asked for.
     Crashed(Box<Crash>),
+}
+
+/// What ACPI calls a virtio device at an address of its own (QEMU and Linux agree upon it; no registry has it).
+const VIRTIO_MMIO: &str = "LNRO0005";
+/// The names of virtio devices in the ACPI namespace.
+const VIRTIO_NAMES: [&str; ports::VIRTIO_PINS.len()] = [
+    "VR00", "VR01", "VR02", "VR03", "VR04", "VR05", "VR06", "VR07", "VR08", "VR09", "VR10", "VR11", "VR12",
+    "VR13", "VR14",
+];
+
+fn is_virtio(slot: &Slot) -> bool {
+    slot.acpi.is_some_and(|acpi| acpi.hid == VIRTIO_MMIO)
 }
 
 /// Locks a mutex, also after a thread has panicked that held it: what they guard here is whole after each statement.
@@ -107,7 +123,7 @@ pub struct Machine {
 /// What all vCPUs of a machine share.
 struct Shared {
     vm: Vm,
-    board: Mutex<Board>,
+    board: Arc<Mutex<Board>>,
     coalescing: Mutex<Coalescing>,
     output: Mutex<Output>,
     cable: Cable,
@@ -118,6 +134,15 @@ struct Shared {
     max_output: Option<u64>,
     bios_watch: BiosWatch,
     silence_watch: SilenceWatch,
+}
+
+impl Drop for Shared {
+    /// Devices end here, and their threads with them: not with the devices locked, which a thread of theirs may wait for,
+    /// and not on such a thread.
+    fn drop(&mut self) {
+        let bus = std::mem::take(&mut lock(&self.board).bus);
+        drop(bus);
+    }
 }
 
 impl Machine {
@@ -162,7 +187,7 @@ impl Machine {
         let Parts { vm, vcpus, board } = parts;
         let shared = Shared {
             vm,
-            board: Mutex::new(board),
+            board: Arc::new(Mutex::new(board)),
             coalescing: Mutex::default(),
             output: Mutex::new(Output::new(output, config.max_output)),
             cable,
@@ -196,6 +221,21 @@ impl Machine {
         Ok(())
     }
 
+    /// Adds a virtio device, at the next place and pin that virtio devices have, announced as `LNRO0005` in the ACPI tables.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] if there are as many of them as there can be: 15.
+    pub fn add_virtio(&mut self, device: impl VirtioDevice + 'static) -> Result<()> {
+        let number = lock(&self.shared.board).bus.slots().iter().filter(|slot| is_virtio(slot)).count();
+        let (Some(&pin), Some(&name)) = (ports::VIRTIO_PINS.get(number), VIRTIO_NAMES.get(number)) else {
+            return Err(Error::Misuse(format!("there can be no more than {number} virtio devices")));
+        };
+        let transport = Transport::new(device, self.shared.vm.memory().clone());
+        let base = layout::VIRTIO + number as u64 * layout::VIRTIO_SIZE;
+        let slot = Slot::mmio(base, layout::VIRTIO_SIZE, transport);
+        self.add_device(slot.with_pin(pin).with_acpi(name, VIRTIO_MMIO))
+    }
+
     /// What the guest seems to expect that is not here, if it has stopped or does nothing any more.
     pub fn missing(&self) -> Option<Missing> {
         let registers = self.vcpus.first()?.registers().ok()?;
@@ -217,6 +257,14 @@ impl Machine {
     /// A handle to stop the run or to call its vCPUs back.
     pub fn remote(&self) -> Remote {
         self.shared.remote.clone()
+    }
+
+    /// What a thread of a device rings when it has got something from the host.
+    ///
+    /// # Errors
+    /// When this process has too many open files.
+    pub fn doorbell(&self) -> Result<Doorbell> {
+        Ok(Doorbell::new(&self.shared.board, self.shared.vm.messenger()?))
     }
 
     /// Runs the guest to its end. One that was stopped, by a [`Remote`], its time or its probe, goes on where it

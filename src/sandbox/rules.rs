@@ -92,6 +92,8 @@ pub const COMMON: &[i64] = &[
     libc::SYS_madvise,
     // Where the C library has no vDSO.
     libc::SYS_clock_gettime,
+    // What the guest's random number generator gives.
+    libc::SYS_getrandom,
     // The guest's output, and an error's last words.
     libc::SYS_write,
     libc::SYS_poll,

@@ -17,6 +17,7 @@
 //!   0x0010_0000  kernel, then modules or the initrd as high as they fit
 //!   ............ end of memory, at most MMIO_START
 //!   0xc000_0000  a hole for devices: no memory
+//!   0xd000_0000  virtio devices, a page each
 //!   0xfec0_0000  IOAPIC
 //!   0xfee0_0000  local APICs
 //!   0x1_0000_0000  the memory that did not fit below the hole
@@ -69,6 +70,10 @@ pub const VMGENID_SIZE: usize = 16;
 pub const HIGH_MEMORY: u64 = 0x10_0000;
 /// Memory stops here and goes on at [`ABOVE_HOLE`].
 pub const MMIO_START: u64 = 0xc000_0000;
+/// The registers of the first virtio device; those of each other one are [`VIRTIO_SIZE`] bytes on.
+pub const VIRTIO: u64 = 0xd000_0000;
+/// Bytes kept for a virtio device.
+pub const VIRTIO_SIZE: u64 = 0x1000;
 /// The IOAPIC's registers.
 pub const IOAPIC: u64 = 0xfec0_0000;
 /// Each processor's own local APIC.

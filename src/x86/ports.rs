@@ -41,6 +41,9 @@ pub const COM1_PIN: u8 = 4;
 /// A pulse here tells the guest that its VMGENID is a new one.
 pub const VMGENID_PIN: u8 = 5;
 
+/// The pins of virtio devices, in the order in which they are given: first those that no chip of a PC has had.
+pub const VIRTIO_PINS: [u8; 15] = [16, 17, 18, 19, 20, 21, 22, 23, 6, 7, 9, 10, 11, 14, 15];
+
 /// The POST code that says: the console is set up, and what was typed may come. The first program of a Linux guest of
 /// ours writes it; nothing else is known to.
 pub const READY_FOR_INPUT: u8 = 0xa5;

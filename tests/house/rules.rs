@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["x86", "container", "elf"],
     &["kvm"],
     &["boot", "device", "linux"],
-    &["timeline", "sandbox"],
+    &["timeline", "sandbox", "virtio"],
     &["machine", "program", "trace", "debugger"],
     &["snapshot"],
     &["console", "guest", "host", "image", "oci"],
