@@ -259,6 +259,16 @@ fn vector_registers_outlive_handlers() {
 }
 
 #[test]
+fn what_linux_does_not_look_at_may_be_anything() {
+    if !has_kvm() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let Some(program) = compiled("ignored.c", directory.path(), &[]) else { return };
+    is_as_on_the_host(&[], &[&program], "").status(0);
+}
+
+#[test]
 fn processes_and_threads_are_as_on_the_host() {
     if !has_kvm() {
         return;

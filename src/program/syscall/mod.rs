@@ -7,6 +7,7 @@ pub mod answer;
 mod by_handlers;
 mod exec;
 mod file;
+mod ignored;
 mod kinds;
 pub mod memory;
 pub mod network;
@@ -28,6 +29,7 @@ pub fn serve(thread: &mut Thread, number: u64, words: [u64; 6]) -> Answer {
     let Some(call) = table::find(number) else {
         return unknown(thread, number);
     };
+    let words = ignored::without_ignored(call.number, words);
     let process = std::sync::Arc::clone(&thread.process);
     let Some(output) = &process.output else { return serve_checked(thread, &process, call, words) };
     let mut words = words;

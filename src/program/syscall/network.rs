@@ -247,11 +247,12 @@ pub(super) fn message(thread: &mut Thread, call: &Checked<'_>) -> Answer {
     let pieces = pieces(arena, vector, count)?;
     let (fd, flags) = (Word(call.words[0]), Word(call.words[2]));
     if call.number == libc::SYS_sendmsg {
-        let name = match name {
-            0 => Address { bytes: Vec::new(), _file: None },
-            at => reachable(thread, at, name_len.into())?,
+        let name = match (name, name_len) {
+            (0, _) | (_, 0) => Address { bytes: Vec::new(), _file: None },
+            (at, len) => reachable(thread, at, len.into())?,
         };
-        let control = if control == 0 { Vec::new() } else { control_data(thread, control, control_len)? };
+        let has_control = control != 0 && control_len != 0;
+        let control = if has_control { control_data(thread, control, control_len)? } else { Vec::new() };
         let message = Message::new(Part::Bytes(&name.bytes), &pieces, Part::Bytes(&control));
         return host(call.number, [fd, Argument::Message(&message), flags]);
     }
