@@ -37,6 +37,11 @@ fn languages_and_databases_are_as_on_the_host() {
 }
 
 #[test]
+fn compilers_of_many_threads_are_as_on_the_host() {
+    suite(&["gobuild", "rust"]);
+}
+
+#[test]
 fn python_s_own_tests_pass_as_on_the_host() {
     suite(&["test_thread", "test_fileio", "test_epoll", "test_fcntl", "test_select"]);
 }
