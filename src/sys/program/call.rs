@@ -225,12 +225,14 @@ const fn same_addresses(number: i64) -> Option<u8> {
     })
 }
 
-/// Of futex(2): what it waits for, or is about besides; of some operations the fourth is a time.
+/// Of futex(2): the word; of some operations a time or another word as well. What an operation does not look at is
+/// whatever its caller has left in the register.
 fn futex_addresses(operation: i32) -> Option<u8> {
     use libc::*;
     Some(match operation & 0x7f {
-        FUTEX_WAIT | FUTEX_WAIT_BITSET | FUTEX_LOCK_PI | FUTEX_LOCK_PI2 | FUTEX_WAIT_REQUEUE_PI => 0b1_1001,
-        FUTEX_WAKE | FUTEX_WAKE_BITSET | FUTEX_UNLOCK_PI | FUTEX_TRYLOCK_PI => 0b1_0001,
+        FUTEX_WAIT | FUTEX_WAIT_BITSET | FUTEX_LOCK_PI | FUTEX_LOCK_PI2 => 0b1001,
+        FUTEX_WAIT_REQUEUE_PI => 0b1_1001,
+        FUTEX_WAKE | FUTEX_WAKE_BITSET | FUTEX_UNLOCK_PI | FUTEX_TRYLOCK_PI => 0b1,
         FUTEX_REQUEUE | FUTEX_CMP_REQUEUE | FUTEX_WAKE_OP | FUTEX_CMP_REQUEUE_PI => 0b1_0001,
         _ => return None,
     })
