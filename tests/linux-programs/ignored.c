@@ -3,6 +3,7 @@
 
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
@@ -11,6 +12,7 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -55,5 +57,16 @@ int main(void) {
     tell("receive", recv(pair[0], &byte, 1, 0));
     int listening = socket(AF_UNIX, SOCK_STREAM, 0);
     tell("accept", syscall(SYS_accept4, listening, 0, ANY, SOCK_NONBLOCK));
+
+    // A path that begins at the root begins at no other directory.
+    struct stat found;
+    tell("openat", openat(5000, "/etc/hostname", O_RDONLY));
+    tell("openat of a name", openat(5000, "hostname", O_RDONLY));
+    tell("fstatat", fstatat(5000, "/", &found, 0));
+    tell("fstatat of nothing", fstatat(5000, "", &found, AT_EMPTY_PATH));
+    tell("utimensat of nothing", syscall(SYS_utimensat, 5000, 0, 0, 0));
+    tell("mmap of a file", syscall(SYS_mmap, 0, 4096, PROT_READ, MAP_PRIVATE, 5000, 0));
+    tell("futex, requeue", syscall(SYS_futex, &word, FUTEX_CMP_REQUEUE, 0, 0, ANY & -8, word));
+    tell("futex, wait till then", syscall(SYS_futex, &word, FUTEX_WAIT, word, ANY, 0, 0));
     return 0;
 }

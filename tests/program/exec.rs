@@ -341,16 +341,6 @@ fn random_calls_do_not_hurt_who_serves_them() {
     assert_eq!(ended.text().lines().count(), count.parse::<usize>().unwrap(), "{ended:?}");
 }
 
-#[test]
-fn what_a_call_does_not_look_at_may_be_anything() {
-    if !has_kvm() {
-        return;
-    }
-    let directory = tempfile::tempdir().unwrap();
-    let Some(program) = compiled("unused.c", directory.path(), &[]) else { return };
-    is_as_on_the_host(&[], &[&program], "").status(0);
-}
-
 /// A number below 0 is nobody's descriptor, neither to the table nor to the filter.
 #[test]
 fn what_is_no_descriptor_is_told_so() {

@@ -7,7 +7,7 @@
 use crate::program::errno::Errno;
 use crate::program::files::PATH_MAX;
 use crate::program::process::Process;
-use crate::sys::program::{Argument, addresses};
+use crate::sys::program::Argument;
 use crate::timeline::Shape;
 
 /// The size of what an address leads to.
@@ -76,10 +76,7 @@ pub fn check<'a>(
     let mut paths = [None, None];
     let mut next = paths.iter_mut();
     let mut is_ours = false;
-    for (at, (&kind, &word)) in kinds.iter().zip(&words).enumerate() {
-        if !is_looked_at(number, at, &words) {
-            continue;
-        }
+    for (&kind, &word) in kinds.iter().zip(&words) {
         match kind {
             Kind::Word | Kind::Special => {}
             // The kernel takes them as 32 bits, with a sign.
@@ -112,24 +109,6 @@ pub fn check<'a>(
     }
 }
 
-/// Whether a call that is asked for this looks at its argument `at`. Where it does not, a program may have left anything.
-fn is_looked_at(number: i64, at: usize, words: &[u64; 6]) -> bool {
-    let has = |of: usize, flags: i32| words[of] & u64::from(flags as u32) != 0;
-    match (number, at) {
-        (libc::SYS_futex, 4) => {
-            addresses(number, [0, words[1], 0]).is_none_or(|addresses| addresses >> at & 1 == 1)
-        }
-        (libc::SYS_mmap, 4) => !has(3, libc::MAP_ANONYMOUS),
-        (libc::SYS_clone, 2) => has(0, libc::CLONE_PARENT_SETTID),
-        (libc::SYS_clone, 3) => has(0, libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID),
-        (libc::SYS_epoll_ctl, 3) => words[1] as i32 != libc::EPOLL_CTL_DEL,
-        (libc::SYS_clock_nanosleep, 3) => !has(1, libc::TIMER_ABSTIME),
-        (libc::SYS_accept | libc::SYS_accept4, 2) => words[1] != 0,
-        (libc::SYS_recvfrom, 5) => words[4] != 0,
-        _ => true,
-    }
-}
-
 /// How many bytes an address has to have behind it.
 fn bytes(size: Size, words: &[u64; 6]) -> Option<u64> {
     Some(match size {
@@ -153,9 +132,6 @@ impl<'a> Checked<'a> {
     /// The memory that is argument `at`, or 0.
     pub fn memory(&self, at: usize) -> Argument<'a> {
         let Some(Kind::Memory(size)) = self.kinds.get(at) else { return Argument::Word(0) };
-        if !is_looked_at(self.number, at, &self.words) {
-            return Argument::Word(0);
-        }
         let len = bytes(*size, &self.words).unwrap_or(u64::MAX);
         match self.process.arena.place(self.words[at], len) {
             Ok(place) if self.words[at] != 0 => Argument::Memory(place),
