@@ -103,7 +103,10 @@ int main(int argc, char **argv) {
     // Memory of the process that serves us, by its files.
     const char *files[] = {"/proc/self/mem", "/proc/thread-self/mem", "/proc/self/task/../mem", "/proc/self/pagemap",
                            "/proc/self/map_files", "/proc/self/environ", "/proc/1/environ", "/proc/kcore", "/proc/kmsg",
-                           "/proc/self/cwd/../../../../../../../proc/self/mem", "/dev/mem", "/dev/kvm", "/proc/self/auxv", "/proc/self/smaps"};
+                           "/proc/self/cwd/../../../../../../../proc/self/mem", "/dev/mem", "/dev/kvm", "/proc/self/auxv", "/proc/self/smaps",
+                           "/proc/thread-self/map_files", "/proc/self/task/../map_files", "/proc/self/fd/../mem",
+                           "/proc/self/root/proc/self/mem", "/proc/self/stack", "/proc/self/syscall", "/proc/self/clear_refs",
+                           "/proc/self/smaps_rollup", "/proc/self/numa_maps", "/proc/self/personality"};
     for (unsigned i = 0; i < sizeof files / sizeof *files; i++) {
         int fd = open(files[i], O_RDONLY);
         if (fd != -1) failures++, printf("HOLE open %s\n", files[i]);
@@ -114,6 +117,21 @@ int main(int argc, char **argv) {
         }
         close(directory);
     }
+    // Files that are mapped, by the addresses that the program knows and by those where they are: none by its link.
+    FILE *maps = fopen("/proc/self/maps", "r");
+    char line[512], link[64];
+    unsigned long start, stop, lines = 0;
+    while (maps && fgets(line, sizeof line, maps)) {
+        if (sscanf(line, "%lx-%lx", &start, &stop) != 2) continue;
+        lines++;
+        sprintf(link, "/proc/self/map_files/%lx-%lx", start, stop);
+        refused("a mapped file's link", readlink(link, buffer, sizeof buffer), ENOENT);
+        refused("a mapped file", open(link, O_RDONLY), ENOENT);
+        sprintf(link, "/proc/%d/map_files/%lx-%lx", getpid(), start, stop);
+        refused("a mapped file by number", open(link, O_RDWR), ENOENT);
+    }
+    if (!lines) failures++, puts("HOLE no maps to try");
+    refused("all mapped files", (long)(opendir("/proc/self/map_files") ? 0 : -1), ENOENT);
     // Addresses that begin inside and end outside, and sums that wrap.
     long end = 62L << 30;
     char *edges[] = {(char *)-1L, (char *)-4096L, (char *)end, (char *)(end - 1), (char *)(1L << 47), (char *)(63L << 30)};

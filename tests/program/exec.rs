@@ -9,7 +9,7 @@ use std::time::Duration;
 /// How long one may take: the test machine is busy, and a program here is slower than on the host.
 const LIMIT: Duration = Duration::from_secs(120);
 
-fn exec(options: &[&str], words: &[&str]) -> Program {
+pub fn exec(options: &[&str], words: &[&str]) -> Program {
     matchstick(["exec"]).args(options).args(words).limit(LIMIT)
 }
 
@@ -28,7 +28,7 @@ fn is_as_on_the_host(options: &[&str], words: &[&str], input: &str) -> Ended {
 }
 
 /// Compiles one of the programs in tests/linux-programs; `None`, and said, without a compiler.
-fn compiled(source: &str, directory: &Path, options: &[&str]) -> Option<String> {
+pub fn compiled(source: &str, directory: &Path, options: &[&str]) -> Option<String> {
     let compiler = installed("gcc")?;
     let target = directory.join(source.trim_end_matches(".c"));
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/linux-programs").join(source);

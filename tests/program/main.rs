@@ -13,6 +13,7 @@ mod ends;
 mod errors;
 mod examples;
 mod exec;
+mod exec_files;
 mod explain;
 mod faults;
 mod gallery;
