@@ -105,7 +105,7 @@ int main(int argc, char **argv) {
                            "/proc/self/map_files", "/proc/self/environ", "/proc/1/environ", "/proc/kcore", "/proc/kmsg",
                            "/proc/self/cwd/../../../../../../../proc/self/mem", "/dev/mem", "/dev/kvm", "/proc/self/auxv", "/proc/self/smaps",
                            "/proc/thread-self/map_files", "/proc/self/task/../map_files", "/proc/self/fd/../mem",
-                           "/proc/self/root/proc/self/mem", "/proc/self/stack", "/proc/self/syscall", "/proc/self/clear_refs",
+                           "/proc/self/stack", "/proc/self/syscall", "/proc/self/clear_refs",
                            "/proc/self/smaps_rollup", "/proc/self/numa_maps", "/proc/self/personality"};
     for (unsigned i = 0; i < sizeof files / sizeof *files; i++) {
         int fd = open(files[i], O_RDONLY);
