@@ -10,9 +10,9 @@ use crate::error::{Error, Result, Step};
 use crate::sys::program::{Arena, Inbox, VdsoData, duplicate_above};
 use kvm_bindings::{
     CpuId, KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X86_DISABLE_EXITS, KVM_EXIT_IO, KVM_EXIT_IO_OUT,
-    KVM_EXIT_MEMORY_FAULT, KVM_EXIT_SHUTDOWN, KVM_MEM_READONLY, KVM_MP_STATE_RUNNABLE, KVM_VCPU_TSC_CTRL,
-    KVM_VCPU_TSC_OFFSET, KVM_X86_DISABLE_EXITS_HLT, Msrs, kvm_device_attr, kvm_enable_cap, kvm_mp_state,
-    kvm_msr_entry, kvm_regs, kvm_sregs, kvm_userspace_memory_region, kvm_xcrs, kvm_xsave,
+    KVM_EXIT_MEMORY_FAULT, KVM_EXIT_SHUTDOWN, KVM_MEM_READONLY, KVM_MP_STATE_RUNNABLE, KVM_SYNC_X86_SREGS,
+    KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, KVM_X86_DISABLE_EXITS_HLT, Msrs, kvm_device_attr, kvm_enable_cap,
+    kvm_mp_state, kvm_msr_entry, kvm_regs, kvm_sregs, kvm_userspace_memory_region, kvm_xcrs, kvm_xsave,
 };
 use kvm_ioctls::{SyncReg, VcpuFd, VmFd};
 use std::io;
@@ -270,8 +270,17 @@ impl ProgramVcpu {
         }
     }
 
+    /// The system registers that the vCPU is to go on with, if it has others than KVM knows.
+    fn pending(&mut self) -> Option<&mut kvm_sregs> {
+        let is_pending = self.fd.get_kvm_run().kvm_dirty_regs & u64::from(KVM_SYNC_X86_SREGS) != 0;
+        is_pending.then(|| &mut self.fd.sync_regs_mut().sregs)
+    }
+
     /// The bases of FS, by which programs find what belongs to a thread, and of GS.
-    pub fn bases(&self) -> Result<[u64; 2]> {
+    pub fn bases(&mut self) -> Result<[u64; 2]> {
+        if let Some(sregs) = self.pending() {
+            return Ok([sregs.fs.base, sregs.gs.base]);
+        }
         let entries = [FS_BASE, GS_BASE].map(|index| kvm_msr_entry { index, ..Default::default() });
         let mut list = Msrs::from_entries(&entries).expect("two");
         let what = Step::Get("a model-specific register");
@@ -282,18 +291,30 @@ impl ProgramVcpu {
     }
 
     /// Sets both.
-    pub fn set_bases(&self, [fs, gs]: [u64; 2]) -> Result<()> {
+    pub fn set_bases(&mut self, [fs, gs]: [u64; 2]) -> Result<()> {
+        if let Some(sregs) = self.pending() {
+            (sregs.fs.base, sregs.gs.base) = (fs, gs);
+            return Ok(());
+        }
         self.set_msrs(&[(FS_BASE, fs), (GS_BASE, gs)])
     }
 
     /// Sets the base of FS.
-    pub fn set_fs_base(&self, base: u64) -> Result<()> {
-        self.set_msrs(&[(FS_BASE, base)])
+    pub fn set_fs_base(&mut self, base: u64) -> Result<()> {
+        match self.pending() {
+            Some(sregs) => sregs.fs.base = base,
+            None => self.set_msrs(&[(FS_BASE, base)])?,
+        }
+        Ok(())
     }
 
     /// Sets the base of GS.
-    pub fn set_gs_base(&self, base: u64) -> Result<()> {
-        self.set_msrs(&[(GS_BASE, base)])
+    pub fn set_gs_base(&mut self, base: u64) -> Result<()> {
+        match self.pending() {
+            Some(sregs) => sregs.gs.base = base,
+            None => self.set_msrs(&[(GS_BASE, base)])?,
+        }
+        Ok(())
     }
 
     /// The general registers as they were at the last exit, or as they have been set since.
@@ -307,8 +328,11 @@ impl ProgramVcpu {
         &mut self.fd.sync_regs_mut().regs
     }
 
-    /// The system registers (`KVM_GET_SREGS`).
-    pub fn system(&self) -> Result<kvm_sregs> {
+    /// The system registers (`KVM_GET_SREGS`), or those that it is to go on with.
+    pub fn system(&mut self) -> Result<kvm_sregs> {
+        if let Some(sregs) = self.pending() {
+            return Ok(*sregs);
+        }
         self.fd.get_sregs().map_err(host(Step::Get("the vCPU's system registers")))
     }
 

@@ -63,7 +63,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use thread::Thread;
 
@@ -200,6 +200,7 @@ impl Program {
             is_clearing: AtomicBool::new(false),
             shares_memory: AtomicBool::new(false),
             how: AtomicU8::new(0),
+            maker: AtomicI32::new(0),
             keeps_signals: AtomicBool::new(config.contained),
             network: config.network,
             verbose: config.verbose,

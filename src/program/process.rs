@@ -19,7 +19,7 @@ use crate::kvm::ring3::ProgramVcpu;
 use crate::sys::program::{self as sys, Arena, Argument};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 
 /// Why a program was not started.
@@ -63,6 +63,8 @@ pub struct Process {
     pub shares_memory: AtomicBool,
     /// How system calls go back: 0 until the first one.
     pub how: AtomicU8,
+    /// The process of the same program that has made this one by fork(2); 0 for its first one.
+    pub maker: AtomicI32,
     /// Whether the kernel keeps signals to other processes in.
     pub keeps_signals: AtomicBool,
     pub network: bool,
@@ -217,10 +219,17 @@ impl Process {
         Ok(Opened { program, interpreter, path: path.to_vec(), file_path, arguments })
     }
 
-    /// Whether `to`, a number as kill(2) takes it, is the process itself, one of its threads, its group, or a child.
+    /// Whether `to`, a number as kill(2) takes it, is the process itself, one of its threads, its group, a child, or the
+    /// one that has made it. That one's number is nobody else's as long as it is the parent.
     pub fn is_near(&self, to: i32) -> bool {
         let own = std::process::id() as i32;
-        to == own || to == 0 || to == -own || lock(&self.threads).alive.contains(&to) || sys::is_child(to)
+        let is_maker = || to == self.maker.load(Ordering::Relaxed) && to == sys::parent();
+        to == own
+            || to == 0
+            || to == -own
+            || lock(&self.threads).alive.contains(&to)
+            || sys::is_child(to)
+            || is_maker()
     }
 
     /// Before the process ends: tells a parent that has lent its memory what has changed in it.

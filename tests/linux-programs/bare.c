@@ -1,6 +1,6 @@
 // Without a C library: such a program begins on a processor that does not show CPUID, and has to notice nothing of it.
 // -nostdlib -static -O1; its one argument says what it does first: c asks CPUID, v uses AVX without asking, h has a handler,
-// f a child, t a thread, p a privileged instruction's handler. Run natively, it prints the same.
+// f a child, which has the same bases of FS and GS, t a thread, p a privileged instruction's handler. Run natively, it prints the same.
 #include <signal.h>
 #include <stdint.h>
 #include <sys/syscall.h>
@@ -89,10 +89,16 @@ __attribute__((used)) static int begin(long *words) {
         say("behind it\n");
     }
     if (mode == 'f') {
+        static long own[2] = {7, 8};
+        call(SYS_arch_prctl, 0x1002, (long)&own[0], 0, 0, 0);
+        call(SYS_arch_prctl, 0x1001, (long)&own[1], 0, 0, 0);
         long child = call(SYS_fork, 0, 0, 0, 0, 0);
         if (child == 0) {
             cpuid(0, &a, &b, &c, &d);
             say(b ? "cpuid in the child\n" : "no cpuid in the child\n");
+            long found[2];
+            asm("mov %%fs:0, %0\n mov %%gs:0, %1" : "=r"(found[0]), "=r"(found[1]));
+            say(found[0] == 7 && found[1] == 8 ? "its own\n" : "somebody's\n");
             return 3;
         }
         int status = 0;

@@ -110,8 +110,9 @@ int main(void) {
         if (pipe(pipes)) return 1;
         pid_t child = fork();
         if (!child) {
-            struct timespec time = {.tv_nsec = 100000000};
-            nanosleep(&time, 0);
+            // Long enough for a slow machine to make the child, and the parent to wait.
+            struct timespec begin = {.tv_nsec = 300000000}, time = {.tv_nsec = 100000000};
+            nanosleep(&begin, 0);
             kill(getppid(), SIGALRM);
             nanosleep(&time, 0);
             if (write(pipes[1], "x", 1) != 1) _exit(1);

@@ -222,9 +222,10 @@ fn signals_are_as_on_the_host() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
-    for options in [&["-static"][..], &[]] {
+    // With a kernel that keeps signals in, and without.
+    for (options, sandbox) in [(&["-static"][..], "strict"), (&[], "off")] {
         let Some(program) = compiled("signals.c", directory.path(), options) else { return };
-        is_as_on_the_host(&["--write", "/tmp"], &[&program], "").status(0);
+        is_as_on_the_host(&["--write", "/tmp", "--sandbox", sandbox], &[&program], "").status(0);
     }
 }
 

@@ -47,6 +47,15 @@ fn every_case_ends_as_it_should_on_kvm_amd() {
     let elf = GALLERY.iter().filter(|guest| guest.image.starts_with(b"\x7fELF"));
     cases.extend(elf.map(|guest| gallery_case(guest, "pvh")));
 
+    let there = put_programs(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("rig-files"));
+    cases.retain(|case| {
+        let mut wanted = case.command.split([' ', ';']).filter_map(|word| word.strip_prefix("/programs/"));
+        let missing = wanted.find(|&name| !there.iter().any(|program| program == name));
+        missing.is_none_or(|name| {
+            println!("{} is left out, as there is no compiler for {name}", case.name);
+            false
+        })
+    });
     let Some(mut console) = run_rig(cases.iter().collect()) else { return };
     let mut records = parse_console(&console);
     // Both machines, the emulated one and a Linux in it, stand still at times: docs/linux.md tells what is known. What
@@ -78,6 +87,48 @@ fn every_case_ends_as_it_should_on_kvm_amd() {
     println!("{} cases on kvm_amd, {total} ms", cases.len());
 }
 
+/// Compiles programs of tests/linux-programs to /programs below `root`, static and, with what they need, dynamic ones;
+/// returns which there are.
+fn put_programs(root: &Path) -> Vec<String> {
+    let _ = fs::remove_dir_all(root);
+    fs::create_dir_all(root.join("programs")).unwrap();
+    let compiled = |compiler: &str, source: &str, name: &str, options: &[&str]| {
+        let target = root.join("programs").join(name);
+        let source = format!("tests/linux-programs/{source}.c");
+        let command = Command::new(compiler)
+            .args(["-O1", "-w", "-pthread", "-o"])
+            .arg(&target)
+            .arg(source)
+            .args(options)
+            .output();
+        command.is_ok_and(|output| output.status.success()).then(|| name.to_owned())
+    };
+    let mut there = Vec::new();
+    there.extend(compiled("gcc", "bare", "bare", &["-nostdlib", "-static", "-fno-stack-protector"]));
+    for source in ["numbers", "memory", "signals", "processes", "ends", "ignored", "lent"] {
+        there.extend(compiled("gcc", source, source, &["-static"]));
+    }
+    there.extend(compiled("musl-gcc", "numbers", "numbers-musl", &["-static"]));
+    for source in ["numbers", "processes"] {
+        let name = format!("{source}-dynamic");
+        if compiled("gcc", source, &name, &[]).is_some_and(|name| put_libraries(root, &name)) {
+            there.push(name);
+        }
+    }
+    there
+}
+
+/// Puts the interpreter and the libraries of a program below `root`, by the names that it has for them.
+fn put_libraries(root: &Path, name: &str) -> bool {
+    let Ok(output) = Command::new("ldd").arg(root.join("programs").join(name)).output() else { return false };
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.split_whitespace().filter(|word| word.starts_with('/')).all(|path| {
+        let target = root.join(path.trim_start_matches('/'));
+        fs::create_dir_all(target.parent().expect("a directory")).unwrap();
+        fs::copy(path, target).is_ok()
+    })
+}
+
 /// Starts the rig; `None` when it cannot be started here and need not.
 fn run_rig(cases: Vec<&Case>) -> Option<String> {
     let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
@@ -86,6 +137,7 @@ fn run_rig(cases: Vec<&Case>) -> Option<String> {
     let output = Command::new("tests/rig/run")
         .arg(env!("CARGO_BIN_EXE_matchstick"))
         .args([scratch.join("rig-cases"), scratch.join("rig")])
+        .env("RIG_FILES", scratch.join("rig-files"))
         .stdin(Stdio::null())
         .output()
         .expect("tests/rig/run can be started");

@@ -169,6 +169,7 @@ fn make_process(thread: &mut Thread, request: &Request) -> Answer {
             return Err(error.into());
         }
     };
+    let maker = std::process::id() as i32;
     let forked = sys::fork();
     room.settle(&forked);
     drop(locks);
@@ -189,6 +190,7 @@ fn make_process(thread: &mut Thread, request: &Request) -> Answer {
             value(child as u64)
         }
         Ok(Forked::Child) => {
+            process.maker.store(maker, Ordering::Relaxed);
             if let Err(error) = become_child(thread, request, &copied, lending, is_alone) {
                 eprintln!("error: {}", crate::error::in_words(&error));
                 sys::end_process(125);
