@@ -28,7 +28,7 @@ _matchstick() {
                 -k | --kernel) target=1 skip=1 ;;
                 -i | --initrd | --initramfs | -p | --cmdline | --cmdline-only | -c | --cpus | -m | --memory) skip=1 ;;
                 -o | --output | --at | --chrome | --html | --gdb) skip=1 ;;
-                --init | --rootfs | --boot | --timeout | --max-output | --sandbox | --root | --write | --env) skip=1 ;;
+                --init | --rootfs | --disk | --boot | --timeout | --max-output | --sandbox | --root | --write | --env) skip=1 ;;
                 --tag | --keep | --user | --entrypoint | --max-size | --changes | --remove) skip=1 ;;
                 -*) ;;
                 # `trace exec` is `exec` with the options of a trace.
@@ -152,7 +152,7 @@ _matchstick() {
             # The guest's own arguments: nobody knows them but the guest.
             [[ -z $ended ]] || return 0
             case $prev in
-                -k | --kernel | -i | --initrd | --initramfs | --init | --rootfs | -o | --output | --chrome | --html)
+                -k | --kernel | -i | --initrd | --initramfs | --init | --rootfs | --disk | -o | --output | --chrome | --html)
                     _matchstick_files
                     ;;
                 --boot) _matchstick_words 'auto flat16 flat64 elf multiboot pvh linux' ;;
@@ -163,7 +163,7 @@ _matchstick() {
                     if [[ $cur == -* ]]; then
                         [[ $subcommand != trace ]] || _matchstick_words '-o --output --json --chrome --html --step --gdb'
                         [[ $subcommand != snapshot ]] || _matchstick_words '-o --output --at'
-                        _matchstick_words '-k --kernel -i --initrd --initramfs --init --rootfs -p --cmdline --cmdline-only
+                        _matchstick_words '-k --kernel -i --initrd --initramfs --init --rootfs --disk -p --cmdline --cmdline-only
                             -c --cpus -m --memory --boot --timeout --max-output -q --quiet -v --verbose -h --help'
                         [[ $subcommand == snapshot ]] || _matchstick_words '--sandbox'
                         [[ $subcommand != run ]] || _matchstick_words '--timings'

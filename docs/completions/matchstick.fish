@@ -33,7 +33,7 @@ function __matchstick_wants_target
         switch $word
             case -k '-k*' --kernel '--kernel=*'
                 return 1
-            case -i --initrd --initramfs --init --rootfs -p --cmdline --cmdline-only -c --cpus -m --memory --boot --timeout --max-output --sandbox -o --output --at --chrome --html --gdb
+            case -i --initrd --initramfs --init --rootfs --disk -p --cmdline --cmdline-only -c --cpus -m --memory --boot --timeout --max-output --sandbox -o --output --at --chrome --html --gdb
                 set skip yes
             case '-*'
             case '*'
@@ -115,6 +115,7 @@ complete -c matchstick -n __matchstick_starts -s i -l initrd -rF -d 'A module or
 complete -c matchstick -n __matchstick_starts -l initramfs -rF -d 'The same as initrd'
 complete -c matchstick -n __matchstick_starts -l init -rF -d 'Linux: run this static program'
 complete -c matchstick -n __matchstick_starts -l rootfs -x -a '(__fish_complete_directories)' -d 'Linux: a copy of this directory is its root'
+complete -c matchstick -n __matchstick_starts -l disk -rF -d 'Linux: a disk, read only with ,ro'
 complete -c matchstick -n __matchstick_starts -s p -l cmdline -x -d 'The kernel\'s command line'
 complete -c matchstick -n __matchstick_starts -l cmdline-only -x -d 'The same, and Linux gets no default'
 complete -c matchstick -n __matchstick_starts -s c -l cpus -x -d 'Number of CPUs'

@@ -307,6 +307,46 @@ pub fn mount(kind: &CStr, path: &CStr) {
     let _ = unsafe { syscall!(165, kind.as_ptr(), path.as_ptr(), kind.as_ptr(), 0, 0) };
 }
 
+/// Mounts a file system that is on a device.
+pub fn mount_device(device: &CStr, path: &CStr, kind: &CStr, is_read_only: bool) -> Result<()> {
+    const MS_RDONLY: usize = 1;
+    let flags = if is_read_only { MS_RDONLY } else { 0 };
+    unsafe { syscall!(165, device.as_ptr(), path.as_ptr(), kind.as_ptr(), flags, 0) }.map(drop)
+}
+
+/// What is mounted at one place is at another one instead.
+pub fn move_mount(from: &CStr, to: &CStr) -> Result<()> {
+    const MS_MOVE: usize = 8192;
+    unsafe { syscall!(165, from.as_ptr(), to.as_ptr(), 0, MS_MOVE, 0) }.map(drop)
+}
+
+pub fn change_directory(path: &CStr) -> Result<()> {
+    unsafe { syscall!(80, path.as_ptr()) }.map(drop)
+}
+
+pub fn change_root(path: &CStr) -> Result<()> {
+    unsafe { syscall!(161, path.as_ptr()) }.map(drop)
+}
+
+pub fn unlink(path: &CStr) {
+    let _ = unsafe { syscall!(87, path.as_ptr()) };
+}
+
+/// Loads a module of the kernel; one whose name says that it is compressed is unpacked by the kernel (finit_module(2)).
+pub fn load_module(path: &CStr) -> Result<()> {
+    const MODULE_INIT_COMPRESSED_FILE: usize = 4;
+    let flags = if path.to_bytes().ends_with(b".ko") { 0 } else { MODULE_INIT_COMPRESSED_FILE };
+    let file = open(path)?;
+    let loaded = unsafe { syscall!(313, file, c"".as_ptr(), flags) };
+    close(file);
+    loaded.map(drop)
+}
+
+pub fn sleep_a_millisecond() {
+    let time = [0_u64, 1_000_000];
+    let _ = unsafe { syscall!(35, time.as_ptr(), 0) };
+}
+
 /// The memory of this system in bytes.
 pub fn memory() -> u64 {
     /// struct sysinfo, as far as it is looked at here

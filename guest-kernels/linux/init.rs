@@ -12,6 +12,9 @@
 //! output goes to a file, and this one carries what comes out of it to the port, a page at a time. Linux's own
 //! driver would leave the guest for each byte.
 //!
+//! Before all that it loads the modules of the kernel that /.matchstick/modules lists, and goes on with the system that
+//! /.matchstick/root names, on a disk or beside it.
+//!
 //! Otherwise it says what it finds. The word `echo` among its arguments (the kernel hands over what follows
 //! `--` on its command line) makes it send back each line until Ctrl-D. In the end it switches the machine off.
 #![no_std]
@@ -20,6 +23,7 @@
 mod calls;
 #[path = "../mem.rs"]
 mod mem;
+mod root;
 
 use calls::{Errno, Line, STDERR, STDIN, STDOUT};
 use core::ffi::CStr;
@@ -46,6 +50,10 @@ extern "C" fn main(stack: *const usize) -> ! {
         for (kind, path) in [(c"proc", c"/proc"), (c"sysfs", c"/sys"), (c"devtmpfs", c"/dev")] {
             calls::mkdir(path);
             calls::mount(kind, path);
+        }
+        root::load_modules();
+        if let Some(status) = root::change(environment) {
+            leave(status);
         }
         set_terminal(has(environment, c"TERM=dumb"));
         calls::out(POST, READY_FOR_INPUT);

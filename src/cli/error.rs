@@ -12,6 +12,7 @@ use crate::oci::OciError;
 use crate::program::Failure;
 use crate::snapshot::SnapshotError;
 use crate::text::shown;
+use crate::virtio::DiskError;
 use std::io;
 use std::path::PathBuf;
 
@@ -44,6 +45,13 @@ pub enum Error {
     #[error("{name} is a Linux program, not a kernel")]
     NoKernel {
         /// The image's path.
+        name: String,
+    },
+
+    /// A disk that is to be the root has no file system that is known.
+    #[error("there is no file system on {name}")]
+    NoRoot {
+        /// The disk's path.
         name: String,
     },
 
@@ -129,6 +137,10 @@ pub enum Error {
     /// Of a Linux guest.
     #[error(transparent)]
     Linux(#[from] LinuxError),
+
+    /// Of a disk.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
 
     /// Of a race.
     #[cfg(feature = "race")]

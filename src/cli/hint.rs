@@ -18,6 +18,7 @@ use crate::machine::StateError;
 use crate::oci::OciError;
 use crate::program::Failure;
 use crate::snapshot::{ProcessError, SnapshotError};
+use crate::virtio::DiskError;
 use std::io;
 use std::io::ErrorKind::{
     BrokenPipe, FileTooLarge, InvalidInput, IsADirectory, NotADirectory, NotFound, Other, OutOfMemory,
@@ -51,7 +52,8 @@ impl Error {
                 status::REFUSED
             }
             Error::Oci(_) => status::FAILURE,
-            Error::NoKernel { .. } => status::REFUSED,
+            Error::Disk(DiskError::Open { source, .. }) if source.kind() == NotFound => status::NOT_FOUND,
+            Error::NoKernel { .. } | Error::NoRoot { .. } | Error::Disk(_) => status::REFUSED,
             Error::NoGuest { .. }
             | Error::NoProgram { .. }
             | Error::NoInitrd { .. }
@@ -96,6 +98,13 @@ impl Error {
             }
             Error::Linux(LinuxError::NoKernel { .. }) => {
                 "apt-get install linux-image-cloud-amd64 puts one there (on Debian); --kernel PATH names one elsewhere"
+            }
+            Error::Linux(LinuxError::NoModule { .. }) => {
+                "the kernel's package has it; --initrd PATH names an initial RAM disk that has it"
+            }
+            Error::Disk(error) => hint_of_disk(error),
+            Error::NoRoot { .. } => {
+                "--cmdline root=/dev/vda1 names a partition; --init PROGRAM runs without it as root"
             }
             Error::NoKernel { .. } => LINUX_PROGRAM,
             Error::LabNeeds { what: "root", .. } => {
@@ -255,6 +264,19 @@ fn hint_of_image(error: &ImageError) -> Option<&'static str> {
     })
 }
 
+fn hint_of_disk(error: &DiskError) -> &'static str {
+    match error {
+        DiskError::Open { source, .. } if source.kind() == NotFound => {
+            "`truncate -s 1G FILE` makes an empty one; `mkfs.ext4 -d DIR FILE 1G` one with a system on it"
+        }
+        DiskError::Open { .. } | DiskError::Kind { .. } => {
+            "--disk takes a raw image or a block device; FILE,ro is only read"
+        }
+        DiskError::Size { .. } => "`truncate -s %512 FILE` fills it up to a whole sector",
+        DiskError::InUse { .. } => "machines can share a disk that each has by FILE,ro",
+    }
+}
+
 fn hint_of_pack(error: &PackError) -> Option<&'static str> {
     Some(match error {
         PackError::Io(source) if hint_of_limits(source).is_some() => return hint_of_limits(source),
@@ -269,6 +291,9 @@ fn hint_of_pack(error: &PackError) -> Option<&'static str> {
         }
         PackError::Script => "put it into a directory with its interpreter: --rootfs DIR --init PATH-IN-DIR",
         PackError::NotElf => "--init takes a static Linux program for x86-64",
+        PackError::Compressed => {
+            "`depmod RELEASE` writes modules.dep; without it modules have to be plain .ko files"
+        }
         PackError::NoInit => "--init PATH-IN-DIR names a program of it to run",
     })
 }

@@ -1,5 +1,6 @@
 //! What is started: from what was typed to the bytes of an image and the machine that it wants.
 
+use super::disks;
 use super::error::{Error, Result};
 use super::print::complain;
 use super::run_options::{HELLO, RunArgs};
@@ -15,6 +16,7 @@ use crate::snapshot::{Limits, Snapshot};
 use crate::sys;
 use crate::sys::contents::Contents;
 use crate::text::shown;
+use crate::virtio::blk::Store;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, IsTerminal, Read};
@@ -33,6 +35,8 @@ pub struct Image {
     pub config: Config,
     /// It says when it is ready for input.
     pub holds_input: bool,
+    /// Its disks.
+    pub disks: Vec<Store>,
     /// Why it may take long before it says anything on this host.
     pub why_slow: Option<&'static str>,
 }
@@ -72,6 +76,7 @@ impl Image {
             source: Source::Snapshot(Box::new(snapshot)),
             config,
             holds_input: false,
+            disks: Vec::new(),
             why_slow: None,
         }
     }
@@ -91,6 +96,7 @@ fn snapshot(args: &RunArgs) -> Result<Option<Snapshot>> {
     sys::watch_mapped_files().map_err(|source| error::Error::Host { step: Step::Signals, source })?;
     let has_more = args.boot.is_some()
         || args.initrd.is_some()
+        || !args.disks.is_empty()
         || args.cmdline.is_some()
         || args.cmdline_only.is_some()
         || !args.args.is_empty();
@@ -165,7 +171,8 @@ fn kernel(args: &RunArgs) -> Result<Image> {
     }
     config.initrd =
         args.initrd.as_deref().map(|path| initrd(path, config.memory, args.timeout)).transpose()?;
-    Ok(Image { name, source: Source::Bytes(bytes), config, holds_input: false, why_slow: None })
+    let disks = disks::open(args)?;
+    Ok(Image { name, source: Source::Bytes(bytes), config, holds_input: false, disks, why_slow: None })
 }
 
 /// The same for Linux: a kernel that was read, or one whose root file system is made here.
@@ -176,7 +183,8 @@ fn linux_image(args: &RunArgs, kernel: Option<(String, Contents)>) -> Result<Ima
         sys::Input::Terminal => std::env::var("TERM").ok(),
         _ => None,
     };
-    let options = linux::Options {
+    let disks = disks::open(args)?;
+    let mut options = linux::Options {
         init: args.init.clone(),
         rootfs: args.rootfs.clone(),
         args: args.args.clone(),
@@ -187,7 +195,15 @@ fn linux_image(args: &RunArgs, kernel: Option<(String, Contents)>) -> Result<Ima
         memory,
         terminal,
         strings: !io::stdout().is_terminal(),
+        ..linux::Options::default()
     };
+    // Which modules a kernel has for its disks is known when it is.
+    let mut found = None;
+    if !disks.is_empty() && args.initrd.is_none() && kernel.is_none() {
+        let (path, bytes) = read_kernel(args, memory)?;
+        disks::tell(args, &disks, (&path, &bytes), &mut options)?;
+        found = Some((shown(&path), bytes));
+    }
     // The root file system first: a mistake in it is reported even where there is no kernel.
     let userland = match (&args.initrd, &kernel) {
         (Some(path), _) => Userland::given(Some(initrd(path, memory, args.timeout)?), &options),
@@ -197,11 +213,11 @@ fn linux_image(args: &RunArgs, kernel: Option<(String, Contents)>) -> Result<Ima
     if !args.quiet {
         remark_on_skipped(&userland.skipped);
     }
-    let (name, bytes) = match kernel {
+    let (name, bytes) = match kernel.or(found) {
         Some(kernel) => kernel,
         None => {
-            let path = linux_kernel(args)?;
-            (shown(&path), read(&path, memory, args.timeout)?)
+            let (path, bytes) = read_kernel(args, memory)?;
+            (shown(&path), bytes)
         }
     };
     let config = Config {
@@ -218,7 +234,7 @@ fn linux_image(args: &RunArgs, kernel: Option<(String, Contents)>) -> Result<Ima
     let why_slow = Path::new(KVM_PVM).exists().then_some(
         "this host's KVM, kvm_pvm, emulates each instruction of a kernel: a Linux takes many minutes",
     );
-    Ok(Image { name, source: Source::Bytes(bytes), config, holds_input: userland.is_ours, why_slow })
+    Ok(Image { name, source: Source::Bytes(bytes), config, holds_input: userland.is_ours, disks, why_slow })
 }
 
 /// It is there if KVM runs guests without the processor's help, in a virtual machine that has none to give.
@@ -236,6 +252,13 @@ fn remark_on_skipped(skipped: &[PathBuf]) {
     };
     let first = skipped.first().map_or(String::new(), shown);
     complain(&format!("left out: {first}{others}, gone or replaced while it was read"), None);
+}
+
+/// The Linux that `args` name, or the newest one installed.
+fn read_kernel(args: &RunArgs, memory: u64) -> Result<(PathBuf, Contents)> {
+    let path = linux_kernel(args)?;
+    let bytes = read(&path, memory, args.timeout)?;
+    Ok((path, bytes))
 }
 
 /// The path of the Linux that `args` name, or of the newest one installed.

@@ -6,6 +6,7 @@
 mod bench;
 mod clone;
 mod diff;
+mod disks;
 mod error;
 mod exec;
 mod explain;

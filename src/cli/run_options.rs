@@ -8,6 +8,7 @@ use crate::linux;
 use crate::sandbox::Sandbox;
 use lexopt::{Parser, ValueExt};
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,6 +28,12 @@ pub const RUN_OPTIONS: &[OptionHelp] = &[
         "rootfs",
         Some("DIR"),
         "Linux: a copy of DIR, in memory, is the root file system;\nwhat is written to it vanishes at exit",
+    ),
+    option(
+        None,
+        "disk",
+        Some("FILE[,ro]"),
+        "Linux: a raw image or a block device, as virtio disk; can be repeated.\nThe first is the root, unless --init, --rootfs or --initrd make one",
     ),
     option(
         Some('p'),
@@ -96,6 +103,8 @@ pub struct RunArgs {
     pub init: Option<PathBuf>,
     /// `--rootfs`
     pub rootfs: Option<PathBuf>,
+    /// `--disk`, each in its turn
+    pub disks: Vec<DiskArg>,
     /// `--cmdline`
     pub cmdline: Option<OsString>,
     /// `--cmdline-only`
@@ -120,6 +129,26 @@ pub struct RunArgs {
     pub quiet: bool,
     /// `--verbose`
     pub verbose: bool,
+}
+
+/// A disk, as it was typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskArg {
+    /// Where it is.
+    pub path: PathBuf,
+    /// `,ro`
+    pub is_read_only: bool,
+}
+
+impl DiskArg {
+    fn new(text: &OsStr) -> DiskArg {
+        let bytes = text.as_bytes();
+        let (path, is_read_only) = match bytes.strip_suffix(b",ro") {
+            Some(path) => (path, true),
+            None => (bytes.strip_suffix(b",rw").unwrap_or(bytes), false),
+        };
+        DiskArg { path: OsStr::from_bytes(path).into(), is_read_only }
+    }
 }
 
 /// The guest that is started unless one is named.
@@ -171,6 +200,7 @@ impl RunArgs {
             "initrd" | "initramfs" => self.initrd = Some(value()?.into()),
             "init" => self.init = Some(value()?.into()),
             "rootfs" => self.rootfs = Some(value()?.into()),
+            "disk" => self.disks.push(DiskArg::new(&value()?)),
             "cmdline" => self.cmdline = Some(value()?),
             "cmdline-only" => self.cmdline_only = Some(value()?),
             "cpus" => self.cpus = Some(value()?.parse_with(count)?),
@@ -193,13 +223,16 @@ impl RunArgs {
         if self.kernel.is_some() && self.target.is_some() && target != Some(linux::NAME) {
             return Err("either --kernel PATH or GUEST|PATH, not both".into());
         }
+        if !self.disks.is_empty() && target.and_then(Guest::find).is_some() {
+            return Err("--disk is for Linux: no guest of the gallery knows disks".into());
+        }
         if self.cmdline.is_some() && self.cmdline_only.is_some() {
             return Err("either --cmdline or --cmdline-only, not both".into());
         }
         self.check_words()?;
         if self.init.is_none() && self.rootfs.is_none() {
             // Our own init, which is all there is then.
-            let is_ours = self.is_linux() && self.initrd.is_none();
+            let is_ours = self.is_linux() && self.initrd.is_none() && self.disks.is_empty();
             return match self.args.as_slice() {
                 args if !is_ours || args.is_empty() || args == ["echo"] => Ok(()),
                 _ => Err("ARGS are echo, or what --init PROGRAM is told".into()),

@@ -1,5 +1,6 @@
 //! A guest from its start to its end: what `run`, `trace` and `snapshot` have in common.
 
+use super::disks;
 use super::error::Result;
 use super::hint::LINUX_PROGRAM;
 use super::image::{Image, Source};
@@ -20,7 +21,9 @@ use std::io::{self, ErrorKind::UnexpectedEof};
 pub fn prepare(args: &RunArgs, adapt: impl FnOnce(&mut Config)) -> Result<(Image, Machine)> {
     let mut image = Image::find(args)?;
     adapt(&mut image.config);
-    let machine = machine_of(&image, &mut ())?;
+    let mut machine = machine_of(&image, &mut ())?;
+    let disks = disks::attach(&mut machine, std::mem::take(&mut image.disks))?;
+    disks::start(&machine, disks)?;
     announce(&image, args);
     if image.holds_input {
         machine.cable().hold();
@@ -76,6 +79,7 @@ pub fn start<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<Ended> {
     image.config.sandbox = sandbox;
     probe.mark(Phase::Prepare);
     let mut machine = machine_of(&image, probe)?;
+    let disks = disks::attach(&mut machine, std::mem::take(&mut image.disks))?;
     announce(&image, args);
     console::catch_signals(machine.remote())?;
     let mut has_reader = false;
@@ -89,6 +93,7 @@ pub fn start<P: Probe>(args: &RunArgs, probe: &mut P) -> Result<Ended> {
         machine.cable().hold();
     }
     sandbox.enter()?;
+    disks::start(&machine, disks)?;
     let console = Console::connect(machine.cable(), machine.remote(), sandbox, hand_over_keys)?;
     if has_reader && !args.quiet {
         explain_silence(&machine, &image);

@@ -28,6 +28,15 @@ pub enum LinuxError {
         source: PackError,
     },
 
+    /// A module without which the guest cannot begin is neither in the kernel nor beside it.
+    #[error("there is no module {name} in {}", shown(directory))]
+    NoModule {
+        /// What it is called.
+        name: String,
+        /// Where the kernel's modules are.
+        directory: PathBuf,
+    },
+
     /// A word cannot be handed to the first program by the kernel's command line.
     #[error("Linux cannot be told {word:?}: {why}")]
     Word {
@@ -95,6 +104,10 @@ pub enum PackError {
     /// Not a program, or one for other processors.
     #[error("it is not an ELF program for x86-64")]
     NotElf,
+
+    /// A module of which it cannot be seen what it needs.
+    #[error("it is compressed, and there is no modules.dep")]
+    Compressed,
 
     /// A root file system that does not say what to start.
     #[error("it has neither /init nor /sbin/init")]

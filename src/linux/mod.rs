@@ -3,12 +3,15 @@
 //! How a kernel is entered is not here, but in [`boot::linux`](crate::boot::linux).
 
 pub mod cmdline;
+mod disk;
 mod error;
 pub mod initramfs;
 pub mod kernel;
+pub mod modules;
 mod tree;
 pub mod userland;
 
+pub use disk::Disk;
 pub use error::{LinuxError, PackError};
 
 use std::ffi::OsString;
@@ -30,6 +33,10 @@ pub struct Options {
     pub init: Option<PathBuf>,
     /// A directory of which its root file system is a copy.
     pub rootfs: Option<PathBuf>,
+    /// Modules of the kernel to load first, in this order.
+    pub modules: Vec<PathBuf>,
+    /// A disk that becomes the root file system, unless there are `init` or `rootfs`.
+    pub disk: Option<Disk>,
     /// What that program, or its first one, is told.
     pub args: Vec<OsString>,
     /// More for the kernel's command line, after the default.
@@ -55,6 +62,8 @@ impl Default for Options {
         Options {
             init: None,
             rootfs: None,
+            modules: Vec::new(),
+            disk: None,
             args: Vec::new(),
             cmdline: None,
             cmdline_only: None,

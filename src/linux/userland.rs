@@ -17,8 +17,16 @@ use std::path::{Path, PathBuf};
 const ARGS: &str = ".matchstick/args";
 /// A file that tells our init that the serial port takes strings.
 const STRINGS: &str = ".matchstick/strings";
+/// Where our init finds which modules to load, and the modules.
+const MODULES: &str = ".matchstick/modules";
+const MODULES_DIRECTORY: &str = ".matchstick/lib";
+/// Where it finds which root to go on with.
+const ROOT: &str = ".matchstick/root";
 /// Our init in a directory that may have an /init of its own.
 const INIT_BESIDE: &str = ".matchstick/init";
+
+/// The same as a path of the guest.
+const OUR_INIT: &str = "/.matchstick/init";
 
 /// What a kernel finds when it has started.
 pub struct Userland {
@@ -51,6 +59,7 @@ pub fn userland(options: &Options) -> Result<Userland> {
         archive.tree(root)?;
     }
     archive.directory(".matchstick", 0o755)?;
+    add_modules(&mut archive, &options.modules)?;
     let to_kernel = |archive: Initramfs, init, is_ours| {
         let args = options.args.clone();
         let skipped = archive.skipped().to_vec();
@@ -59,7 +68,19 @@ pub fn userland(options: &Options) -> Result<Userland> {
     let (program, init) = match (&options.init, &options.rootfs) {
         (None, None) => {
             archive.file("init", 0o755, INIT)?;
-            return to_kernel(archive, None, true);
+            let Some(disk) = &options.disk else { return to_kernel(archive, None, true) };
+            archive.file(ROOT, 0o644, &go_on(disk.words(), "/sbin/init", &options.args))?;
+            let (initramfs, skipped) = (Some(archive.finish()?.into()), Vec::new());
+            return Ok(Userland { initramfs, init: None, args: Vec::new(), is_ours: false, skipped });
+        }
+        // Modules are our init's affair, which goes on with the directory's own.
+        (None, Some(_)) if !options.modules.is_empty() => {
+            archive.file(INIT_BESIDE, 0o755, INIT)?;
+            let init = own_init.unwrap_or("/init");
+            archive.file(ROOT, 0o644, &go_on(["", "", ""], init, &options.args))?;
+            let skipped = archive.skipped().to_vec();
+            let (initramfs, init) = (Some(archive.finish()?.into()), Some(OUR_INIT));
+            return Ok(Userland { initramfs, init, args: Vec::new(), is_ours: false, skipped });
         }
         (None, Some(_)) => return to_kernel(archive, own_init, false),
         (Some(program), None) => {
@@ -73,18 +94,43 @@ pub fn userland(options: &Options) -> Result<Userland> {
         }
         (Some(program), Some(_)) => {
             archive.file(INIT_BESIDE, 0o755, INIT)?;
-            (Path::new("/").join(program), Some("/.matchstick/init"))
+            (Path::new("/").join(program), Some(OUR_INIT))
         }
     };
     let words = [program.as_os_str()].into_iter().chain(options.args.iter().map(OsString::as_os_str));
-    let words: Vec<u8> = words.flat_map(|word| word.as_bytes().iter().chain(&[0])).copied().collect();
-    archive.file(ARGS, 0o644, &words)?;
+    archive.file(ARGS, 0o644, &terminated(words.map(OsStr::as_bytes)))?;
     if options.strings {
         archive.file(STRINGS, 0o644, &[])?;
     }
     let skipped = archive.skipped().to_vec();
     let initramfs = Some(archive.finish()?.into());
     Ok(Userland { initramfs, init, args: Vec::new(), is_ours: true, skipped })
+}
+
+/// Adds modules, and the list of them.
+fn add_modules(archive: &mut Initramfs, modules: &[PathBuf]) -> Result<()> {
+    if modules.is_empty() {
+        return Ok(());
+    }
+    archive.directory(MODULES_DIRECTORY, 0o755)?;
+    let mut paths = Vec::new();
+    for module in modules {
+        let place = Path::new(MODULES_DIRECTORY).join(module.file_name().unwrap_or_default());
+        archive.copy(&place, 0o644, module)?;
+        paths.push(Path::new("/").join(place).into_os_string());
+    }
+    archive.file(MODULES, 0o644, &terminated(paths.iter().map(|path| path.as_bytes())))
+}
+
+/// What our init reads in [`ROOT`].
+fn go_on(root: [&str; 3], init: &str, args: &[OsString]) -> Vec<u8> {
+    let words = root.into_iter().chain([init]).map(str::as_bytes);
+    terminated(words.chain(args.iter().map(|word| word.as_bytes())))
+}
+
+/// Words with a zero byte at the end of each.
+fn terminated<'a>(words: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    words.flat_map(|word| word.iter().chain(&[0])).copied().collect()
 }
 
 /// The program that starts the system in `root`, unless it is /init, for which the kernel looks by itself.

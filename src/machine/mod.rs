@@ -38,9 +38,10 @@ pub use remote::Remote;
 pub use state::{DeviceState, State, StateError};
 
 use crate::device::{Cable, Slot};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Step};
 use crate::kvm::{Call, Kvm, Vcpu, Vm};
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Role, Sandbox};
+use crate::sys;
 use crate::timeline::{Phase, Probe};
 use crate::virtio::{Transport, VirtioDevice};
 use crate::x86::{layout, ports};
@@ -53,6 +54,7 @@ use output::Output;
 use silence::SilenceWatch;
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// How a run ended.
@@ -134,6 +136,8 @@ struct Shared {
     max_output: Option<u64>,
     bios_watch: BiosWatch,
     silence_watch: SilenceWatch,
+    /// Those of devices, which end when their devices are gone.
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Drop for Shared {
@@ -142,6 +146,10 @@ impl Drop for Shared {
     fn drop(&mut self) {
         let bus = std::mem::take(&mut lock(&self.board).bus);
         drop(bus);
+        for thread in lock(&self.threads).drain(..) {
+            // Of one that panicked the process has ended.
+            let _ = thread.join();
+        }
     }
 }
 
@@ -198,6 +206,7 @@ impl Machine {
             max_output: config.max_output,
             bios_watch: BiosWatch::default(),
             silence_watch: SilenceWatch::default(),
+            threads: Mutex::default(),
         };
         Machine { vcpus, shared, has_ended: false }
     }
@@ -265,6 +274,24 @@ impl Machine {
     /// When this process has too many open files.
     pub fn doorbell(&self) -> Result<Doorbell> {
         Ok(Doorbell::new(&self.shared.board, self.shared.vm.messenger()?))
+    }
+
+    /// Starts a thread of a device, which is confined as `role` before the guest runs. `body` has to come back when its
+    /// device has been dropped: the end of the machine waits for it.
+    ///
+    /// # Errors
+    /// [`Error::Host`] if there cannot be another thread.
+    pub fn spawn(&self, role: Role, body: impl FnOnce() + Send + 'static) -> Result<()> {
+        let awaited = self.shared.remote.gate().expect(self.shared.sandbox);
+        let thread = thread::Builder::new().spawn(move || {
+            sys::block_signals();
+            if awaited.confine(role) {
+                body();
+            }
+        });
+        let thread = thread.map_err(|source| Error::Host { step: Step::StartThread, source })?;
+        lock(&self.shared.threads).push(thread);
+        Ok(())
     }
 
     /// Runs the guest to its end. One that was stopped, by a [`Remote`], its time or its probe, goes on where it

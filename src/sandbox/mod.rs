@@ -45,6 +45,8 @@ pub enum Role {
     OtherVcpu,
     /// Reads standard input.
     Input,
+    /// Reads and writes a disk.
+    Disk,
 }
 
 /// The exit status of a process that tried what it had given up: ours to answer for.
@@ -89,6 +91,7 @@ impl Sandbox {
             Role::FirstVcpu => seccompiler::apply_filter(&first(process)),
             Role::OtherVcpu => seccompiler::apply_filter(&other(process)),
             Role::Input => seccompiler::apply_filter(&input(process)),
+            Role::Disk => seccompiler::apply_filter(&disk(process)),
         };
         applied.map_err(io::Error::other).map_err(failed)
     }

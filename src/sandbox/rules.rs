@@ -133,6 +133,22 @@ pub const INPUT: Rules = Rules {
     ],
 };
 
+/// The thread of a disk: what is in its file, and the guest's interrupt. What is written is written by pwritev(2), or, where a
+/// file system has no holes, by pwrite(2).
+pub const DISK: Rules = Rules {
+    role: "DISK",
+    calls: &[
+        libc::SYS_preadv,
+        libc::SYS_pwritev,
+        libc::SYS_pwrite64,
+        libc::SYS_fdatasync,
+        libc::SYS_fallocate,
+        // Its own file, at the end.
+        libc::SYS_close,
+    ],
+    checked: &[DEVICE_REQUESTS],
+};
+
 /// Requests of ioctl(2).
 const VCPU_REQUESTS: Checked = Checked {
     call: libc::SYS_ioctl,
@@ -172,11 +188,14 @@ const TRACED_REQUESTS: Checked = Checked {
 const TERMINAL_REQUESTS: Checked =
     Checked { call: libc::SYS_ioctl, arguments: &[(1, BeOneOf(&[TCGETS, TCSETS]))] };
 
+const DEVICE_REQUESTS: Checked =
+    Checked { call: libc::SYS_ioctl, arguments: &[(1, BeOneOf(&[KVM_SIGNAL_MSI, TCGETS, TCSETS]))] };
+
 /// To die of the signal that ended the run.
 const DIE_OF_A_SIGNAL: Checked = Checked { call: libc::SYS_rt_sigaction, arguments: &[(0, BeOneOf(MORTAL))] };
 
 /// All of them.
-pub const ALL: [Rules; 4] = [FIRST, TRACED, OTHER, INPUT];
+pub const ALL: [Rules; 5] = [FIRST, TRACED, OTHER, INPUT, DISK];
 
 const TCGETS: u64 = libc::TCGETS;
 const TCSETS: u64 = libc::TCSETS;

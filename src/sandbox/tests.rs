@@ -10,8 +10,13 @@ const PROCESS: u32 = 4321;
 const OTHER_NUMBER: u64 = 0x7fff_fff0;
 
 fn filters() -> impl Iterator<Item = (Vec<sock_filter>, Rules)> {
-    let filters =
-        [first(PROCESS).to_vec(), traced(PROCESS).to_vec(), other(PROCESS).to_vec(), input(PROCESS).to_vec()];
+    let filters = [
+        first(PROCESS).to_vec(),
+        traced(PROCESS).to_vec(),
+        other(PROCESS).to_vec(),
+        input(PROCESS).to_vec(),
+        disk(PROCESS).to_vec(),
+    ];
     filters.into_iter().zip(rules::ALL)
 }
 

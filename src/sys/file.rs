@@ -1,7 +1,8 @@
 //! Files and pipes, beyond what std has.
 //!
-//! Sources: memfd_create(2), lseek(2), fcntl(2), openat(2), readlinkat(2); kernel: admin-guide/mm/pagemap.rst.
+//! Sources: memfd_create(2), lseek(2), fcntl(2), flock(2), fallocate(2), openat(2), readlinkat(2); kernel: admin-guide/mm/pagemap.rst.
 
+use super::check;
 use libc::c_int;
 use std::ffi::{CString, OsStr};
 use std::fs::File;
@@ -34,6 +35,39 @@ pub fn inherited_pipe(fd: i32) -> Option<File> {
     };
     // SAFETY: our parent opened it for us alone, and nothing in this process has asked for it before.
     is_pipe.then(|| unsafe { File::from_raw_fd(fd) })
+}
+
+/// What becomes of bytes in the middle of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hole {
+    /// They are given back, and read as zeroes.
+    Punch,
+    /// They read as zeroes, and keep their place where the file system can do that.
+    Zero,
+}
+
+/// Makes `len` bytes at `offset` of a file or a block device zeroes, without writing them (fallocate(2)). `Unsupported` where
+/// that cannot be.
+pub fn make_hole(file: BorrowedFd, hole: Hole, offset: u64, len: u64) -> io::Result<()> {
+    let kind = match hole {
+        Hole::Punch => libc::FALLOC_FL_PUNCH_HOLE,
+        Hole::Zero => libc::FALLOC_FL_ZERO_RANGE,
+    };
+    let mode = kind | libc::FALLOC_FL_KEEP_SIZE;
+    // SAFETY: a descriptor that is open, and numbers.
+    check(unsafe { libc::fallocate(file.as_raw_fd(), mode, offset as i64, len as i64) })
+}
+
+/// Locks a file (flock(2)): for this process alone, or against those who want that. False if another has a lock that is in
+/// the way.
+pub fn try_lock(file: BorrowedFd, is_alone: bool) -> io::Result<bool> {
+    let kind = if is_alone { libc::LOCK_EX } else { libc::LOCK_SH };
+    // SAFETY: a descriptor that is open, and a number.
+    match check(unsafe { libc::flock(file.as_raw_fd(), kind | libc::LOCK_NB) }) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Opens the file `name` in `directory`, with `flags` besides O_NOFOLLOW: a link is not followed.

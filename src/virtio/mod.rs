@@ -33,14 +33,18 @@
     )
 )]
 
+pub mod blk;
 mod chain;
+mod disk;
 mod queue;
 mod rng;
 #[cfg(test)]
 mod tests;
 mod transport;
 
+pub use blk::Blk;
 pub use chain::Chain;
+pub use disk::DiskError;
 pub use queue::{Broken, Queue};
 pub use rng::Rng;
 pub use transport::Transport;

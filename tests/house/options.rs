@@ -14,6 +14,7 @@ fn example(option: &OptionHelp) -> Option<&'static str> {
     Some(match option.value? {
         "PATH" | "TEXT" | "PROGRAM" | "DIR" | "USER" => "anything",
         "FILE" | "PAYLOAD" | "NAMES" | "NAME" => "anything",
+        "FILE[,ro]" => "disk.img,ro",
         "NAME=COMMAND" => "name=command",
         "K=V" => "K=V",
         "N" | "CPU" => "2",

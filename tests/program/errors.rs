@@ -119,6 +119,56 @@ fn each_wrong_file_system_for_linux_has_its_own_hint() {
 }
 
 #[test]
+fn each_file_that_cannot_be_a_disk_has_its_own_hint() {
+    let directory = directory();
+    let file = |name: &str| fs::File::create(directory.path().join(name)).unwrap();
+    file("odd").set_len(1000).unwrap();
+    file("blank").set_len(4096).unwrap();
+    file("held").set_len(4096).unwrap();
+    let _reader = matchstick::virtio::blk::Store::open(&directory.path().join("held"), true).unwrap();
+    let raw = Some("a raw image or a block device");
+    let alone = Some("machines can share a disk that each has by FILE,ro");
+    hold(
+        &[
+            (
+                &["run", "linux", "--disk", "no"],
+                127,
+                "cannot open the disk no: No such file",
+                Some("truncate -s 1G"),
+            ),
+            (&["run", "linux", "--disk", "root"], 126, "root is neither a file nor a block device", raw),
+            (&["run", "linux", "--disk", "/dev/null"], 126, "/dev/null is neither a file nor", raw),
+            (
+                &["run", "linux", "--disk", "odd"],
+                126,
+                "odd has 1000 bytes, and a disk",
+                Some("truncate -s %512 FILE"),
+            ),
+            (&["run", "linux", "--disk", "held"], 126, "held is the disk of another machine", alone),
+            (
+                &["run", "linux", "--disk", "blank,ro", "--disk", "held"],
+                126,
+                "held is the disk of another",
+                alone,
+            ),
+            (
+                &["run", "linux", "-k", "text", "--disk", "held,ro"],
+                126,
+                "there is no file system on held",
+                Some("root=/dev/vda1"),
+            ),
+            (
+                &["run", "hello", "--disk", "blank"],
+                125,
+                "no guest of the gallery knows disks",
+                Some("matchstick run --help"),
+            ),
+        ],
+        directory.path(),
+    );
+}
+
+#[test]
 fn each_file_that_cannot_be_written_has_its_own_hint() {
     let writable = Some("it goes to a file that you may write, in a directory that is there");
     hold(
