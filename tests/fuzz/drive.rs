@@ -11,7 +11,9 @@ use matchstick::kvm::Memory;
 use matchstick::linux::LinuxError;
 use matchstick::linux::initramfs::Initramfs;
 use matchstick::snapshot::{Limits, Snapshot};
-use matchstick::{GuestAddress, cli, debugger};
+use matchstick::virtio::blk::{Blk, Store};
+use matchstick::virtio::{Rng, Transport};
+use matchstick::{Bytes, GuestAddress, cli, debugger};
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::ffi::OsStringExt;
@@ -21,7 +23,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     ("bus", bus),
     ("cmdline", cmdline),
     ("detect", detect),
@@ -35,6 +37,7 @@ pub const TARGETS: [Target; 13] = [
     ("pvh", pvh),
     ("snapshot", snapshot),
     ("uart", uart),
+    ("virtio", virtio),
 ];
 
 /// Bytes of guest memory: enough for what a small kernel asks for.
@@ -230,6 +233,56 @@ pub fn bus(bytes: &[u8]) {
         bus.interrupts().count();
         cable.written().clear();
     }
+}
+
+/// Virtio devices whose driver is hostile: an operation is its kind, a place and four bytes. It writes to registers and to
+/// the memory that the queues are in, and may leave the usual beginning to us.
+pub fn virtio(bytes: &[u8]) {
+    const SIZE: usize = 1 << 16;
+    const SECTORS: u64 = 16;
+    const O_TMPFILE: i32 = 0o20_200_000;
+    let memory = Memory::from_ranges(&[(GuestAddress(0), SIZE)]).expect("there is memory for the guest");
+    let scratch = File::options().read(true).write(true).custom_flags(O_TMPFILE).open(std::env::temp_dir());
+    let Ok(file) = scratch else { return };
+    file.set_len(SECTORS * 512).expect("a hole costs nothing");
+    let kept = file.try_clone().expect("there are descriptors");
+    let mut disk = Transport::new(Blk::waiting(Store::new(file, SECTORS, false, b"fuzz")), memory.clone());
+    let mut rng = Transport::new(Rng::new(), memory.clone());
+    for operation in bytes.chunks_exact(7) {
+        let (&[kind, low, high], Ok(value)) = (&operation[..3], <[u8; 4]>::try_from(&operation[3..])) else {
+            return;
+        };
+        let device: &mut dyn Device = if kind & 0x80 == 0 { &mut disk } else { &mut rng };
+        let place = u64::from(u16::from_le_bytes([low, high]));
+        let mut set = |register: u64, value: u32| {
+            assert_eq!(device.write(register, &value.to_le_bytes()), Action::Continue);
+        };
+        match kind % 5 {
+            0 => set(place % 0x140, u32::from_le_bytes(value)),
+            1 => drop(memory.write_slice(&value, GuestAddress(place))),
+            2 => device.read(place % 0x140, &mut [0; 8][..1 << (kind >> 5 & 3)]),
+            3 => set(0x50, u32::from(low & 1)),
+            _ => {
+                // Reset, features of this kind, a queue of eight, ready.
+                let beginning = [
+                    (0x70, 0),
+                    (0x70, 3),
+                    (0x24, 1),
+                    (0x20, 1),
+                    (0x24, 0),
+                    (0x20, u32::from_le_bytes(value)),
+                ];
+                beginning.into_iter().for_each(|(register, value)| set(register, value));
+                let queue =
+                    [(0x70, 11), (0x30, 0), (0x38, 8), (0x80, 0x1000), (0x90, 0x2000), (0xa0, 0x3000)];
+                queue.into_iter().for_each(|(register, value)| set(register, value));
+                [(0x44, 1), (0x70, 15)].into_iter().for_each(|(register, value)| set(register, value));
+            }
+        }
+        device.poll();
+        device.interrupt();
+    }
+    assert_eq!(kept.metadata().expect("it is open").len(), SECTORS * 512, "a disk does not grow");
 }
 
 /// What is typed, with a zero byte after each argument: it makes sense, or there is a complaint and a hint.
