@@ -7,6 +7,7 @@ use super::regions::Verdict;
 use super::signal::Trap;
 use super::stub::{self, EXCEPTION, Exception};
 use super::syscall::answer::{Done, Trouble};
+use super::syscall::waits::may_be_interrupted;
 use super::thread::{End, Thread};
 use crate::error::{Error, Result, Step};
 use crate::kvm::ring3::ProgramExit;
@@ -142,7 +143,7 @@ impl Thread {
             }
             // SYSCALL has two bytes: the program goes back to it, with its number.
             Ok(Done::Again) => {
-                self.is_call_undone = true;
+                self.is_call_undone = may_be_interrupted(number as i64);
                 let registers = self.vcpu.registers_mut();
                 registers.rcx = registers.rcx.wrapping_sub(2);
                 registers.rax = number;

@@ -32,7 +32,7 @@ pub struct Thread {
     pub stop: Stop,
     /// Whether it is in ring 0, in a stub of ours.
     pub is_in_stub: bool,
-    /// The call at which it stands is to be made once more.
+    /// The call at which it stands is to be made once more, unless a handler is to end it (EINTR).
     pub is_call_undone: bool,
     /// Its vCPU has no CPUID yet, as nobody has asked: see `complete`.
     pub is_bare: bool,

@@ -99,6 +99,21 @@ int main(void) {
     timer = (struct itimerval){{0, 0}, {0, 0}};
     setitimer(ITIMER_REAL, &timer, 0);
     printf("wrong while signals came: %d\n", wrong);
+    // A call that waits for nothing is not ended by a handler, which comes before or after it.
+    struct sigaction action = {.sa_handler = on_alarm};
+    sigaction(SIGALRM, &action, 0);
+    timer = (struct itimerval){{0, 200}, {0, 200}};
+    setitimer(ITIMER_REAL, &timer, 0);
+    for (alarms = wrong = 0; alarms < 400;) {
+        struct itimerval left;
+        wrong += getitimer(ITIMER_VIRTUAL, &left) != 0;
+        wrong += getpgid(0) < 0;
+        wrong += lseek(pipes[0], 0, SEEK_SET) == 0;
+        wrong += kill(process, 0) != 0;
+    }
+    timer = (struct itimerval){{0, 0}, {0, 0}};
+    setitimer(ITIMER_REAL, &timer, 0);
+    printf("interrupted that wait for nothing: %d\n", wrong);
 
     if (geteuid() == 0) {
         pthread_create(&threads[0], 0, alone, 0);

@@ -16,6 +16,7 @@ mod paths;
 mod process;
 mod signal;
 pub mod table;
+pub mod waits;
 
 use super::process::Process;
 use super::thread::Thread;

@@ -263,6 +263,9 @@ fn become_child(
 /// A descriptor that tells when a process has ended: of this one, or a child.
 pub(super) fn pidfd_open(thread: &mut Thread, call: &Checked<'_>) -> Answer {
     let [process, flags, ..] = call.words;
+    if process as i32 <= 0 {
+        return errno(libc::EINVAL);
+    }
     if process as i32 != std::process::id() as i32 && !sys::is_child(process as i32) {
         return errno(libc::EPERM);
     }
