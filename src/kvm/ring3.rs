@@ -193,6 +193,8 @@ impl ProgramVm {
 pub enum ProgramExit {
     /// OUT to that port: the VMM's own stub did it, or the program.
     Out(u16),
+    /// IN, which only the program does; KVM waits for what it is to read.
+    In,
     /// A signal arrived: look around and run again.
     Interrupted,
     /// KVM found no page of the host behind a guest-physical address; which, if it says so.
@@ -393,7 +395,7 @@ impl ProgramVcpu {
                     if u32::from(io.direction) == KVM_EXIT_IO_OUT {
                         ProgramExit::Out(io.port)
                     } else {
-                        ProgramExit::Other(KVM_EXIT_IO)
+                        ProgramExit::In
                     }
                 }
                 KVM_EXIT_SHUTDOWN => ProgramExit::Shutdown,

@@ -7,7 +7,8 @@ use super::address_space::{ARENA, AddressSpace, Layout, PAGE};
 use super::errno::Errno;
 use super::regions::Region;
 use super::tables::Rights;
-use crate::sys::program::Source;
+use crate::sys::program::{Arena, Source};
+use std::io;
 
 impl AddressSpace {
     /// brk(2): moves the end of the heap if it can, and says where it is.
@@ -78,7 +79,7 @@ impl AddressSpace {
         }
         self.give(start, old_end, Rights::NONE)?;
         self.give(target, target + new, Rights::NONE)?;
-        if let Err(error) = self.arena.remap(start, old, target, new) {
+        if let Err(error) = move_pages(&self.arena, start, old, target, new) {
             // Nothing was moved; what was there before is so again.
             self.give(start, old_end, region.rights)?;
             let there: Vec<(u64, Region)> = self.regions.within(target, target + new).collect();
@@ -91,5 +92,23 @@ impl AddressSpace {
         self.regions.remember(target, Region { end: target + new, ..region });
         self.give(target, target + new, region.rights)?;
         Ok(target)
+    }
+}
+
+/// Moves whole pages, and makes them `new` bytes long. What is one mapping here may be several of the host's, as they lie
+/// in memory one after another but have not been made so: those it moves one by one.
+fn move_pages(arena: &Arena, from: u64, old: u64, to: u64, new: u64) -> io::Result<()> {
+    let kept = old.min(new);
+    match arena.remap(from, old, to, new) {
+        Err(error) if error.raw_os_error() == Some(libc::EFAULT) && kept > PAGE => {
+            let half = (kept / 2).next_multiple_of(PAGE);
+            move_pages(arena, from, half, to, half)?;
+            if let Err(error) = move_pages(arena, from + half, old - half, to + half, new - half) {
+                let _ = move_pages(arena, to, half, from, half);
+                return Err(error);
+            }
+            Ok(())
+        }
+        moved => moved,
     }
 }

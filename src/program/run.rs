@@ -83,6 +83,13 @@ impl Thread {
                     self.stop = Stop::Program;
                     self.fault(libc::SIGSEGV, libc::SI_KERNEL, 0, Trap { vector: 13, ..Trap::default() })?;
                 }
+                ProgramExit::In => {
+                    // KVM ends the instruction first, which is then not made after all.
+                    self.vcpu.complete()?;
+                    *self.vcpu.registers_mut() = registers;
+                    self.stop = Stop::Program;
+                    self.fault(libc::SIGSEGV, libc::SI_KERNEL, 0, Trap { vector: 13, ..Trap::default() })?;
+                }
                 ProgramExit::Interrupted => match stub::stop(registers.rip, self.page) {
                     Stop::Program => (self.stop, self.is_in_stub) = (Stop::Program, false),
                     // The VMM hears of the call now, in place of the OUT.

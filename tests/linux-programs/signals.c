@@ -77,6 +77,9 @@ int main(void) {
     if (!sigsetjmp(back, 1)) asm volatile("hlt");
     if (!sigsetjmp(back, 1)) asm volatile("out %%al, $0x80" ::: "memory");
     if (!sigsetjmp(back, 1)) asm volatile("out %%al, $0x81" ::: "memory");
+    if (!sigsetjmp(back, 1)) asm volatile("in $0x80, %%al" ::: "rax");
+    if (!sigsetjmp(back, 1)) asm volatile("in %%dx, %%eax" ::"d"(0x81) : "rax");
+    if (!sigsetjmp(back, 1)) asm volatile("rep insb" ::"d"(0x3f8), "D"(malloc(64)), "c"(64) : "memory");
     if (!sigsetjmp(back, 1)) (void)*(volatile char *)0x123456789abcdef0;
     FILE *file = tmpfile();
     if (file) {

@@ -342,6 +342,17 @@ fn random_calls_do_not_hurt_who_serves_them() {
     assert_eq!(ended.text().lines().count(), count.parse::<usize>().unwrap(), "{ended:?}");
 }
 
+#[test]
+fn what_calls_leave_behind_is_as_on_the_host() {
+    if !has_kvm() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let Some(program) = compiled("states.c", directory.path(), &[]) else { return };
+    let own = directory.path().display().to_string();
+    is_as_on_the_host(&["--write", &own], &[&program, &own], "").status(0);
+}
+
 /// A number below 0 is nobody's descriptor, neither to the table nor to the filter.
 #[test]
 fn what_is_no_descriptor_is_told_so() {

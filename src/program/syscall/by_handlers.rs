@@ -10,7 +10,7 @@ pub const BY_HANDLERS: &[i64] = {
         SYS_epoll_pwait2, SYS_signalfd4, SYS_inotify_add_watch,
         SYS_openat2, SYS_fstat, SYS_statx, SYS_faccessat2, SYS_readlinkat, SYS_fstatfs, SYS_fchdir, SYS_mkdirat,
         SYS_mknodat, SYS_unlinkat, SYS_renameat2, SYS_linkat, SYS_symlinkat, SYS_fchmodat, SYS_fchownat, SYS_truncate,
-        SYS_utimensat,
+        SYS_utimensat, SYS_mincore, SYS_msync, SYS_mlock, SYS_mlock2, SYS_munlock,
         SYS_pidfd_open, SYS_sched_setparam, SYS_prctl, SYS_futex, SYS_getcpu, SYS_prlimit64,
         SYS_rt_sigsuspend, SYS_rt_sigtimedwait, SYS_rt_sigqueueinfo, SYS_rt_tgsigqueueinfo, SYS_kill, SYS_tkill,
         SYS_tgkill, SYS_timer_create, SYS_timer_settime, SYS_timer_gettime, SYS_timer_getoverrun, SYS_timer_delete, SYS_sched_setaffinity,

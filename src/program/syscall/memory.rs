@@ -2,9 +2,9 @@
 //!
 //! Sources: mmap(2), mprotect(2), munmap(2), mremap(2), brk(2), madvise(2).
 
-use super::answer::{Answer, errno, value};
+use super::answer::{Answer, errno, host, value};
 use super::kinds::Checked;
-use crate::program::address_space::ARENA;
+use crate::program::address_space::{ARENA, PAGE};
 use crate::program::errno::Errno;
 use crate::program::process::lock;
 use crate::program::thread::Thread;
@@ -93,6 +93,22 @@ pub(super) fn mremap(thread: &mut Thread, call: &Checked<'_>) -> Answer {
     }
     let to = (flags & libc::MREMAP_FIXED != 0).then_some(to);
     value(lock(&thread.process.space).remap(at, old, new, flags & libc::MREMAP_MAYMOVE != 0, to)?)
+}
+
+/// Calls about what is mapped, without a hole: to the host, all of the arena is.
+pub(super) fn of_mappings(thread: &mut Thread, call: &Checked<'_>) -> Answer {
+    let [at, len, ..] = call.words;
+    let start = at & !(PAGE - 1);
+    let end = at.checked_add(len).and_then(|end| end.checked_next_multiple_of(PAGE));
+    let end = end.ok_or(Errno(libc::ENOMEM))?;
+    if len > 0 && !lock(&thread.process.space).regions().are_whole(start, end) {
+        return errno(if call.number == libc::SYS_mincore && start != at {
+            libc::EINVAL
+        } else {
+            libc::ENOMEM
+        });
+    }
+    host(call.number, call.arguments())
 }
 
 pub(super) fn brk(thread: &mut Thread, call: &Checked<'_>) -> Answer {

@@ -360,6 +360,28 @@ pub(super) fn set_times(thread: &mut Thread, call: &Checked<'_>) -> Answer {
     host(libc::SYS_utimensat, [HERE, Text(&link), call.memory(2), Word(0)])
 }
 
+/// utime(2) and utimes(2): times of whole seconds, or of microseconds.
+pub(super) fn set_times_by_name(thread: &mut Thread, call: &Checked<'_>) -> Answer {
+    let files = &thread.process.files;
+    let mut times = [0_u64; 4];
+    if call.words[1] != 0 {
+        let word = |at: usize| thread.process.arena.read_u64(call.words[1] + at as u64 * 8);
+        times = match call.number {
+            libc::SYS_utime => [word(0)?, 0, word(1)?, 0],
+            _ => [word(0)?, word(1)?, word(2)?, word(3)?],
+        };
+        if times[1].max(times[3]) >= 1_000_000 {
+            return errno(libc::EINVAL);
+        }
+        (times[1], times[3]) = (times[1] * 1000, times[3] * 1000);
+    }
+    let handle = files.find(CWD, call.path(0), true)?;
+    files.check_change(&handle)?;
+    let (link, bytes) = (c_string(&handle.link()), times.map(u64::to_ne_bytes));
+    let times = if call.words[1] == 0 { Word(0) } else { Bytes(bytes.as_flattened()) };
+    host(libc::SYS_utimensat, [HERE, Text(&link), times, Word(0)])
+}
+
 pub(super) fn watch(thread: &mut Thread, call: &Checked<'_>) -> Answer {
     let follow = call.int(2) & libc::IN_DONT_FOLLOW as i32 == 0;
     let handle = thread.process.files.find(CWD, call.path(0), follow)?;

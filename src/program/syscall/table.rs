@@ -194,6 +194,8 @@ pub const CALLS: &[Call] = {
         call(SYS_fchownat, &[DIR, PATH, INT, INT, INT], Here(paths::change)),
         call(SYS_truncate, &[PATH, INT], Here(paths::change)),
         call(SYS_utimensat, &[DIR, SPECIAL, room(32), INT], Here(paths::set_times)),
+        call(SYS_utime, &[PATH, room(16)], Here(paths::set_times_by_name)),
+        call(SYS_utimes, &[PATH, room(32)], Here(paths::set_times_by_name)),
         call(SYS_getxattr, &[PATH, OPEN, sized(3), INT], Refused(EOPNOTSUPP)),
         call(SYS_lgetxattr, &[PATH, OPEN, sized(3), INT], Refused(EOPNOTSUPP)),
         call(SYS_fgetxattr, &[FD, OPEN, sized(3), INT], Refused(EOPNOTSUPP)),
@@ -212,11 +214,11 @@ pub const CALLS: &[Call] = {
         call(SYS_mremap, &[INT, INT, INT, INT, INT], Here(memory::mremap)),
         call(SYS_brk, &[INT], Here(memory::brk)),
         call(SYS_madvise, &[INT, INT, INT], Here(memory::madvise)),
-        call(SYS_mincore, &[sized(1), INT, OPEN], Host),
-        call(SYS_msync, &[sized(1), INT, INT], Host),
-        call(SYS_mlock, &[sized(1), INT], Host),
-        call(SYS_mlock2, &[sized(1), INT, INT], Host),
-        call(SYS_munlock, &[sized(1), INT], Host),
+        call(SYS_mincore, &[sized(1), INT, OPEN], Here(memory::of_mappings)),
+        call(SYS_msync, &[sized(1), INT, INT], Here(memory::of_mappings)),
+        call(SYS_mlock, &[sized(1), INT], Here(memory::of_mappings)),
+        call(SYS_mlock2, &[sized(1), INT, INT], Here(memory::of_mappings)),
+        call(SYS_munlock, &[sized(1), INT], Here(memory::of_mappings)),
         call(SYS_membarrier, &[INT, INT, INT], Host),
 
         // Processes and threads.
@@ -282,6 +284,7 @@ pub const CALLS: &[Call] = {
         call(SYS_times, &[room(32)], Host),
         call(SYS_getrandom, &[sized(1), INT, INT], Host),
         call(SYS_capget, &[room(8), room(24)], Host),
+        call(SYS_capset, &[room(8), room(24)], Host),
 
         // Signals.
         call(SYS_rt_sigaction, &[INT, room(32), room(32), INT], Here(signal::sigaction)),

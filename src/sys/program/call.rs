@@ -204,7 +204,7 @@ const fn same_addresses(number: i64) -> Option<u8> {
         | SYS_sched_rr_get_interval | SYS_faccessat2 | SYS_mkdirat | SYS_mknodat | SYS_unlinkat
         | SYS_fchmodat | SYS_fchownat | SYS_inotify_add_watch => 0b10,
 
-        SYS_nanosleep | SYS_gettimeofday | SYS_getcpu | SYS_capget => 0b11,
+        SYS_nanosleep | SYS_gettimeofday | SYS_getcpu | SYS_capget | SYS_capset => 0b11,
         SYS_sendfile | SYS_sched_getaffinity | SYS_sched_setaffinity | SYS_rt_sigqueueinfo | SYS_pidfd_send_signal | SYS_sched_setscheduler => 0b100,
         SYS_mincore | SYS_symlinkat => 0b101,
         SYS_accept | SYS_accept4 | SYS_getsockname | SYS_getpeername | SYS_readlinkat | SYS_openat2
