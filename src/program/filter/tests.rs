@@ -50,7 +50,6 @@ fn what_is_refused_to_a_program_is_refused_to_us() {
         SYS_seccomp,
         SYS_landlock_create_ruleset,
         SYS_kexec_load,
-        SYS_capset,
         SYS_chroot,
         SYS_fsopen,
         SYS_move_mount,
