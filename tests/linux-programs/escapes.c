@@ -201,6 +201,10 @@ int main(int argc, char **argv) {
     refused("another one's processors", sched_setaffinity(parent, sizeof processors, &processors), EPERM);
     struct sched_param param = {0};
     refused("another one's scheduling", sched_setscheduler(parent, SCHED_BATCH, &param), EPERM);
+    struct { unsigned size, policy; long flags; int nice, priority; long runtime, deadline, period; } attributes = {48, SCHED_BATCH};
+    refused("another one's scheduling by attributes", syscall(SYS_sched_setattr, parent, &attributes, 0), EPERM);
+    refused("another one's input and output", syscall(SYS_ioprio_set, 1, parent, 3 << 13), EPERM);
+    refused("all of a user's input and output", syscall(SYS_ioprio_set, 3, 0, 3 << 13), EPERM);
     refused("signals by a descriptor", fcntl(pair[0], F_SETOWN, parent), EPERM);
     refused("another one's limits", prlimit(parent, RLIMIT_CPU, 0, &limit), EPERM);
     refused("its own number of files", prlimit(0, RLIMIT_NOFILE, &limit, 0), EPERM);

@@ -82,6 +82,15 @@ int main(int argc, char **argv) {
     say("utime of nothing", syscall(SYS_utime, "nothing", seconds));
     unlink("f");
 
+    // How a thread is scheduled, for the processor and for input and output.
+    struct { unsigned size, policy; long flags; int nice, priority; long more[3]; } attributes = {48, 3 /* SCHED_BATCH */, 0, 5};
+    say("setattr", syscall(SYS_sched_setattr, 0, &attributes, 0));
+    memset(&attributes, 0, sizeof attributes);
+    say("getattr", syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0));
+    printf("%u %d\n", attributes.policy, attributes.nice);
+    say("ioprio_set", syscall(SYS_ioprio_set, 1, 0, 2 << 13 | 5));
+    say("ioprio_get", syscall(SYS_ioprio_get, 1, 0));
+
     struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
     struct __user_cap_data_struct data[2];
     say("capget", syscall(SYS_capget, &header, data));

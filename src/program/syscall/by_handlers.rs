@@ -14,7 +14,7 @@ pub const BY_HANDLERS: &[i64] = {
         SYS_pidfd_open, SYS_sched_setparam, SYS_prctl, SYS_futex, SYS_getcpu, SYS_prlimit64,
         SYS_rt_sigsuspend, SYS_rt_sigtimedwait, SYS_rt_sigqueueinfo, SYS_rt_tgsigqueueinfo, SYS_kill, SYS_tkill,
         SYS_tgkill, SYS_timer_create, SYS_timer_settime, SYS_timer_gettime, SYS_timer_getoverrun, SYS_timer_delete, SYS_sched_setaffinity,
-        SYS_sched_setscheduler, SYS_setpriority, SYS_setuid, SYS_setgid, SYS_setreuid, SYS_setregid, SYS_setresuid, SYS_setresgid,
+        SYS_sched_setscheduler, SYS_sched_setattr, SYS_setpriority, SYS_ioprio_set, SYS_setuid, SYS_setgid, SYS_setreuid, SYS_setregid, SYS_setresuid, SYS_setresgid,
         SYS_socket, SYS_socketpair, SYS_bind, SYS_connect, SYS_setsockopt, SYS_getsockopt, SYS_sendto, SYS_sendmsg,
         SYS_recvmsg, SYS_accept, SYS_accept4, SYS_getsockname, SYS_getpeername, SYS_recvfrom,
     ]

@@ -120,6 +120,19 @@ pub(super) fn setpriority(thread: &mut Thread, call: &Checked<'_>) -> Answer {
     if is_allowed { host(call.number, call.arguments()) } else { errno(libc::EPERM) }
 }
 
+/// The same for input and output (ioprio_set(2)).
+pub(super) fn ioprio_set(thread: &mut Thread, call: &Checked<'_>) -> Answer {
+    const PROCESS: i32 = 1;
+    const GROUP: i32 = 2;
+    let who = call.int(1);
+    let is_allowed = match call.int(0) {
+        PROCESS => thread.process.is_near(who),
+        GROUP => who == 0 || thread.process.is_near(who.wrapping_neg()),
+        _ => false,
+    };
+    if is_allowed { host(call.number, call.arguments()) } else { errno(libc::EPERM) }
+}
+
 pub(super) fn getrlimit(thread: &mut Thread, call: &Checked<'_>) -> Answer {
     limit(thread, call.words[0], 0, call.words[1])
 }

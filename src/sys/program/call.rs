@@ -188,7 +188,7 @@ const fn same_addresses(number: i64) -> Option<u8> {
         | SYS_getpid | SYS_gettid | SYS_getppid | SYS_getpgid | SYS_getpgrp | SYS_getsid | SYS_setpgid | SYS_setsid
         | SYS_getuid | SYS_geteuid | SYS_getgid | SYS_getegid | SYS_kill | SYS_tkill | SYS_tgkill | SYS_pause
         | SYS_alarm | SYS_sched_yield | SYS_sched_getscheduler | SYS_sched_get_priority_max
-        | SYS_sched_get_priority_min | SYS_getpriority | SYS_setpriority | SYS_timer_getoverrun | SYS_timer_delete
+        | SYS_sched_get_priority_min | SYS_getpriority | SYS_setpriority | SYS_ioprio_get | SYS_ioprio_set | SYS_timer_getoverrun | SYS_timer_delete
         | SYS_pidfd_open | SYS_membarrier | SYS_setuid | SYS_setgid | SYS_setreuid | SYS_setregid | SYS_setresuid
         | SYS_setresgid => 0,
 
@@ -201,7 +201,7 @@ const fn same_addresses(number: i64) -> Option<u8> {
         | SYS_getrusage | SYS_getgroups | SYS_setgroups | SYS_sched_setparam | SYS_bind | SYS_connect | SYS_sendmsg
         | SYS_recvmsg | SYS_epoll_wait | SYS_getitimer | SYS_clock_gettime | SYS_clock_getres
         | SYS_timer_gettime | SYS_timerfd_gettime | SYS_signalfd4 | SYS_sched_getparam
-        | SYS_sched_rr_get_interval | SYS_faccessat2 | SYS_mkdirat | SYS_mknodat | SYS_unlinkat
+        | SYS_sched_rr_get_interval | SYS_sched_getattr | SYS_sched_setattr | SYS_faccessat2 | SYS_mkdirat | SYS_mknodat | SYS_unlinkat
         | SYS_fchmodat | SYS_fchownat | SYS_inotify_add_watch => 0b10,
 
         SYS_nanosleep | SYS_gettimeofday | SYS_getcpu | SYS_capget | SYS_capset => 0b11,
