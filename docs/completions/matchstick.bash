@@ -4,7 +4,7 @@
 _matchstick() {
     local command=$1 cur=${COMP_WORDS[COMP_CWORD]} word i
     local prev='' subcommand='' target='' ended='' skip='' tracing=''
-    local subjects='process vm-inproc vm vm-restore vm-exec vm-clone vm-pool namespaces unshare bwrap runc crun youki podman docker nspawn vm-linux'
+    local subjects='process vm-inproc vm vm-restore vm-exec vm-clone vm-pool namespaces unshare bwrap runc crun youki podman podman-vm docker ctr ctr-vm nspawn vm-linux'
     COMPREPLY=()
 
     # What stands before the cursor. Bash splits `--boot=elf` into three words, at the `=`.

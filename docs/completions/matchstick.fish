@@ -2,7 +2,7 @@
 
 # Who takes part in a race.
 function __matchstick_subjects
-    printf '%s\n' process vm-inproc vm vm-restore vm-exec vm-clone vm-pool namespaces unshare bwrap runc crun youki podman docker nspawn vm-linux
+    printf '%s\n' process vm-inproc vm vm-restore vm-exec vm-clone vm-pool namespaces unshare bwrap runc crun youki podman podman-vm docker ctr ctr-vm nspawn vm-linux
 end
 
 # No command yet.

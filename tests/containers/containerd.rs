@@ -146,6 +146,15 @@ fn ctr_runs_programs() {
 }
 
 #[test]
+fn the_race_has_containerd_with_a_vm_and_without() {
+    let Some(containerd) = Containerd::new(&[]) else { return };
+    containerd.place.race(&["ctr", "ctr-vm"], &containerd.place.text("sock"));
+    let names = containerd.call(&["namespaces", "list", "-q"]).text();
+    assert!(!names.contains("matchstick"), "{names}");
+    containerd.end();
+}
+
+#[test]
 fn a_kubelets_walk_through_cri() {
     let grpc = Program::new("/usr/bin/python3").args(["-c", "import grpc"]).run().status == Some(0);
     assert!(grpc || !crate::support::is_set("REQUIRE_CONTAINERS"), "python3-grpcio is not installed");

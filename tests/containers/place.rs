@@ -69,6 +69,28 @@ impl Place {
         Program::new(self.runtime()).args(["--root", &self.text("state")]).args(args).limit(LIMIT)
     }
 
+    /// What `matchstick bench` has measured with these words; containerd, if it is asked, is at `address`.
+    pub fn bench(&self, words: &[&str], address: &str) -> serde_json::Value {
+        let export = self.path("bench.json");
+        let ended = support::matchstick(["bench"])
+            .args(words)
+            .args(["--export-json".as_ref(), export.as_os_str()])
+            .env("CONTAINERD_ADDRESS", address)
+            .limit(LIMIT)
+            .run();
+        ended.status(0);
+        json(&export)
+    }
+
+    /// Races `names` for a round, in which each of them runs the payload.
+    #[track_caller]
+    pub fn race(&self, names: &[&str], address: &str) {
+        let report = self.bench(&["--only", &names.join(","), "--runs", "1", "--warmup", "0"], address);
+        let raced = report["results"].as_array().unwrap().iter().map(|result| &result["command"]);
+        let raced: Vec<_> = raced.collect();
+        assert!(names.iter().all(|name| raced.iter().any(|raced| *raced == name)), "{report:#}");
+    }
+
     /// A root directory with busybox.
     pub fn root(&self) -> PathBuf {
         let root = self.path("image");

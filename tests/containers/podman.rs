@@ -189,6 +189,22 @@ fn two_containers_of_a_pod_share_what_a_pod_has() {
 
 /// What `oci install` writes is what podman reads, and nothing of this host is changed by it here.
 #[test]
+fn the_race_and_its_isolation_have_podman_with_a_vm_and_without() {
+    let Some(place) = Place::with(&["podman", "conmon", "runc"]) else { return };
+    let names = ["podman", "podman-vm"];
+    place.race(&names, "");
+    // Inside, whoever is not in a VM sees that it has namespaces of its own.
+    let report = place.bench(&["isolation", "--only", &names.join(",")], "");
+    let observed = report["isolation"]["observed"].as_array().unwrap();
+    for (name, count) in [("podman", 7), ("podman-vm", 0)] {
+        let seen = observed.iter().find(|observed| observed["name"] == name).unwrap();
+        let namespaces = seen["view"]["Seen"]["namespaces"].as_array();
+        assert_eq!(namespaces.map(Vec::len), Some(count), "{report:#}");
+    }
+    place.is_left_as_it_was();
+}
+
+#[test]
 fn podman_knows_the_runtime_once_it_is_installed() {
     let Some(podman) = Podman::new(&["unshare", "mount"]) else { return };
     podman.import();

@@ -1,10 +1,12 @@
-//! `docker` and `podman`: engines, which keep images and names and then call an OCI runtime.
+//! `docker` and `podman`: engines, which keep images and names and then call an OCI runtime; `podman-vm` is podman with
+//! ours.
 //!
 //! Before the race, an image is made of the payload; after it, the image is removed. The containers have no network, as
 //! the other subjects have none.
 
 use super::command::Command;
 use super::rootfs::{self, Rootfs, call};
+use super::vm;
 use crate::bench::launcher::find_program;
 use crate::bench::payload::Payload;
 use crate::bench::subject::{Kind, Missing};
@@ -19,28 +21,44 @@ use std::rc::Rc;
 /// An engine, by its name.
 struct Engine {
     name: &'static str,
+    program: &'static str,
     about: &'static str,
     hint: &'static str,
     /// A hint for the case that it is installed and does not work.
     fix: &'static str,
     /// Whether its storage can be in a directory of ours, which is removed with the race.
     has_own_storage: bool,
+    /// Whether it calls our runtime instead of its own.
+    is_vm: bool,
 }
 
-const ENGINES: [Engine; 2] = [
+const ENGINES: [Engine; 3] = [
     Engine {
         name: "podman",
+        program: "podman",
         about: "podman run: an engine without a daemon",
         hint: "apt install podman",
         fix: "`podman info` says more",
         has_own_storage: true,
+        is_vm: false,
+    },
+    Engine {
+        name: "podman-vm",
+        program: "podman",
+        about: "podman run --runtime matchstick-runtime: the program is in a VM, in the container",
+        hint: "apt install podman",
+        fix: "`podman info` says more",
+        has_own_storage: true,
+        is_vm: true,
     },
     Engine {
         name: "docker",
+        program: "docker",
         about: "docker run: the engine with a daemon, which does the work",
         hint: "apt install docker.io",
         fix: "the daemon has to run, and you have to be in its group: sudo systemctl start docker",
         has_own_storage: false,
+        is_vm: false,
     },
 ];
 
@@ -54,8 +72,12 @@ fn command(engine: &'static Engine, payload: &Payload) -> Command {
     let made: Rc<RefCell<Option<Image>>> = Rc::default();
     let tidied = Rc::clone(&made);
     let words = move || {
-        let program = find_program(engine.name).ok_or_else(|| Missing::new("not installed", engine.hint))?;
+        let program =
+            find_program(engine.program).ok_or_else(|| Missing::new("not installed", engine.hint))?;
         own.stands_alone()?;
+        if engine.is_vm {
+            vm::can_run()?;
+        }
         let image = Image::new(engine, program, &own).map_err(|why| Missing::new(why, engine.fix))?;
         let words = image.run("/payload");
         *made.borrow_mut() = Some(image);
@@ -68,7 +90,7 @@ fn command(engine: &'static Engine, payload: &Payload) -> Command {
     };
     Command::new(Kind::Engine, engine.name, engine.about, payload, words)
         .tidied_by(tidy)
-        .of_version_of(engine.name)
+        .of_version_of(engine.program)
 }
 
 /// An image of ours in an engine's storage, removed when it is dropped.
@@ -77,6 +99,7 @@ struct Image {
     /// Options before the engine's command.
     options: Vec<OsString>,
     name: String,
+    has_own_storage: bool,
 }
 
 impl Image {
@@ -91,7 +114,11 @@ impl Image {
             options.extend(["--storage-driver=vfs", "--cgroup-manager=cgroupfs"].map(OsString::from));
             options.extend(["--events-backend=none"].map(OsString::from));
         }
-        let image = Image { program, options, name: rootfs.unique_name() };
+        if engine.is_vm {
+            options.extend(["--runtime".into(), vm::runtime_in(rootfs.directory())?.into()]);
+        }
+        let Engine { has_own_storage, .. } = *engine;
+        let mut image = Image { program, options, name: rootfs.unique_name(), has_own_storage };
         // The usual fault is a daemon that does not run. This command finds it out quickly.
         call(&image.words(&["version"]))?;
         if !engine.has_own_storage {
@@ -106,7 +133,15 @@ impl Image {
         import.extend([archive.into(), image.name.clone().into()]);
         call(&import)?;
         // One that is installed may still not be able to start anything, because of its configuration or of the host.
-        call(&image.run("/empty"))?;
+        let Err(why) = call(&image.run("/empty")) else { return Ok(image) };
+        // podman's own crun runs on no host with both versions of cgroups, and runc does.
+        let has_choice = engine.has_own_storage && !engine.is_vm && find_program("runc").is_some();
+        if has_choice {
+            image.options.extend(["--runtime", "runc"].map(OsString::from));
+        }
+        if !has_choice || call(&image.run("/empty")).is_err() {
+            return Err(why);
+        }
         Ok(image)
     }
 
@@ -118,7 +153,14 @@ impl Image {
     fn run(&self, program: &str) -> Vec<OsString> {
         let parent = format!("--cgroup-parent=/{}", self.name);
         let name = format!("--name={}", self.name);
-        self.words(&["run", "--rm", "--network=none", &parent, &name, &self.name, program])
+        // podman asks for more open files than a container's root may have, where this host is a container itself.
+        let limits = if self.has_own_storage {
+            &["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"][..]
+        } else {
+            &[]
+        };
+        let options = ["run", "--rm", "--network=none", &parent, &name];
+        self.words(&[&options[..], limits, &[&self.name, program]].concat())
     }
 
     /// Removes the containers and images of races that were killed.

@@ -2,6 +2,7 @@
 
 pub mod baseline;
 pub mod command;
+pub mod containerd;
 pub mod engine;
 pub mod exec;
 pub mod linux;
@@ -33,6 +34,7 @@ pub fn all(payload: &Payload) -> Vec<Box<dyn Subject>> {
         .into_iter()
         .chain(oci::all(payload))
         .chain(engine::all(payload))
+        .chain(containerd::all(payload))
         .chain([sandbox::nspawn(payload), linux::vm(payload)]);
     ours.into_iter().chain(others.map(|command| Box::new(command) as Box<dyn Subject>)).collect()
 }

@@ -14,7 +14,7 @@ use crate::sys;
 use crate::timeline::{self, Probe, Timeline};
 use std::error::Error;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -54,6 +54,14 @@ pub(in crate::bench) fn can_run() -> Result<(), Missing> {
         .and_then(|kvm| kvm.create_vm())
         .map(drop)
         .map_err(|error| Missing::new(in_words(&error), "`matchstick host` says what is missing"))
+}
+
+/// Our OCI runtime: a link to this program in `directory`, by whose name it knows what it is.
+pub(in crate::bench) fn runtime_in(directory: &Path) -> Result<PathBuf, String> {
+    let program = own_program().map_err(|missing| missing.why)?;
+    let runtime = directory.join("matchstick-runtime");
+    std::os::unix::fs::symlink(program, &runtime).map_err(|error| error.to_string())?;
+    Ok(runtime)
 }
 
 /// A machine in this process: what a start costs without the start of a process.
