@@ -145,7 +145,7 @@ impl DiskArg {
         let bytes = text.as_bytes();
         let (path, is_read_only) = match bytes.strip_suffix(b",ro") {
             Some(path) => (path, true),
-            None => (bytes.strip_suffix(b",rw").unwrap_or(bytes), false),
+            None => (bytes, false),
         };
         DiskArg { path: OsStr::from_bytes(path).into(), is_read_only }
     }

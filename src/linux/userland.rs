@@ -188,6 +188,38 @@ mod tests {
     }
 
     #[test]
+    fn what_our_init_is_to_do_first_is_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let module = directory.path().join("virtio_blk.ko");
+        fs::write(&module, "a module").unwrap();
+        let disk = super::super::Disk { device: "/dev/vda".into(), kind: "ext4".into(), is_read_only: true };
+        let options = Options {
+            modules: vec![module],
+            disk: Some(disk),
+            args: vec!["two words".into(), "".into()],
+            ..Options::default()
+        };
+        let has = |userland: &Userland, bytes: &[u8]| {
+            userland.initramfs.as_ref().unwrap().windows(bytes.len()).any(|window| window == bytes)
+        };
+        let of_disk = userland(&options).unwrap();
+        assert!(!of_disk.is_ours && of_disk.args.is_empty() && of_disk.init.is_none());
+        assert!(has(&of_disk, b".matchstick/lib/virtio_blk.ko\0"));
+        assert!(
+            has(&of_disk, b".matchstick/modules\0") && has(&of_disk, b"\0/.matchstick/lib/virtio_blk.ko\0")
+        );
+        assert!(has(&of_disk, b"/dev/vda\0ext4\0ro\0/sbin/init\0two words\0\0"));
+        // The directory's own program comes after ours, on the root that is there.
+        fs::write(directory.path().join("init"), INIT).unwrap();
+        let options = Options { rootfs: Some(directory.path().into()), disk: None, ..options };
+        let of_directory = userland(&options).unwrap();
+        assert_eq!(of_directory.init, Some(OUR_INIT));
+        assert!(has(&of_directory, b"\0\0\0/init\0two words\0\0"));
+        let without = userland(&Options { modules: Vec::new(), ..options }).unwrap();
+        assert_eq!((without.init, without.args.len()), (None, 2));
+    }
+
+    #[test]
     fn only_a_static_program_can_be_all_there_is() {
         assert!(check_program(INIT).is_ok());
         assert!(matches!(check_program(b""), Err(PackError::NotElf)));

@@ -1,10 +1,13 @@
-//! Faults that other loaders had, by the number of their advisory: each file that hurt them is refused here, at once
-//! and by name. What has no number is fuzzed (`tests/library/fuzz.rs`).
+//! Faults that other loaders and devices had, by the number of their advisory: each file that hurt them is refused here, at
+//! once and by name, and each driver that did needs a reset. What has no number is fuzzed (`tests/library/fuzz.rs`).
 
-use matchstick::GuestAddress;
 use matchstick::boot::{self, Payload, Protocol};
+use matchstick::device::{Action, Device};
 use matchstick::error::ImageError;
 use matchstick::kvm::Memory;
+use matchstick::virtio::Transport;
+use matchstick::virtio::blk::{Blk, Store};
+use matchstick::{Bytes, GuestAddress};
 use std::time::{Duration, Instant};
 
 /// Where the kernels would be loaded, in bytes from address 0.
@@ -114,4 +117,99 @@ fn cve_2018_7550() {
     refused(Protocol::Multiboot, &multiboot([BASE, BASE, BASE + 64, BASE + 16, BASE]));
     refused(Protocol::Multiboot, &multiboot([BASE, BASE, BASE - 1, 0, BASE]));
     refused(Protocol::Multiboot, &multiboot([BASE, BASE, 0, u32::MAX, BASE]));
+}
+
+/// A virtio disk of eight sectors, its memory of 64 KiB, and a driver that has made a queue of eight: descriptors at 0x1000,
+/// what is available at 0x2000, what was used at 0x3000.
+struct Disk {
+    memory: Memory,
+    device: Transport<Blk>,
+}
+
+impl Disk {
+    fn new() -> Disk {
+        let memory = Memory::from_ranges(&[(GuestAddress(0), 1 << 16)]).unwrap();
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(8 * 512).unwrap();
+        let device = Transport::new(Blk::waiting(Store::new(file, 8, false, b"")), memory.clone());
+        let mut disk = Disk { memory, device };
+        let features = [(0x70, 3), (0x24, 1), (0x20, 1), (0x24, 0), (0x20, 1 << 28), (0x70, 11)];
+        let queue =
+            [(0x30, 0), (0x38, 8), (0x80, 0x1000), (0x90, 0x2000), (0xa0, 0x3000), (0x44, 1), (0x70, 15)];
+        features.into_iter().chain(queue).for_each(|(register, value)| disk.set(register, value));
+        disk
+    }
+
+    fn set(&mut self, register: u64, value: u32) {
+        assert_eq!(self.device.write(register, &value.to_le_bytes()), Action::Continue);
+    }
+
+    fn describe(&mut self, index: u64, address: u64, len: u32, flags: u16, next: u16) {
+        let bytes =
+            [&address.to_le_bytes()[..], &len.to_le_bytes(), &flags.to_le_bytes(), &next.to_le_bytes()]
+                .concat();
+        self.memory.write_slice(&bytes, GuestAddress(0x1000 + 16 * index)).unwrap();
+    }
+
+    /// Makes the chain at descriptor 0 available `count` times, and says whether the device needs a reset.
+    fn breaks(&mut self, count: u16) -> bool {
+        self.memory.write_obj(count, GuestAddress(0x2002)).unwrap();
+        let begin = Instant::now();
+        self.set(0x50, 0);
+        assert!(begin.elapsed() < Duration::from_secs(1));
+        let mut status = [0; 4];
+        self.device.read(0x70, &mut status);
+        status[0] & 64 != 0
+    }
+}
+
+/// Firecracker divided by zero, or wrote behind its queues, when their size was changed once they were in use.
+#[test]
+fn cve_2026_5747() {
+    for size in [0, 3, 256, 32768, u32::MAX] {
+        let mut disk = Disk::new();
+        disk.set(0x38, size);
+        disk.set(0xa0, 0xfff0);
+        disk.memory.write_slice(&[4], GuestAddress(0x4000)).unwrap();
+        disk.describe(0, 0x4000, 16, 1, 1);
+        disk.describe(1, 0x5000, 1, 2, 0);
+        assert!(!disk.breaks(1));
+        let used: u16 = disk.memory.read_obj(GuestAddress(0x3002)).unwrap();
+        assert_eq!(used, 1, "the queue is where it was");
+    }
+}
+
+/// QEMU went on with buffers that were not in memory but a device's: those of the device itself, too.
+#[test]
+fn cve_2021_3748() {
+    for address in [0xd000_0000, 0xfec0_0000, 0xfee0_0000, 0xffff, u64::MAX - 8] {
+        let mut disk = Disk::new();
+        disk.describe(0, 0x4000, 16, 1, 1);
+        disk.describe(1, address, 512, 3, 2);
+        disk.describe(2, 0x5000, 1, 2, 0);
+        assert!(disk.breaks(1), "{address:#x}");
+    }
+}
+
+/// QEMU crashed at a buffer of almost 4 GiB.
+#[test]
+fn cve_2016_7422() {
+    for len in [u32::MAX, 0xffff_f000, 0x8000_0000] {
+        let mut disk = Disk::new();
+        disk.describe(0, 0x4000, 16, 1, 1);
+        disk.describe(1, 0x5000, len, 3, 2);
+        disk.describe(2, 0x5000, 1, 2, 0);
+        assert!(disk.breaks(1), "{len:#x}");
+    }
+}
+
+/// QEMU took memory for more requests than a queue can hold, from a driver that did not wait for answers.
+#[test]
+fn cve_2016_5403() {
+    for count in [9, 0x8000, u16::MAX] {
+        let mut disk = Disk::new();
+        disk.describe(0, 0x4000, 16, 1, 1);
+        disk.describe(1, 0x5000, 1, 2, 0);
+        assert!(disk.breaks(count), "{count}");
+    }
 }

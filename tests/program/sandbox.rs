@@ -36,7 +36,7 @@ fn open_a_file_within() {
 /// A panic is told and ends the process with its status, in every thread, whatever RUST_BACKTRACE asks for.
 #[test]
 fn a_panic_within_is_told_and_is_no_forbidden_call() {
-    for role in ["first", "traced", "other", "input"] {
+    for role in ["first", "traced", "other", "input", "disk"] {
         for backtrace in ["0", "1", "full"] {
             let ended = in_a_process("panic_within", &[("ROLE", role), ("RUST_BACKTRACE", backtrace)]);
             let text = String::from_utf8_lossy(&ended.stderr);
@@ -63,6 +63,7 @@ fn in_role(act: impl FnOnce() + Send + 'static) {
         Ok("traced") => (Sandbox::Traced, Role::FirstVcpu),
         Ok("other") => (Sandbox::Strict, Role::OtherVcpu),
         Ok("input") => (Sandbox::Strict, Role::Input),
+        Ok("disk") => (Sandbox::Strict, Role::Disk),
         _ => (Sandbox::Strict, Role::FirstVcpu),
     };
     sandbox.enter().unwrap();
@@ -76,7 +77,7 @@ fn in_role(act: impl FnOnce() + Send + 'static) {
 /// What a library may do when nobody expects it, and that it gets along without other system calls.
 #[test]
 fn memory_time_and_threads_need_no_other_calls() {
-    for role in ["first", "traced", "other", "input"] {
+    for role in ["first", "traced", "other", "input", "disk"] {
         let ended = in_a_process("rarely_within", &[("ROLE", role)]);
         assert!(ended.status.success(), "{role}: {ended:?}");
     }
@@ -117,7 +118,7 @@ fn rarely_within() {
 /// Memory that is not to be had ends the process with a word, not with a forbidden call.
 #[test]
 fn an_allocation_that_fails_within_is_told() {
-    for role in ["first", "traced", "other", "input"] {
+    for role in ["first", "traced", "other", "input", "disk"] {
         let ended = in_a_process("too_much_within", &[("ROLE", role), ("RUST_BACKTRACE", "0")]);
         let text = String::from_utf8_lossy(&ended.stderr);
         assert!(text.contains("memory allocation of 70368744177664 bytes failed"), "{role}: {ended:?}");
@@ -294,7 +295,7 @@ fn inherited_descriptors_are_closed_but_for_those_that_are_named() {
 fn a_stranger_is_not_signalled_and_no_handler_replaced() {
     let stranger = Program::new("sleep").args(["60"]).start();
     let id = stranger.id() as u64;
-    for role in ["first", "traced", "other", "input"] {
+    for role in ["first", "traced", "other", "input", "disk"] {
         for (name, call, [a, b, c]) in [
             ("tgkill", libc::SYS_tgkill, [id, id, libc::SIGABRT as u64]),
             ("tkill", libc::SYS_tkill, [id, libc::SIGABRT as u64, 0]),
