@@ -112,6 +112,9 @@ fn told(phase: Phase, is_restored: bool) -> Option<&'static str> {
         Phase::Load => Some("the image, its tables and arguments are copied into the guest's memory"),
         Phase::Registers => Some("the first registers are in the page that KVM shares"),
         Phase::Devices => Some("devices, signals and a timer are ready"),
+        Phase::Confine => {
+            Some("the timer is set, and what locks this process in is in force, unless it is off")
+        }
         _ => None,
     }
 }
