@@ -314,6 +314,11 @@ pub fn mount_device(device: &CStr, path: &CStr, kind: &CStr, is_read_only: bool)
     unsafe { syscall!(165, device.as_ptr(), path.as_ptr(), kind.as_ptr(), flags, 0) }.map(drop)
 }
 
+/// Mounts a file system that is made of others, as `told`.
+pub fn mount_told(kind: &CStr, path: &CStr, told: &CStr) -> Result<()> {
+    unsafe { syscall!(165, kind.as_ptr(), path.as_ptr(), kind.as_ptr(), 0, told.as_ptr()) }.map(drop)
+}
+
 /// What is mounted at one place is at another one instead.
 pub fn move_mount(from: &CStr, to: &CStr) -> Result<()> {
     const MS_MOVE: usize = 8192;

@@ -9,7 +9,8 @@ use core::ffi::CStr;
 
 /// The paths of modules, in the order in which they are loaded.
 const MODULES: &CStr = c"/.matchstick/modules";
-/// What becomes the root, if anything: a device, the kind of its file system, `ro` or `rw`. Then the first program there and
+/// What becomes the root, if anything: a device, the kind of its file system, `ro` or `rw`, or `over` for one that cannot be
+/// written to, over which what is written lies in memory. Then the first program there and
 /// its arguments. Where the device is no word, the root stays what it is.
 const ROOT: &CStr = c"/.matchstick/root";
 
@@ -41,7 +42,7 @@ pub fn change(environment: *const *const u8) -> Option<u8> {
     };
     let (device, kind, access) = (next()?, next()?, next()?);
     if !device.is_empty() {
-        if let Err(error) = become_root(device, kind, access == c"ro") {
+        if let Err(error) = become_root(device, kind, access) {
             complain("make the root of", device, error);
             return Some(126);
         }
@@ -54,7 +55,7 @@ pub fn change(environment: *const *const u8) -> Option<u8> {
 }
 
 /// Mounts `device`, and makes it the root for this process and all to come.
-fn become_root(device: &CStr, kind: &CStr, is_read_only: bool) -> Result<(), Errno> {
+fn become_root(device: &CStr, kind: &CStr, access: &CStr) -> Result<(), Errno> {
     const NEW: &CStr = c"/.matchstick/new";
     calls::mkdir(NEW);
     let mut left = PATIENCE;
@@ -62,7 +63,11 @@ fn become_root(device: &CStr, kind: &CStr, is_read_only: bool) -> Result<(), Err
         calls::sleep_a_millisecond();
         left -= 1;
     }
-    calls::mount_device(device, NEW, kind, is_read_only)?;
+    if access == c"over" {
+        overlay(device, kind, NEW)?;
+    } else {
+        calls::mount_device(device, NEW, kind, access == c"ro")?;
+    }
     for (from, to) in [
         (c"/dev", c"/.matchstick/new/dev"),
         (c"/proc", c"/.matchstick/new/proc"),
@@ -77,6 +82,21 @@ fn become_root(device: &CStr, kind: &CStr, is_read_only: bool) -> Result<(), Err
     calls::move_mount(c".", c"/")?;
     calls::change_root(c".")?;
     calls::change_directory(c"/")
+}
+
+/// Mounts `device` with a layer of memory above it at `new`: what is written goes there, and is gone with the machine.
+/// Source: Linux, filesystems/overlayfs.rst.
+fn overlay(device: &CStr, kind: &CStr, new: &CStr) -> Result<(), Errno> {
+    const LOW: &CStr = c"/.matchstick/low";
+    const MEMORY: &CStr = c"/.matchstick/memory";
+    const UPPER: &CStr = c"/.matchstick/memory/upper";
+    const WORK: &CStr = c"/.matchstick/memory/work";
+    const LAYERS: &CStr = c"lowerdir=/.matchstick/low,upperdir=/.matchstick/memory/upper,workdir=/.matchstick/memory/work";
+    [LOW, MEMORY].into_iter().for_each(calls::mkdir);
+    calls::mount_device(device, LOW, kind, true)?;
+    calls::mount(c"tmpfs", MEMORY);
+    [UPPER, WORK].into_iter().for_each(calls::mkdir);
+    calls::mount_told(c"overlay", new, LAYERS)
 }
 
 fn words(bytes: &[u8]) -> impl Iterator<Item = &CStr> {

@@ -6,8 +6,9 @@ use crate::linux::{self, Disk, modules};
 use crate::machine::{Doorbell, Machine};
 use crate::sandbox::Role;
 use crate::text::shown;
+use crate::virtio::Rng;
 use crate::virtio::blk::{Blk, Store, Worker};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Opens and locks the disks that `args` name.
 pub fn open(args: &RunArgs) -> Result<Vec<Store>> {
@@ -33,15 +34,19 @@ pub fn tell(
         let root = root.ok_or_else(|| Error::NoRoot { name: shown(path()) })?;
         options.disk = Some(root);
     }
-    let kind = options.disk.as_ref().map(|disk| disk.kind.clone());
-    names.extend(kind.as_deref());
+    let root = options.disk.clone();
+    names.extend(root.iter().flat_map(Disk::modules));
     let (path, bytes) = kernel;
     let release = modules::release(bytes);
     let directory = release.and_then(|release| modules::directory(path, &release));
-    options.modules = match directory {
-        Some(directory) => modules::find(&directory, &names)?,
-        None => Vec::new(),
-    };
+    let Some(directory) = directory else { return Ok(()) };
+    options.modules = modules::find(&directory, &names)?;
+    // Without it a guest has its random numbers all the same, from what it begins with.
+    if let Ok(found) = modules::find(&directory, &["virtio_rng"]) {
+        let is_new = |module: &PathBuf| !options.modules.contains(module);
+        let found: Vec<_> = found.into_iter().filter(is_new).collect();
+        options.modules.extend(found);
+    }
     Ok(())
 }
 
@@ -51,14 +56,18 @@ pub struct Attached {
     doorbell: Doorbell,
 }
 
-/// Puts disks on a machine.
+/// Puts disks on a machine; one that has any has a source of random numbers as well.
 pub fn attach(machine: &mut Machine, disks: Vec<Store>) -> Result<Vec<Attached>> {
     let mut attach = |store| {
         let (disk, worker) = Blk::new(store);
         machine.add_virtio(disk)?;
         Ok(Attached { worker, doorbell: machine.doorbell()? })
     };
-    disks.into_iter().map(&mut attach).collect()
+    let attached: Vec<_> = disks.into_iter().map(&mut attach).collect::<Result<_>>()?;
+    if !attached.is_empty() {
+        machine.add_virtio(Rng::new())?;
+    }
+    Ok(attached)
 }
 
 /// Gives each its thread.

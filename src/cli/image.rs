@@ -176,7 +176,7 @@ fn kernel(args: &RunArgs) -> Result<Image> {
 }
 
 /// The same for Linux: a kernel that was read, or one whose root file system is made here.
-fn linux_image(args: &RunArgs, kernel: Option<(String, Contents)>) -> Result<Image> {
+fn linux_image(args: &RunArgs, mut kernel: Option<(String, Contents)>) -> Result<Image> {
     let begin = Instant::now();
     let memory = args.memory.unwrap_or(linux::MEMORY);
     let terminal = match sys::stdin_kind() {
@@ -198,26 +198,30 @@ fn linux_image(args: &RunArgs, kernel: Option<(String, Contents)>) -> Result<Ima
         ..linux::Options::default()
     };
     // Which modules a kernel has for its disks is known when it is.
-    let mut found = None;
-    if !disks.is_empty() && args.initrd.is_none() && kernel.is_none() {
-        let (path, bytes) = read_kernel(args, memory)?;
+    let has_root = !disks.is_empty() && args.initrd.is_none();
+    if has_root {
+        let path = linux_kernel(args)?;
+        let bytes = match kernel {
+            Some((_, bytes)) => bytes,
+            None => read(&path, memory, args.timeout)?,
+        };
         disks::tell(args, &disks, (&path, &bytes), &mut options)?;
-        found = Some((shown(&path), bytes));
+        kernel = Some((shown(&path), bytes));
     }
     // The root file system first: a mistake in it is reported even where there is no kernel.
     let userland = match (&args.initrd, &kernel) {
         (Some(path), _) => Userland::given(Some(initrd(path, memory, args.timeout)?), &options),
-        (None, Some(_)) => Userland::given(None, &options),
-        (None, None) => userland(&options)?,
+        (None, Some(_)) if !has_root => Userland::given(None, &options),
+        (None, _) => userland(&options)?,
     };
     if !args.quiet {
         remark_on_skipped(&userland.skipped);
     }
-    let (name, bytes) = match kernel.or(found) {
+    let (name, bytes) = match kernel {
         Some(kernel) => kernel,
         None => {
-            let (path, bytes) = read_kernel(args, memory)?;
-            (shown(&path), bytes)
+            let path = linux_kernel(args)?;
+            (shown(&path), read(&path, memory, args.timeout)?)
         }
     };
     let config = Config {
@@ -252,13 +256,6 @@ fn remark_on_skipped(skipped: &[PathBuf]) {
     };
     let first = skipped.first().map_or(String::new(), shown);
     complain(&format!("left out: {first}{others}, gone or replaced while it was read"), None);
-}
-
-/// The Linux that `args` name, or the newest one installed.
-fn read_kernel(args: &RunArgs, memory: u64) -> Result<(PathBuf, Contents)> {
-    let path = linux_kernel(args)?;
-    let bytes = read(&path, memory, args.timeout)?;
-    Ok((path, bytes))
 }
 
 /// The path of the Linux that `args` name, or of the newest one installed.

@@ -54,7 +54,22 @@ impl Disk {
 
     /// What our init is told of it.
     pub(super) fn words(&self) -> [&str; 3] {
-        [&self.device, &self.kind, if self.is_read_only { "ro" } else { "rw" }]
+        let access = match self.is_read_only {
+            _ if self.needs_overlay() => "over",
+            true => "ro",
+            false => "rw",
+        };
+        [&self.device, &self.kind, access]
+    }
+
+    /// Whether its file system is of a kind that is never written to: then what the guest writes lies in memory, above it.
+    fn needs_overlay(&self) -> bool {
+        ["erofs", "squashfs"].contains(&self.kind.as_str())
+    }
+
+    /// The modules of the kernel that it needs.
+    pub fn modules(&self) -> impl Iterator<Item = &str> {
+        [self.kind.as_str()].into_iter().chain(self.needs_overlay().then_some("overlay"))
     }
 }
 
@@ -88,12 +103,17 @@ mod tests {
     fn a_file_system_is_known_by_its_mark() {
         for (kind, at, mark) in MARKS {
             let disk = Disk::first(&file(at, mark), false, None).unwrap().unwrap();
-            assert_eq!(disk.words(), ["/dev/vda", kind, "rw"]);
+            let overlay = ["erofs", "squashfs"].contains(&kind);
+            assert_eq!(disk.words(), ["/dev/vda", kind, if overlay { "over" } else { "rw" }]);
+            assert_eq!(disk.modules().count(), if overlay { 2 } else { 1 });
         }
         assert_eq!(Disk::first(&file(0, b""), false, None).unwrap(), None);
         let short = tempfile::tempfile().unwrap();
         short.write_all_at(b"hsqs", 0).unwrap();
-        assert_eq!(Disk::first(&short, true, None).unwrap().unwrap().words(), ["/dev/vda", "squashfs", "ro"]);
+        assert_eq!(
+            Disk::first(&short, true, None).unwrap().unwrap().words(),
+            ["/dev/vda", "squashfs", "over"]
+        );
     }
 
     #[test]
@@ -106,6 +126,7 @@ mod tests {
         assert_eq!(words("quiet"), None);
         assert_eq!(words("root=/dev/vda1"), Some(["/dev/vda1", "ext4", "rw"].map(Into::into)));
         let all = "root=/dev/vda1 ro rootfstype=erofs root=/dev/vdb";
-        assert_eq!(words(all), Some(["/dev/vdb", "erofs", "ro"].map(Into::into)));
+        assert_eq!(words(all), Some(["/dev/vdb", "erofs", "over"].map(Into::into)));
+        assert_eq!(words("root=/dev/vda1 ro"), Some(["/dev/vda1", "ext4", "ro"].map(Into::into)));
     }
 }
