@@ -246,7 +246,7 @@ impl Process {
         if let Ok(place) = self.arena.place(at, 4) {
             let (operation, none) = (Argument::Word(libc::FUTEX_WAKE as u64), Argument::Word(0));
             let arguments = [Argument::Memory(place), operation, Argument::Word(1), none, none, none];
-            while sys::call(libc::SYS_futex, arguments) == sys::RESTART {
+            while matches!(sys::call(libc::SYS_futex, arguments), sys::NOT_MADE | sys::RESTART) {
                 // What has called back a thread that ends.
                 let _ = sys::Inbox::take();
             }

@@ -7,7 +7,6 @@ use super::regions::Verdict;
 use super::signal::Trap;
 use super::stub::{self, EXCEPTION, Exception};
 use super::syscall::answer::{Done, Trouble};
-use super::syscall::waits::may_be_interrupted;
 use super::thread::{End, Thread};
 use crate::error::{Error, Result, Step};
 use crate::kvm::ring3::ProgramExit;
@@ -133,6 +132,9 @@ impl Thread {
             self.set_calls();
             self.measure_round_trip()?;
         }
+        // Some KVMs show RIP at the OUT and move it when the vCPU goes on. Should a signal come before that, the call would
+        // look as if nobody had heard of it.
+        self.vcpu.registers_mut().rip = stub::after_call(self.page);
         if how == Return::Jump {
             // SYSRET would do it.
             self.vcpu.registers_mut().rflags = stub::flags(registers.r11, Some(how));
@@ -149,8 +151,8 @@ impl Thread {
                 self.vcpu.registers_mut().rax = -i64::from(errno) as u64;
             }
             // SYSCALL has two bytes: the program goes back to it, with its number.
-            Ok(Done::Again) => {
-                self.is_call_undone = may_be_interrupted(number as i64);
+            Ok(done @ (Done::Again | Done::Interrupted)) => {
+                self.is_call_undone = matches!(done, Done::Interrupted);
                 let registers = self.vcpu.registers_mut();
                 registers.rcx = registers.rcx.wrapping_sub(2);
                 registers.rax = number;

@@ -125,7 +125,7 @@ impl Thread {
             Ok(Done::Value(value)) => Answered::Value(*value as i64),
             Err(Trouble::Errno(errno)) if is_known => Answered::Value(-i64::from(errno.0)),
             Err(Trouble::Errno(_)) => Answered::Unknown,
-            Ok(Done::Again) => Answered::Again,
+            Ok(Done::Again | Done::Interrupted) => Answered::Again,
             Ok(Done::Elsewhere) => Answered::Value(self.vcpu.registers().rax as i64),
             Ok(Done::End(_)) | Err(Trouble::Vmm(_)) => Answered::Never,
         };

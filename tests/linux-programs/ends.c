@@ -188,8 +188,8 @@ static int anew(int again, const char *number) {
     sigprocmask(0, 0, &set);
     struct sigaction action;
     sigaction(SIGUSR2, 0, &action);
-    // The timer of the program before would have come by now, and ended this one.
-    usleep(60000);
+    // The timer of the program before would have come by then, and ended this one.
+    if (again == 1) usleep(900000);
     printf("stage %d: same process %d, first thread %d, mask kept %d, handler %d, alone %d\n", again,
            getpid() == atoi(number), syscall(SYS_gettid) == getpid(), sigismember(&set, SIGUSR1),
            action.sa_handler != SIG_DFL, access("/proc/self/task", F_OK));
@@ -199,7 +199,7 @@ static int anew(int again, const char *number) {
     signal(SIGUSR2, (void (*)(int))becomes);
     timer_t timer;
     struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM};
-    struct itimerspec time = {.it_value.tv_nsec = 50000000};
+    struct itimerspec time = {.it_value.tv_nsec = 800000000};
     switch (again) {
     case 0:
         for (int i = 0; i < 3; i++) pthread_create(&thread, 0, i ? sleeps : spins, 0);

@@ -1,5 +1,6 @@
 // The calls that a VM answers by itself: what they say after fork, in threads, with other users, and while signals come.
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -102,14 +103,19 @@ int main(void) {
     // A call that waits for nothing is not ended by a handler, which comes before or after it.
     struct sigaction action = {.sa_handler = on_alarm};
     sigaction(SIGALRM, &action, 0);
-    timer = (struct itimerval){{0, 200}, {0, 200}};
+    timer = (struct itimerval){{0, 1000}, {0, 1000}};
     setitimer(ITIMER_REAL, &timer, 0);
-    for (alarms = wrong = 0; alarms < 400;) {
+    for (alarms = wrong = 0; alarms < 300;) {
         struct itimerval left;
         wrong += getitimer(ITIMER_VIRTUAL, &left) != 0;
         wrong += getpgid(0) < 0;
         wrong += lseek(pipes[0], 0, SEEK_SET) == 0;
         wrong += kill(process, 0) != 0;
+        // A file is read and written to without waiting, and so is a pipe that has room.
+        char byte;
+        wrong += write(pipes[1], "x", 1) != 1 || read(pipes[0], &byte, 1) != 1;
+        int file = open("/proc/self/exe", O_RDONLY);
+        wrong += file < 0 || read(file, &byte, 1) != 1 || fcntl(file, F_GETFL) < 0 || close(file);
     }
     timer = (struct itimerval){{0, 0}, {0, 0}};
     setitimer(ITIMER_REAL, &timer, 0);

@@ -4,14 +4,16 @@ use super::by_handlers::BY_HANDLERS;
 use crate::error::Error;
 use crate::program::errno::Errno;
 use crate::program::thread::End;
-use crate::sys::program::{self as sys, Argument, Fault, RESTART};
+use crate::sys::program::{self as sys, Argument, Fault, NOT_MADE, RESTART};
 
 /// A system call was served.
 pub enum Done {
     /// Its result.
     Value(u64),
-    /// Not made: a signal came first.
+    /// Not made: a signal came before it.
     Again,
+    /// Ended by a signal: its handler decides whether it is made again.
+    Interrupted,
     /// The program goes on elsewhere; its registers are set.
     Elsewhere,
     /// The thread, or the process, ends.
@@ -72,7 +74,8 @@ pub fn errno(errno: i32) -> Answer {
 /// The kernel's answer.
 pub fn made(answer: i64) -> Answer {
     match answer {
-        RESTART => Ok(Done::Again),
+        NOT_MADE => Ok(Done::Again),
+        RESTART => Ok(Done::Interrupted),
         -4095..0 => errno(-answer as i32),
         _ => value(answer as u64),
     }

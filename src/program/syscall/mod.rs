@@ -16,7 +16,6 @@ mod paths;
 mod process;
 mod signal;
 pub mod table;
-pub mod waits;
 
 use super::process::Process;
 use super::thread::Thread;

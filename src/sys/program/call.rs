@@ -14,12 +14,14 @@
 use super::arena::Place;
 use super::inbox::Inbox;
 use super::stopwatch::timed;
-use std::arch::global_asm;
+use std::arch::{asm, global_asm};
 use std::ffi::CStr;
 use std::marker::PhantomData;
 
-/// The result of a call that was not made, or is to be made again after a signal: the kernel's own ERESTARTSYS, which
-/// no program sees.
+/// The result of a call that was not made, as a signal was there before: a number that no program sees.
+pub const NOT_MADE: i64 = -513;
+/// The result of a call that a signal has ended in the kernel, and that is to be made again or to fail: the kernel's own
+/// ERESTARTSYS, which no program sees.
 pub const RESTART: i64 = -512;
 
 /// An argument.
@@ -240,7 +242,8 @@ fn futex_addresses(operation: i32) -> Option<u8> {
 
 // RDI: the word that says whether a signal waits. RSI: the number and six arguments. RAX: the kernel's answer.
 global_asm!(
-    ".globl matchstick_call, matchstick_call_begin, matchstick_call_end, matchstick_call_interrupted",
+    ".globl matchstick_call, matchstick_call_begin, matchstick_call_at, matchstick_call_end",
+    ".globl matchstick_call_not_made, matchstick_call_interrupted",
     "matchstick_call:",
     "push rbx",
     "mov rbx, rdi",
@@ -251,12 +254,18 @@ global_asm!(
     "mov r8, [rsi + 40]",
     "mov r9, [rsi + 48]",
     "mov rsi, [rsi + 16]",
-    // From here to the call's end, `arrived` moves RIP to the third label.
+    // From here to the call's end, `arrived` moves RIP to where `way_out` says.
     "matchstick_call_begin:",
+    "xor ecx, ecx",
     "cmp dword ptr [rbx], 0",
-    "jne matchstick_call_interrupted",
+    "jne matchstick_call_not_made",
+    "matchstick_call_at:",
     "syscall",
     "matchstick_call_end:",
+    "pop rbx",
+    "ret",
+    "matchstick_call_not_made:",
+    "mov rax, -513",
     "pop rbx",
     "ret",
     "matchstick_call_interrupted:",
@@ -268,22 +277,41 @@ global_asm!(
 unsafe extern "C" {
     fn matchstick_call(waits: *const u32, words: *const u64) -> i64;
     fn matchstick_call_begin();
+    fn matchstick_call_at();
     fn matchstick_call_end();
+    fn matchstick_call_not_made();
     fn matchstick_call_interrupted();
 }
 
-/// Whether a thread at `rip` is about to make a call, and has not made it.
-pub(super) fn is_before_call(rip: usize) -> bool {
-    (matchstick_call_begin as *const () as usize..matchstick_call_end as *const () as usize).contains(&rip)
+/// Where a thread at `rip` is led that a signal has come for, if it is about to make a call. The kernel puts one whose call
+/// it has ended back to its instruction, as the signal's handler is one with SA_RESTART; then RCX has what SYSCALL has put
+/// there, and not the 0 from before.
+pub(super) fn way_out(rip: usize, rcx: u64) -> Option<usize> {
+    let [begin, at, end] = [
+        matchstick_call_begin as *const (),
+        matchstick_call_at as *const (),
+        matchstick_call_end as *const (),
+    ]
+    .map(|label| label as usize);
+    if !(begin..end).contains(&rip) {
+        return None;
+    }
+    let was_made = rip == at && (rcx != 0 || !changes_rcx());
+    let way = if was_made { matchstick_call_interrupted } else { matchstick_call_not_made };
+    Some(way as *const () as usize)
 }
 
-/// Where such a thread is led.
-#[expect(non_snake_case, reason = "a constant that only the linker knows")]
-pub(super) fn INTERRUPTED() -> usize {
-    matchstick_call_interrupted as *const () as usize
+/// Whether SYSCALL puts the address behind it into RCX, as it does (SDM volume 2B, "SYSCALL") but with FRED.
+fn changes_rcx() -> bool {
+    let rcx: u64;
+    // SAFETY: getpid(2) takes nothing and changes nothing but what is said here.
+    unsafe {
+        asm!("syscall", inlateout("rax") libc::SYS_getpid => _, inlateout("rcx") 0_u64 => rcx, out("r11") _);
+    }
+    rcx != 0
 }
 
-/// Makes a call and returns the kernel's answer: below 0 an error, [`RESTART`] if a signal was there first.
+/// Makes a call and returns the kernel's answer: below 0 an error, [`NOT_MADE`] or [`RESTART`] if a signal came first.
 ///
 /// # Panics
 /// For a call that cannot be passed on, or one with a number in the place of an address: a fault of ours.

@@ -20,7 +20,7 @@ mod wall;
 
 pub use arena::{Arena, Source};
 pub use call::{
-    Argument, FCNTLS, IOCTLS, Message, PRCTLS, Part, Piece, RESTART, addresses, call, is_passed_on,
+    Argument, FCNTLS, IOCTLS, Message, NOT_MADE, PRCTLS, Part, Piece, RESTART, addresses, call, is_passed_on,
 };
 pub use copy::Fault;
 pub use files::{Handle, Identity, Kind, close, close_on_exec, identity, lists_descriptors};

@@ -8,7 +8,7 @@
 //! The same handler fixes a fault in a [`copy`](super::copy), which is how the VMM finds out that an address of the
 //! program has no memory behind it. Sources: signal(7), rt_sigaction(2), `struct sigcontext` in asm/sigcontext.h.
 
-use super::call::{INTERRUPTED, is_before_call};
+use super::call::way_out;
 use super::copy::end_of_copy;
 use super::inbox::{INFO, note};
 use super::limits;
@@ -120,6 +120,7 @@ extern "C" fn arrived(signal: i32, info: *const u8, context: *mut libc::c_void) 
             }
             limits::look(std::slice::from_raw_parts(info, INFO));
         }
+        let rcx = (*context).uc_mcontext.gregs[libc::REG_RCX as usize] as u64;
         let rip = &mut (*context).uc_mcontext.gregs[libc::REG_RIP as usize];
         if matches!(signal, libc::SIGSEGV | libc::SIGBUS) && info.add(CODE).cast::<i32>().read() > 0 {
             if let Some(end) = end_of_copy(*rip as usize) {
@@ -131,8 +132,8 @@ extern "C" fn arrived(signal: i32, info: *const u8, context: *mut libc::c_void) 
             return;
         }
         note(signal, std::slice::from_raw_parts(info, INFO));
-        if is_before_call(*rip as usize) {
-            *rip = INTERRUPTED() as i64;
+        if let Some(out) = way_out(*rip as usize, rcx) {
+            *rip = out as i64;
         }
         (&raw mut (*context).uc_sigmask).cast::<u64>().write_unaligned(WHOLE_MASK & !OURS);
     }
