@@ -4,7 +4,7 @@ use super::error::Result;
 use super::korean::say;
 use super::lesson;
 use super::option::{CommandHelp, Given, HELP, OptionHelp, Parsed, option};
-use super::print::{print_beside, print_drawn};
+use super::print::{print_drawn, tell_beside};
 use super::terminal::{BOLD, PLAIN, Terminal, columns, locale_language};
 use crate::explain::figures::Figures;
 use crate::explain::{LANGUAGES, Language, Lesson, live, markdown, nearest, words};
@@ -83,7 +83,7 @@ pub fn run(request: &Request) -> Result<u8> {
         );
         let terminal = for_terminal(&terminal, language);
         let text: String = say(&lines).lines().map(|line| terminal.finish(line) + "\n").collect();
-        print_beside(&text)?;
+        tell_beside(&text)?;
     }
     Ok(0)
 }

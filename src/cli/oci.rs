@@ -4,7 +4,7 @@
 
 use super::error::Result;
 use super::option::{CommandHelp, Given, HELP, OptionHelp, Parsed, option};
-use super::print::print;
+use super::print::print_data;
 use crate::oci::{self, Caller, is_call};
 use crate::text::shown;
 use lexopt::Parser;
@@ -114,15 +114,15 @@ pub fn run(args: &OciArgs) -> Result<u8> {
         let (file, text) = caller.plan()?;
         if let Some(file) = file {
             let (link, own) = oci::planned_link()?;
-            print(&format!("# {link}: a link to {}\n# {}\n", shown(own), shown(file)))?;
+            print_data(&format!("# {link}: a link to {}\n# {}\n", shown(own), shown(file)))?;
         }
         if args.dry || file.is_none() {
-            print(&text)?;
+            print_data(&text)?;
         } else {
             caller.install()?;
         }
-        print(&format!("# {}\n", caller.then()))?;
+        print_data(&format!("# {}\n", caller.then()))?;
     }
     let runtime = oci::check()?;
-    print(&format!("# a container whose program is a VM was made with {}, and runs\n", shown(runtime)))
+    print_data(&format!("# a container whose program is a VM was made with {}, and runs\n", shown(runtime)))
 }

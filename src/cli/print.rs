@@ -2,6 +2,7 @@
 
 use super::error::Result;
 use super::korean::say;
+use super::terminal::Terminal;
 use crate::error::{self, Error};
 use crate::sys;
 use crate::text::{one_line, plain};
@@ -9,8 +10,14 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 
-/// Writes text of ours to stdout. What a terminal would obey in it, from whoever's name, is spelled out.
+/// Writes text of ours to stdout, in ASCII if the locale knows no more. What a terminal would obey in it, from whoever's
+/// name, is spelled out.
 pub fn print(text: &str) -> Result<u8> {
+    print_drawn(&Terminal::of_locale().fit(&plain(text)))
+}
+
+/// The same for what a program is to read: its characters stay what they are.
+pub fn print_data(text: &str) -> Result<u8> {
     print_drawn(&plain(text))
 }
 
@@ -20,7 +27,12 @@ pub fn print_drawn(text: &str) -> Result<u8> {
     Ok(0)
 }
 
-/// Writes what was asked for to stderr, where the guest has stdout. It holds nothing that a terminal would obey.
+/// The same as `print` on stderr, where the guest has stdout. It holds nothing that a terminal would obey.
+pub fn tell_beside(text: &str) -> error::Result<()> {
+    print_beside(&Terminal::of_locale().fit(text))
+}
+
+/// Writes what was asked for to stderr, as it is.
 pub fn print_beside(text: &str) -> error::Result<()> {
     let failed = |source| Error::Export { path: "standard error".into(), source };
     sys::write_all(io::stderr(), text.as_bytes()).map_err(failed)
@@ -65,5 +77,7 @@ pub fn complain(line: &str, hint: Option<&str>) {
         _ => say(line).into_owned(),
     };
     let hint = hint.map_or(String::new(), |hint| format!("{}: {}\n", say(" hint"), say(hint)));
-    let _ = sys::write_all(io::stderr(), format!("{}\n{hint}", one_line(&line)).as_bytes());
+    // A name in it stays what it is.
+    let text = Terminal::of_locale().spell(&format!("{}\n{hint}", one_line(&line)));
+    let _ = sys::write_all(io::stderr(), text.as_bytes());
 }

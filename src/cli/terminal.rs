@@ -65,9 +65,16 @@ impl Terminal {
         let has_colour = stdout().is_terminal() && variable("NO_COLOR").is_none();
         Terminal {
             width: width.clamp(1, WIDTH_MAX),
-            unicode: charset(&locale(variable)) == "UTF-8",
             colour: has_colour && variable("TERM").is_some_and(|term| term != "dumb"),
+            ..Terminal::of_locale()
         }
+    }
+
+    /// What is known without a look at it: the characters of its locale. For a process that may not look any more.
+    pub fn of_locale() -> Terminal {
+        let variable = |name| env::var(name).ok().filter(|value| !value.is_empty());
+        let unicode = charset(&locale(variable)) == "UTF-8";
+        Terminal { width: WIDTH_DEFAULT, unicode, colour: false }
     }
 
     /// `text` with what this terminal cannot show replaced by what it can.
@@ -76,6 +83,15 @@ impl Terminal {
             text.to_owned()
         } else {
             text.chars().map(|c| ascii(c).unwrap_or('?'.into())).collect()
+        }
+    }
+
+    /// The same of what ASCII can say in other characters; all else, such as a name, stays.
+    pub fn spell(&self, text: &str) -> String {
+        if self.unicode {
+            text.to_owned()
+        } else {
+            text.chars().map(|c| ascii(c).unwrap_or(c.into())).collect()
         }
     }
 
@@ -234,7 +250,8 @@ fn ascii(c: char) -> Option<String> {
         '–' | '─' | '—' | '−' => "-".into(),
         '│' => "|".into(),
         '┌' | '┐' | '└' | '┘' | '├' | '┤' | '┬' | '┴' | '┼' => "+".into(),
-        '▶' | '▷' => ">".into(),
+        '▶' | '▷' | '▸' => ">".into(),
+        '▇' | '█' => "#".into(),
         '◀' => "<".into(),
         '▲' => "^".into(),
         '▼' => "v".into(),
@@ -309,7 +326,7 @@ mod tests {
     #[test]
     fn what_ascii_lacks_is_spelled() {
         assert_eq!(PLAIN_TERMINAL.fit("10 µs → 2 × 5 …"), "10 us -> 2 x 5 ...");
-        assert_eq!(PLAIN_TERMINAL.fit("가"), "?");
+        assert_eq!((PLAIN_TERMINAL.fit("가"), PLAIN_TERMINAL.spell("가 …")), ("?".into(), "가 ...".into()));
         let framed = PLAIN_TERMINAL.frame("a", None, &["b".into()], 30);
         assert!(framed.iter().all(|line| line.is_ascii()), "{framed:#?}");
     }

@@ -4,7 +4,7 @@
 //! shell would, and watch: the child notes its phases on the same clock and hands them over a pipe.
 
 use super::error::Result;
-use super::print::{complain, print_beside};
+use super::print::{complain, tell_beside};
 use super::status;
 use crate::error::{Error, Step};
 use crate::sys;
@@ -161,7 +161,7 @@ pub fn measure() -> Result<u8> {
         true => Ok(()),
         false => {
             marks.push((Phase::Reap.to_string(), reaped));
-            print_beside(&waterfall(&marks))
+            tell_beside(&waterfall(&marks))
         }
     };
     match (status.code(), status.signal()) {

@@ -5,7 +5,7 @@ use super::error::Result;
 use super::gdb;
 use super::option::{CommandHelp, OptionHelp, Parsed, option};
 use super::output_file::OutputFile;
-use super::print::print_beside;
+use super::print::{print_beside, tell_beside};
 use super::run_options::{self, RUN_OPTIONS, RunArgs, beside_run};
 use super::start;
 #[cfg(feature = "debugger")]
@@ -163,6 +163,7 @@ pub fn run(run: &RunArgs, args: &TraceArgs) -> Result<u8> {
             run,
             output,
             if args.json { plain_json(&json::lines(&recording)) } else { plain(&story::tell(&recording)) },
+            args.json,
         ),
     ];
     sys::die_if_noted();
@@ -189,7 +190,7 @@ fn walk(run: &RunArgs, args: &TraceArgs, output: Option<OutputFile>) -> Result<u
         true => plain_json(&step::json_lines(&steps, count)),
         false => plain(&step::tell(&ended.image.name, &steps, count)),
     };
-    let written = hand_over(run, output, text);
+    let written = hand_over(run, output, text, args.json);
     sys::die_if_noted();
     let status = ended.conclude(run)?;
     written?;
@@ -197,11 +198,12 @@ fn walk(run: &RunArgs, args: &TraceArgs, output: Option<OutputFile>) -> Result<u
 }
 
 /// Gives the story to whoever wanted it.
-fn hand_over(run: &RunArgs, output: Option<OutputFile>, text: String) -> error::Result<()> {
+fn hand_over(run: &RunArgs, output: Option<OutputFile>, text: String, is_json: bool) -> error::Result<()> {
     match output {
         Some(output) => output.write(&text)?,
-        None if !run.quiet => print_beside(&text)?,
-        None => {}
+        None if run.quiet => {}
+        None if is_json => print_beside(&text)?,
+        None => tell_beside(&text)?,
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::error::Result;
 use super::exec::{self, ExecArgs};
 use super::option::{CommandHelp, Given, OptionHelp, Parsed};
 use super::output_file::OutputFile;
-use super::print::print_beside;
+use super::print::{print_beside, tell_beside};
 use super::trace::TraceArgs;
 use crate::error::{self, Error, Step};
 use crate::sys;
@@ -187,7 +187,8 @@ impl Teller {
         let text = if self.is_json { plain_json(text) } else { plain(text) };
         match &self.output {
             Some(output) => output.append(&text),
-            None => print_beside(&text),
+            None if self.is_json => print_beside(&text),
+            None => tell_beside(&text),
         }
     }
 

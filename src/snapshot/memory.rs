@@ -64,7 +64,7 @@ pub fn used_pages(chunk: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
 /// ends with the memory.
 pub fn write(file: &File, offset: u64, memory: &Memory) -> io::Result<(u64, u64)> {
     let mut digest = Digest::new();
-    let mut chunk = vec![0; CHUNK * PAGE];
+    let mut chunk = zeroes(CHUNK * PAGE)?;
     let mut number = 0;
     for region in memory.iter() {
         let pages = region.len() / PAGE as u64;
@@ -105,7 +105,7 @@ pub fn each_page_in(
 ) -> io::Result<()> {
     let mut file = file.try_clone()?;
     let end = offset + part.end;
-    let mut chunk = vec![0; CHUNK * PAGE];
+    let mut chunk = zeroes(CHUNK * PAGE)?;
     let mut at = offset + part.start;
     while let Some(data) = crate::sys::next_data(&mut file, at)?.filter(|&data| data < end) {
         // The file system may say that data begin within a page.

@@ -470,3 +470,52 @@ fn closed_descriptors_are_not_mistaken_for_files_of_ours() {
     matchstick(["trace", "hello"]).closed(&[2]).run().status(125).printed(hello);
     matchstick(["run", "--timings"]).closed(&[0, 1, 2]).run().status(125);
 }
+
+/// Whoever's locale knows no more than ASCII gets no more, from any command.
+#[test]
+fn without_unicode_every_command_speaks_ascii() {
+    if !has_kvm() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let image = dir.path().join("golden.ms");
+    let image = image.to_str().unwrap();
+    let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let mut all: Vec<Vec<String>> = [
+        "help",
+        "guests",
+        "host",
+        "explain",
+        "explain kvm",
+        "lab",
+        "run hello --timings",
+        "run fault -- triple",
+        "trace hello",
+        "trace smp --step",
+        "trace exec /bin/true",
+        "exec --timings /bin/true",
+        "run nope",
+        "bench --only process,vm --runs 6",
+        "bench isolation --only process,vm",
+        "bench memory --only process,vm",
+        "bench parallel --only process,vm",
+    ]
+    .map(words)
+    .to_vec();
+    for command in
+        ["run", "exec", "oci", "run-image", "images", "trace", "snapshot", "clone", "diff", "bench"]
+    {
+        all.push(words(&format!("help {command}")));
+    }
+    all.extend(
+        [&["snapshot", "primes", "-o", image][..], &["clone", image]]
+            .map(|words| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>()),
+    );
+    for words in all {
+        let ended = matchstick(&words).env("LC_ALL", "C").limit(Duration::from_secs(120)).run();
+        let said = format!("{}{}", ended.text(), ended.stderr);
+        assert!(!said.is_empty(), "{words:?}");
+        let line = said.lines().find(|line| !line.is_ascii());
+        assert_eq!(line, None, "{words:?}");
+    }
+}

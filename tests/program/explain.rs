@@ -63,7 +63,10 @@ fn the_commands_of_ours_that_lessons_show_work() {
             continue;
         }
         let script = command.replace("matchstick ", "\"$0\" ");
-        let ended = Program::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_matchstick")]).run();
+        let ended = Program::new("sh")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_matchstick")])
+            .limit(std::time::Duration::from_secs(120))
+            .run();
         ended.status(0);
     }
     if !has_kvm() {

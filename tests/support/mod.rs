@@ -185,14 +185,8 @@ impl Program {
     pub fn new(program: impl AsRef<OsStr>) -> Program {
         let mut command = Command::new(program);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        // What is said is compared in English, whoever runs the tests.
-        if ["LC_ALL", "LC_MESSAGES", "LANG"]
-            .into_iter()
-            .find_map(std::env::var_os)
-            .is_some_and(|locale| locale.as_encoded_bytes().starts_with(b"ko"))
-        {
-            command.env("LC_ALL", "C.UTF-8");
-        }
+        // What is said is compared in English and with all its characters, whoever runs the tests.
+        command.env_remove("LC_ALL").env_remove("LC_MESSAGES").env_remove("LC_CTYPE").env("LANG", "C.UTF-8");
         Program { command, input: Input::Bytes(Vec::new()), limit: LIMIT }
     }
 

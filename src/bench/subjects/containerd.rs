@@ -14,7 +14,7 @@ use crate::container::cgroup::remove_everywhere;
 use crate::container::mark;
 use std::cell::RefCell;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 /// containerd keeps what belongs to different users of it apart by such names.
@@ -54,6 +54,13 @@ fn command(name: &'static str, about: &'static str, payload: &Payload) -> Comman
     Command::new(Kind::Engine, name, about, payload, words).tidied_by(tidy).of_version_of("ctr")
 }
 
+/// A call of ctr. A daemon that does not run would be waited for.
+fn words(program: &Path, more: &[&str]) -> Vec<OsString> {
+    let options = ["--connect-timeout", "2s", "--namespace", NAMESPACE];
+    let words = options.into_iter().chain(more.iter().copied()).map(OsString::from);
+    [program.into()].into_iter().chain(words).collect()
+}
+
 /// A container that is made and removed by each start.
 struct Container {
     program: PathBuf,
@@ -65,13 +72,12 @@ struct Container {
 
 impl Container {
     fn new(name: &str, program: PathBuf, payload: &Payload, is_vm: bool) -> Result<Container, String> {
+        rootfs::call(&words(&program, &["version"]))?;
         let rootfs = Rootfs::new(name, payload, &[]).map_err(|error| error.to_string())?;
         let runtime = if is_vm { Some(vm::runtime_in(rootfs.directory())?) } else { None };
         let container = Container { program, name: rootfs.unique_name(), rootfs, runtime };
-        // A daemon that does not run would be waited for.
-        rootfs::call(&container.words(&["--connect-timeout", "2s", "version"]))?;
-        let names =
-            rootfs::output_of(&container.words(&["containers", "list", "--quiet"])).unwrap_or_default();
+        let list = words(&container.program, &["containers", "list", "--quiet"]);
+        let names = rootfs::output_of(&list).unwrap_or_default();
         for left_over in names.lines().filter(|name| mark::is_left_over(name)) {
             container.remove(left_over);
         }
@@ -79,13 +85,8 @@ impl Container {
         Ok(container)
     }
 
-    fn words(&self, more: &[&str]) -> Vec<OsString> {
-        let program = [self.program.clone().into(), "--namespace".into(), NAMESPACE.into()].into_iter();
-        program.chain(more.iter().map(OsString::from)).collect()
-    }
-
     fn run(&self) -> Vec<OsString> {
-        let mut words = self.words(&["run", "--rm", "--rootfs", "--read-only"]);
+        let mut words = words(&self.program, &["run", "--rm", "--rootfs", "--read-only"]);
         if let Some(runtime) = &self.runtime {
             words.extend(["--runc-binary".into(), runtime.into()]);
         }
@@ -95,8 +96,8 @@ impl Container {
 
     /// Ends what is left of a container whose client was killed.
     fn remove(&self, name: &str) {
-        rootfs::quietly(&self.words(&["task", "rm", "--force", name]));
-        rootfs::quietly(&self.words(&["container", "rm", name]));
+        rootfs::quietly(&words(&self.program, &["task", "rm", "--force", name]));
+        rootfs::quietly(&words(&self.program, &["container", "rm", name]));
         remove_everywhere(name);
     }
 }
@@ -105,7 +106,7 @@ impl Drop for Container {
     fn drop(&mut self) {
         self.remove(&self.name);
         // Which fails as long as another race has something in it.
-        rootfs::quietly(&self.words(&["namespace", "rm", NAMESPACE]));
+        rootfs::quietly(&words(&self.program, &["namespace", "rm", NAMESPACE]));
         remove_everywhere(NAMESPACE);
     }
 }
