@@ -38,7 +38,7 @@ pub fn change(environment: *const *const u8) -> Option<u8> {
     let mut next = || {
         let (word, behind) = rest.split_at(rest.iter().position(|byte| *byte == 0)? + 1);
         rest = behind;
-        CStr::from_bytes_with_nul(word).ok()
+        string(word)
     };
     let (device, kind, access) = (next()?, next()?, next()?);
     if !device.is_empty() {
@@ -56,7 +56,9 @@ pub fn change(environment: *const *const u8) -> Option<u8> {
 
 /// Mounts `device`, and makes it the root for this process and all to come.
 fn become_root(device: &CStr, kind: &CStr, access: &CStr) -> Result<(), Errno> {
-    const NEW: &CStr = c"/.matchstick/new";
+    const NEW: &CStr = c"new";
+    // Names are short from here on.
+    calls::change_directory(c"/.matchstick")?;
     calls::mkdir(NEW);
     let mut left = PATIENCE;
     while left > 0 && calls::open(device).map(calls::close).is_err() {
@@ -69,9 +71,9 @@ fn become_root(device: &CStr, kind: &CStr, access: &CStr) -> Result<(), Errno> {
         calls::mount_device(device, NEW, kind, access == c"ro")?;
     }
     for (from, to) in [
-        (c"/dev", c"/.matchstick/new/dev"),
-        (c"/proc", c"/.matchstick/new/proc"),
-        (c"/sys", c"/.matchstick/new/sys"),
+        (c"/dev", c"new/dev"),
+        (c"/proc", c"new/proc"),
+        (c"/sys", c"new/sys"),
     ] {
         // Where there is no such directory, the system does without it, or mounts its own.
         let _ = calls::move_mount(from, to);
@@ -87,11 +89,11 @@ fn become_root(device: &CStr, kind: &CStr, access: &CStr) -> Result<(), Errno> {
 /// Mounts `device` with a layer of memory above it at `new`: what is written goes there, and is gone with the machine.
 /// Source: Linux, filesystems/overlayfs.rst.
 fn overlay(device: &CStr, kind: &CStr, new: &CStr) -> Result<(), Errno> {
-    const LOW: &CStr = c"/.matchstick/low";
-    const MEMORY: &CStr = c"/.matchstick/memory";
-    const UPPER: &CStr = c"/.matchstick/memory/upper";
-    const WORK: &CStr = c"/.matchstick/memory/work";
-    const LAYERS: &CStr = c"lowerdir=/.matchstick/low,upperdir=/.matchstick/memory/upper,workdir=/.matchstick/memory/work";
+    const LOW: &CStr = c"low";
+    const MEMORY: &CStr = c"memory";
+    const UPPER: &CStr = c"memory/upper";
+    const WORK: &CStr = c"memory/work";
+    const LAYERS: &CStr = c"lowerdir=low,upperdir=memory/upper,workdir=memory/work";
     [LOW, MEMORY].into_iter().for_each(calls::mkdir);
     calls::mount_device(device, LOW, kind, true)?;
     calls::mount(c"tmpfs", MEMORY);
@@ -100,7 +102,13 @@ fn overlay(device: &CStr, kind: &CStr, new: &CStr) -> Result<(), Errno> {
 }
 
 fn words(bytes: &[u8]) -> impl Iterator<Item = &CStr> {
-    bytes.split_inclusive(|byte| *byte == 0).filter_map(|word| CStr::from_bytes_with_nul(word).ok())
+    bytes.split_inclusive(|byte| *byte == 0).filter_map(string)
+}
+
+/// A word with the zero byte at its end, if that is there. It has no other one.
+fn string(word: &[u8]) -> Option<&CStr> {
+    // SAFETY: whoever calls has cut it off behind the first zero byte; core would look for that once more.
+    word.ends_with(&[0]).then(|| unsafe { CStr::from_bytes_with_nul_unchecked(word) })
 }
 
 fn complain(what: &str, name: &CStr, error: Errno) {
