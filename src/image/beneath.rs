@@ -3,6 +3,7 @@
 //! A name of an archive becomes names, none of which leads up or begins at the root; a directory is opened so that no link
 //! leads out of it. Source: openat2(2), RESOLVE_BENEATH.
 
+use crate::sys::not_raced;
 use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use std::io;
@@ -50,7 +51,12 @@ pub fn as_far_as_may_be(errno: Errno) -> Result<(), Errno> {
 
 pub fn open_directory(root: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
     let path = if path.is_empty() { &b"."[..] } else { path };
-    fs::openat2(root, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), BENEATH)
+    open(root, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC)
+}
+
+/// What is there below `root`, whatever is renamed meanwhile.
+pub fn open(root: &OwnedFd, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    not_raced(|| fs::openat2(root, path, flags, Mode::empty(), BENEATH), |errno| *errno == Errno::AGAIN)
 }
 
 /// A directory of a directory, to be listed.

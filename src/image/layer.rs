@@ -7,8 +7,8 @@
 
 use super::archive::{Archive, ArchiveError, Entry, Kind, Skip};
 use super::beneath::{
-    BENEATH, DEPTH_MAX, Trouble, as_far_as_may_be, below, is_directory, is_same, joined, list,
-    may_give_owners, names, names_of_target, open_directory, times,
+    DEPTH_MAX, Trouble, as_far_as_may_be, below, is_directory, is_same, joined, list, may_give_owners, names,
+    names_of_target, open, open_directory, times,
 };
 use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
@@ -139,7 +139,7 @@ impl Unpacker {
         for (name, attributes) in self.directories.iter().rev() {
             let name = if name.is_empty() { &b"."[..] } else { name };
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            match fs::openat2(&self.root, name, flags, Mode::empty(), BENEATH) {
+            match open(&self.root, name, flags) {
                 Ok(directory) => self.set(directory.as_fd(), attributes)?,
                 // A later layer has taken it away.
                 Err(_) => continue,

@@ -1,6 +1,6 @@
 //! Files and pipes, beyond what std has.
 //!
-//! Sources: memfd_create(2), lseek(2), fcntl(2), flock(2), fallocate(2), openat(2), readlinkat(2); kernel: admin-guide/mm/pagemap.rst.
+//! Sources: memfd_create(2), lseek(2), fcntl(2), flock(2), fallocate(2), openat(2), openat2(2), readlinkat(2); kernel: admin-guide/mm/pagemap.rst.
 
 use super::check;
 use libc::c_int;
@@ -184,4 +184,21 @@ pub fn unmount(path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: a string that ends in zero, and a number.
     super::check(unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW) })
+}
+
+/// What `open` finds, a lookup by openat2(2) that must not lead out of a directory. Linux says EAGAIN (`is_raced`) where it
+/// cannot be sure of `..`, as something was renamed or mounted meanwhile, anywhere on the machine: then once more, but not
+/// for ever.
+pub fn not_raced<T, E>(
+    mut open: impl FnMut() -> Result<T, E>,
+    is_raced: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    const TRIES: u32 = 10_000;
+    for _ in 1..TRIES {
+        match open() {
+            Err(error) if is_raced(&error) => {}
+            found => return found,
+        }
+    }
+    open()
 }

@@ -28,8 +28,8 @@ pub use confine::{
     on_forbidden_call, share_one_heap,
 };
 pub use file::{
-    Hole, inherited_pipe, link_target, make_hole, memory_file, next_data, open_at, open_without_waiting,
-    own_pages, pipe_for_child, try_lock, unmount, wait_for_input, write_all,
+    Hole, inherited_pipe, link_target, make_hole, memory_file, next_data, not_raced, open_at,
+    open_without_waiting, own_pages, pipe_for_child, try_lock, unmount, wait_for_input, write_all,
 };
 pub use host::{cpuid, effective_user, random, ring, smallest_system_call};
 pub use process::{begin, bind_to, close_inherited, end_with_parent, process_exists, raise_open_files};

@@ -269,6 +269,31 @@ fn what_linux_does_not_look_at_may_be_anything() {
     is_as_on_the_host(&[], &[&program], "").status(0);
 }
 
+/// Where something is renamed anywhere, Linux is not sure of `..` and says EAGAIN, which is no answer for a program.
+#[test]
+fn a_path_with_dots_is_found_whatever_is_renamed_meanwhile() {
+    let Some(busybox) = installed("busybox").filter(|_| has_kvm()) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let [root, here, there] = ["root", "here", "there"].map(|name| directory.path().join(name));
+    fs::create_dir_all(root.join("data")).unwrap();
+    fs::copy(busybox, root.join("busybox")).unwrap();
+    fs::write(&here, "").unwrap();
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                fs::rename(&here, &there).unwrap();
+                fs::rename(&there, &here).unwrap();
+            }
+        });
+        let script = "cd data; i=0; while [ $i -lt 2000 ]; do i=$((i + 1)); : <../data/../busybox || exit 1; done; echo $i";
+        let root = root.display().to_string();
+        let ended = exec(&["--root", &root], &["/busybox", "sh", "-c", script]).limit(LIMIT).run();
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        ended.silent().printed("2000\n");
+    });
+}
+
 #[test]
 fn processes_and_threads_are_as_on_the_host() {
     if !has_kvm() {

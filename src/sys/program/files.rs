@@ -4,6 +4,7 @@
 
 use super::process::duplicate_above;
 use super::stopwatch::timed;
+use crate::sys::not_raced;
 use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io;
@@ -45,12 +46,16 @@ impl Handle {
         let flags = libc::O_PATH | libc::O_CLOEXEC | if follow { 0 } else { libc::O_NOFOLLOW };
         let root = if in_root { libc::RESOLVE_IN_ROOT } else { 0 };
         let how = How { flags: flags as u64, mode: 0, resolve: libc::RESOLVE_NO_MAGICLINKS | root };
-        // SAFETY: a string that ends in zero, and a struct that is only read.
-        let fd =
-            timed(|| unsafe { libc::syscall(libc::SYS_openat2, dir, path.as_ptr(), &how, size_of::<How>()) });
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let open = || {
+            // SAFETY: a string that ends in zero, and a struct that is only read.
+            match timed(|| unsafe {
+                libc::syscall(libc::SYS_openat2, dir, path.as_ptr(), &how, size_of::<How>())
+            }) {
+                fd if fd < 0 => Err(io::Error::last_os_error()),
+                fd => Ok(fd),
+            }
+        };
+        let fd = not_raced(open, |error| error.kind() == io::ErrorKind::WouldBlock)?;
         // SAFETY: the call made this descriptor for us.
         let fd = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
         // Another thread of the program may have put another file in the place of that number by now: then the handle
